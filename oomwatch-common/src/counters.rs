@@ -1,0 +1,20 @@
+//! What the kernel side counts about itself, by index into its per-CPU map `COUNTERS`.
+
+/// One counter of the kernel side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum ProbeCounter {
+    /// Records handed to the ring buffer.
+    Submitted = 0,
+    /// Records that found the ring buffer full: lost.
+    RingBufferFull = 1,
+    /// Calls of `oom_kill_process`.
+    Invocations = 2,
+    /// Processes marked as victims from inside `__oom_kill_process`.
+    Killed = 3,
+    /// Marks of a process that was already exiting: `mark_victim` fired, nothing was killed.
+    AlreadyExiting = 4,
+}
+
+/// How many counters there are; the size of the map.
+pub const PROBE_COUNTERS: u32 = 5;

@@ -1,0 +1,27 @@
+//! What the kernel side, the agent and the tests share.
+//!
+//! Without features this crate is `no_std` and holds only the contract between the eBPF program and the agent:
+//! [`record`] (what comes out of the ring buffer), [`layout`] (where the running kernel keeps what the program
+//! reads) and [`counters`] (what the program counts).
+//!
+//! Feature `analysis` adds the pure core: values in, values out. It does no I/O, has no clock, reads no
+//! environment, is not async and does not log; `clippy.toml` beside this crate bans all of it.
+
+#![cfg_attr(not(feature = "analysis"), no_std)]
+#![forbid(unsafe_code)]
+
+pub mod counters;
+pub mod layout;
+pub mod record;
+
+#[cfg(feature = "analysis")]
+pub mod units;
+
+#[cfg(feature = "analysis")]
+pub mod ids;
+
+#[cfg(feature = "analysis")]
+pub mod incident;
+
+#[cfg(feature = "analysis")]
+pub mod capture;

@@ -1,0 +1,1 @@
+//! Guards and helpers of the end-to-end tests.
