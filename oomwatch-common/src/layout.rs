@@ -109,6 +109,8 @@ kernel_layout! {
     rss_stat_stride,
     /// 1 where the counters of `rss_stat` are `percpu_counter` (since 6.2), else 0.
     rss_stat_percpu,
+    /// `percpu_counter.count`: the common part, `s64`.
+    percpu_counter_count,
     /// `percpu_counter.counters`: the per-CPU part, `s32`.
     percpu_counter_counters,
     /// `MM_FILEPAGES`

@@ -15,13 +15,20 @@ pub mod layout;
 pub mod record;
 
 #[cfg(feature = "analysis")]
-pub mod units;
-
+pub mod assemble;
 #[cfg(feature = "analysis")]
-pub mod ids;
-
+pub mod btf;
 #[cfg(feature = "analysis")]
-pub mod incident;
-
+pub mod btf_excerpt;
 #[cfg(feature = "analysis")]
 pub mod capture;
+#[cfg(feature = "analysis")]
+pub mod decode;
+#[cfg(feature = "analysis")]
+pub mod ids;
+#[cfg(feature = "analysis")]
+pub mod incident;
+#[cfg(feature = "analysis")]
+pub mod kernel_layout;
+#[cfg(feature = "analysis")]
+pub mod units;

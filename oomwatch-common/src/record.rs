@@ -27,6 +27,10 @@ pub const TAIL_LEN: usize = 8192;
 pub const UNREAD_U64: u64 = u64::MAX;
 /// Not read.
 pub const UNREAD_U32: u32 = u32::MAX;
+/// Not read. No task that is chosen has these points: `LONG_MIN` is "unkillable".
+pub const UNREAD_I64: i64 = i64::MIN;
+/// Not read.
+pub const UNREAD_I32: i32 = i32::MIN;
 /// Not read. A real `oom_score_adj` lies in -1000 to 1000.
 pub const UNREAD_I16: i16 = i16::MIN;
 /// Not read. A real comm ends in NUL.

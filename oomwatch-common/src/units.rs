@@ -36,7 +36,7 @@ impl PageSize {
     }
 
     /// A limit of this many pages or more is none: the kernel's `PAGE_COUNTER_MAX` is `LONG_MAX / PAGE_SIZE`
-    /// (include/linux/page_counter.h).
+    /// (`include/linux/page_counter.h`).
     pub fn unlimited(self) -> Pages {
         Pages(i64::MAX.unsigned_abs() / self.0)
     }

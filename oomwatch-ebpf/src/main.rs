@@ -1,4 +1,92 @@
+//! oomwatch's kernel side: maps, programs, licence, panic handler; nothing else.
+//!
+//! The programs read, fill and submit. Parsing, naming and every decision that can wait is the agent's.
+
 #![no_std]
 #![no_main]
+
+mod kernel;
+mod memcg;
+mod oom;
+mod scratch;
+mod task;
+
+use aya_ebpf::{
+    macros::{kprobe, kretprobe, map, raw_tracepoint},
+    maps::{Array, PerCpuArray, RingBuf},
+    programs::{ProbeContext, RawTracePointContext, RetProbeContext},
+};
+use oomwatch_common::counters::PROBE_COUNTERS;
+
+use crate::{kernel::Address, oom::Invocation, scratch::Scratch};
+
+/// The agent sets the size when it loads this: a power of two that is a multiple of the page size.
+#[map]
+static RECORDS: RingBuf = RingBuf::with_byte_size(4096, 0);
+
+/// By `ProbeCounter`.
+#[map]
+static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(PROBE_COUNTERS, 0);
+
+/// Where a record is put together: it is larger than the stack.
+#[map]
+static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
+
+/// The present call of `oom_kill_process`. There is only ever one: the kernel calls it under `oom_lock`
+/// (mm/oom_kill.c, mm/memcontrol.c).
+#[map]
+static INVOCATION: Array<Invocation> = Array::with_max_entries(1, 0);
+
+/// `oom_kill_process(struct oom_control *oc, const char *message)`, since 4.8.
+#[kprobe]
+fn oom_kill_process(ctx: ProbeContext) -> u32 {
+    oom::begin(Address::new(ctx.arg(0).unwrap_or(0)), Address::new(ctx.arg(1).unwrap_or(0)));
+    0
+}
+
+/// `__oom_kill_process(struct task_struct *victim, const char *message)`, since 5.0.
+#[kprobe]
+fn oom_kill_victim(ctx: ProbeContext) -> u32 {
+    oom::victim(Address::new(ctx.arg(0).unwrap_or(0)));
+    0
+}
+
+/// Return of `oom_kill_process`.
+#[kretprobe]
+fn oom_kill_process_return(_ctx: RetProbeContext) -> u32 {
+    oom::end();
+    0
+}
+
+/// Tracepoint `oom/mark_victim` beside the kprobes: confirms that a victim was sent SIGKILL.
+#[raw_tracepoint(tracepoint = "mark_victim")]
+fn victim_marked(ctx: RawTracePointContext) -> i32 {
+    oom::confirm(ctx.arg(0));
+    0
+}
+
+/// Tracepoint `oom/mark_victim` alone, on a kernel without kprobes.
+#[raw_tracepoint(tracepoint = "mark_victim")]
+fn mark_victim(ctx: RawTracePointContext) -> i32 {
+    oom::marked(ctx.arg(0));
+    0
+}
+
+/// Never attached: the agent runs it once in its own context, to hold what it reads against `/proc/self`.
+#[raw_tracepoint(tracepoint = "mark_victim")]
+fn prove(_ctx: RawTracePointContext) -> i32 {
+    oom::prove();
+    0
+}
+
+/// The kernel lets only GPL-compatible programs read its memory.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 4] = *b"GPL\0";
+
+/// A loop without end: a panic that can be reached is refused by the verifier when the program is loaded.
+#[cfg(not(test))]
 #[panic_handler]
-fn panic(_: &core::panic::PanicInfo) -> ! { loop {} }
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}

@@ -1,0 +1,209 @@
+//! Records of one invocation → one [`Incident`].
+//!
+//! The traps that live here: an invocation that kills nothing, because its victim is already exiting; one that kills
+//! many (`memory.oom.group`), and goes over the first victim twice; a process that the kernel passes over at the last
+//! moment.
+
+use crate::{
+    decode::{Begin, Body, Marked, Record},
+    ids::{Tgid, Tid},
+    incident::{Gap, Incident, ProbeLevel, Process},
+    units::BoottimeNs,
+};
+
+/// One invocation under way.
+#[derive(Clone, Debug)]
+pub struct Assembly {
+    number: u64,
+    at: BoottimeNs,
+    level: ProbeLevel,
+    begin: Option<Begin>,
+    /// Level tracepoint: the trigger, and whether a group is being killed.
+    marked: Option<(Process, bool)>,
+    candidates: Vec<Candidate>,
+    ended: bool,
+    gaps: Vec<Gap>,
+}
+
+#[derive(Clone, Debug)]
+struct Candidate {
+    process: Process,
+    killed: bool,
+}
+
+impl Assembly {
+    /// Starts with the first record seen of an invocation, whatever it is: the one before it may have been lost.
+    /// `None` for a record that belongs to no invocation.
+    pub fn start(record: Record) -> Option<Self> {
+        if record.incident == 0 {
+            return None;
+        }
+        let level =
+            if matches!(record.body, Body::Marked(_)) { ProbeLevel::Tracepoint } else { ProbeLevel::Kprobe };
+        let mut assembly = Self {
+            number: record.incident,
+            at: record.at,
+            level,
+            begin: None,
+            marked: None,
+            candidates: Vec::new(),
+            ended: false,
+            gaps: Vec::new(),
+        };
+        if level == ProbeLevel::Kprobe && !matches!(record.body, Body::Begin(_)) {
+            assembly.gaps.push(Gap::new("oom", "the record of its begin was lost: the ring buffer was full"));
+        }
+        assembly.push(record);
+        Some(assembly)
+    }
+
+    /// Number of the invocation.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// When its first hook ran.
+    pub fn at(&self) -> BoottimeNs {
+        self.at
+    }
+
+    /// No more records will come: the kernel returned from `oom_kill_process`. At level tracepoint there is no such
+    /// sign; see [`Self::is_group`].
+    pub fn ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Which hooks.
+    pub fn level(&self) -> ProbeLevel {
+        self.level
+    }
+
+    /// Level tracepoint: more marks of the same invocation may follow.
+    pub fn is_group(&self) -> bool {
+        self.marked.as_ref().is_some_and(|(_, group)| *group)
+    }
+
+    /// Whether a record belongs here.
+    pub fn takes(&self, record: &Record) -> bool {
+        match (&record.body, &self.marked) {
+            // A group is killed by one invocation, so by one trigger; each mark has a number of its own.
+            (Body::Marked(marked), Some((trigger, true))) => {
+                marked.group && marked.trigger.tid.is_some() && marked.trigger.tid == trigger.tid
+            }
+            (Body::Marked(_), _) => false,
+            _ => record.incident == self.number && record.incident != 0,
+        }
+    }
+
+    /// Adds a record that [`Self::takes`] was true for.
+    pub fn push(&mut self, record: Record) {
+        match record.body {
+            Body::Begin(begin) => self.begin = Some(*begin),
+            Body::Victim(process) => self.candidate(*process),
+            Body::Killed { tgid, tid } => self.confirm(tgid, tid),
+            Body::End { .. } => self.ended = true,
+            Body::Marked(marked) => self.mark(*marked),
+            Body::Proof(_) => {}
+        }
+    }
+
+    /// The killed processes so far, and at the beginning the chosen one: those whose `/proc` is worth reading.
+    pub fn trigger(&self) -> Option<&Process> {
+        self.begin.as_ref().map(|begin| &begin.trigger).or(self.marked.as_ref().map(|(trigger, _)| trigger))
+    }
+
+    /// The process that the kernel chose, or the first one marked.
+    pub fn chosen(&self) -> Option<&Process> {
+        self.begin.as_ref().map(|begin| &begin.chosen).or(self.candidates.first().map(|first| &first.process))
+    }
+
+    /// The cgroup whose limit was hit.
+    pub fn limit_owner(&self) -> Option<&crate::incident::Memcg> {
+        self.begin.as_ref()?.limit_owner.as_ref()
+    }
+
+    /// The incident, or `None` where nothing was killed.
+    pub fn finish(mut self) -> Option<Incident> {
+        if self.level == ProbeLevel::Kprobe && !self.ended {
+            self.gaps.push(Gap::new("victims", "the kernel's return was not seen: there may be more"));
+        }
+        let victims: Vec<Process> = self
+            .candidates
+            .into_iter()
+            .filter(|candidate| candidate.killed)
+            .map(|candidate| candidate.process)
+            .collect();
+        if victims.is_empty() {
+            return None;
+        }
+        let (oom, trigger, limit_owner) = match (self.begin, self.marked) {
+            (Some(begin), _) => (Some(begin.oom), Some(begin.trigger), begin.limit_owner),
+            (None, Some((trigger, _))) => (None, Some(trigger), None),
+            (None, None) => (None, None, None),
+        };
+        Some(Incident {
+            number: self.number,
+            at: self.at,
+            level: self.level,
+            oom,
+            trigger,
+            victims,
+            limit_owner,
+            gaps: self.gaps,
+        })
+    }
+
+    /// A group kill goes over the first victim again at its end; each process is kept once.
+    fn candidate(&mut self, mut process: Process) {
+        if self.candidates.iter().any(|known| same(&known.process, &process)) {
+            return;
+        }
+        // Only the begin record has the levels above the victim's cgroup.
+        if let Some(chosen) =
+            self.begin.as_ref().map(|begin| &begin.chosen).filter(|chosen| same(chosen, &process))
+            && let (Some(memcg), Some(known)) = (&mut process.memcg, &chosen.memcg)
+        {
+            memcg.levels.clone_from(&known.levels);
+        }
+        self.candidates.push(Candidate { process, killed: false });
+    }
+
+    fn confirm(&mut self, tgid: Option<Tgid>, tid: Option<Tid>) {
+        let is_this = |process: &Process| {
+            (tgid.is_some() && process.tgid == tgid) || (tid.is_some() && process.tid == tid)
+        };
+        if let Some(candidate) = self.candidates.iter_mut().find(|candidate| is_this(&candidate.process)) {
+            candidate.killed = true;
+            return;
+        }
+        let chosen = self.begin.as_ref().map(|begin| &begin.chosen).filter(|chosen| is_this(chosen));
+        let process = chosen.cloned().unwrap_or_else(|| {
+            self.gaps
+                .push(Gap::new("victims", "the record of one victim was lost: the ring buffer was full"));
+            Process { tgid, tid, ..Process::default() }
+        });
+        self.candidates.push(Candidate { process, killed: true });
+    }
+
+    fn mark(&mut self, marked: Marked) {
+        if self.marked.is_none() {
+            self.marked = Some((marked.trigger, marked.group));
+        }
+        if !self.candidates.iter().any(|known| same(&known.process, &marked.victim)) {
+            self.candidates.push(Candidate { process: marked.victim, killed: true });
+        }
+    }
+
+    /// Notes something that the kernel side could not tell.
+    pub fn gap(&mut self, gap: Gap) {
+        self.gaps.push(gap);
+    }
+}
+
+/// The same process: the number alone may have been given to another one since.
+fn same(one: &Process, other: &Process) -> bool {
+    if one.tgid.is_none() {
+        return one.tid.is_some() && one.tid == other.tid;
+    }
+    one.tgid == other.tgid && one.started == other.started
+}

@@ -1,0 +1,301 @@
+//! Bytes from the ring buffer → typed values. What is all ones on the wire becomes `None` here, and only here.
+
+use std::fmt;
+
+use zerocopy::FromBytes;
+
+use crate::{
+    ids::{CgroupId, CgroupPath, Comm, Tgid, Tid},
+    incident::{Constraint, Memcg, MemcgLevel, Oom, Process, ProcessMemory},
+    record::{self as wire, RecordKind},
+    units::{BoottimeNs, Bytes, Limit, PageSize, Pages},
+};
+
+/// A record, decoded.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Record {
+    /// Which call of `oom_kill_process`, or which mark at level tracepoint; 0: none.
+    pub incident: u64,
+    /// When the hook ran.
+    pub at: BoottimeNs,
+    /// What it tells.
+    pub body: Body,
+}
+
+/// What a record tells.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Body {
+    /// `oom_kill_process` was entered.
+    Begin(Box<Begin>),
+    /// `__oom_kill_process` was entered for this process.
+    Victim(Box<Process>),
+    /// This process was sent SIGKILL.
+    Killed {
+        /// Process id, unless the kernel passes a bare tid that no victim had.
+        tgid: Option<Tgid>,
+        /// Thread id that the kernel marked.
+        tid: Option<Tid>,
+    },
+    /// `oom_kill_process` returned.
+    End {
+        /// How many were killed.
+        killed: u32,
+        /// How many were found already exiting.
+        already_exiting: u32,
+    },
+    /// Level tracepoint: a process was marked.
+    Marked(Box<Marked>),
+    /// The agent's own task.
+    Proof(Box<Process>),
+}
+
+/// The entry of `oom_kill_process`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Begin {
+    /// The domain.
+    pub oom: Oom,
+    /// Who asked.
+    pub trigger: Process,
+    /// Who is to die.
+    pub chosen: Process,
+    /// Whose limit was hit.
+    pub limit_owner: Option<Memcg>,
+}
+
+/// A mark at level tracepoint.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Marked {
+    /// The current task.
+    pub trigger: Process,
+    /// The marked process.
+    pub victim: Process,
+    /// `memory.oom.group` holds for the victim, so that marks of the same trigger belong together.
+    pub group: bool,
+}
+
+/// Why bytes are not a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DecodeError {
+    /// Shorter than its kind asks for.
+    TooShort {
+        /// Bytes there are.
+        len: usize,
+    },
+    /// The record says another length than it has.
+    WrongSize {
+        /// What it says.
+        says: u32,
+        /// What it has.
+        len: usize,
+    },
+    /// Of a probe of another build.
+    WrongVersion(u16),
+    /// No such kind.
+    UnknownKind(u16),
+    /// A path lies outside the record.
+    BadPath,
+}
+
+impl fmt::Display for DecodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooShort { len } => write!(f, "record of {len} bytes is too short for its kind"),
+            Self::WrongSize { says, len } => write!(f, "record says {says} bytes and has {len}"),
+            Self::WrongVersion(version) => write!(f, "record of wire version {version}"),
+            Self::UnknownKind(kind) => write!(f, "record of unknown kind {kind}"),
+            Self::BadPath => write!(f, "a cgroup path lies outside its record"),
+        }
+    }
+}
+
+impl std::error::Error for DecodeError {}
+
+/// Decodes one record.
+///
+/// # Errors
+/// [`DecodeError`]; nothing of a record that is wrong anywhere is used.
+pub fn decode(bytes: &[u8], page_size: PageSize) -> Result<Record, DecodeError> {
+    let too_short = DecodeError::TooShort { len: bytes.len() };
+    let (header, _) = wire::Header::read_from_prefix(bytes).map_err(|_| too_short)?;
+    if header.version != wire::WIRE_VERSION {
+        return Err(DecodeError::WrongVersion(header.version));
+    }
+    // The ring buffer rounds a record up to 8 bytes; the header has the true length.
+    let bytes = usize::try_from(header.size)
+        .ok()
+        .and_then(|size| bytes.get(..size))
+        .ok_or(DecodeError::WrongSize { says: header.size, len: bytes.len() })?;
+    let context = Context { page_size };
+    let body = match header.kind {
+        kind if kind == RecordKind::Begin as u16 => {
+            let (record, tail) = wire::Begin::read_from_prefix(bytes).map_err(|_| too_short)?;
+            context.begin(&record, tail)?
+        }
+        kind if kind == RecordKind::Victim as u16 => {
+            let (record, tail) = wire::Victim::read_from_prefix(bytes).map_err(|_| too_short)?;
+            Body::Victim(Box::new(context.process(&record.task, context.memcg(&record.memcg, &[], tail)?)))
+        }
+        kind if kind == RecordKind::Killed as u16 => {
+            let (record, _) = wire::Killed::read_from_prefix(bytes).map_err(|_| too_short)?;
+            Body::Killed { tgid: read_u32(record.tgid).map(Tgid), tid: read_u32(record.tid).map(Tid) }
+        }
+        kind if kind == RecordKind::End as u16 => {
+            let (record, _) = wire::End::read_from_prefix(bytes).map_err(|_| too_short)?;
+            Body::End { killed: record.killed, already_exiting: record.already_exiting }
+        }
+        kind if kind == RecordKind::Marked as u16 => {
+            let (record, tail) = wire::Marked::read_from_prefix(bytes).map_err(|_| too_short)?;
+            context.marked(&record, tail)?
+        }
+        kind if kind == RecordKind::Proof as u16 => {
+            let (record, tail) = wire::Proof::read_from_prefix(bytes).map_err(|_| too_short)?;
+            Body::Proof(Box::new(context.process(&record.task, context.memcg(&record.memcg, &[], tail)?)))
+        }
+        unknown => return Err(DecodeError::UnknownKind(unknown)),
+    };
+    Ok(Record { incident: header.incident, at: BoottimeNs(header.boottime_ns), body })
+}
+
+struct Context {
+    page_size: PageSize,
+}
+
+impl Context {
+    fn begin(&self, record: &wire::Begin, tail: &[u8]) -> Result<Body, DecodeError> {
+        let chosen_memcg = self.memcg(&record.chosen_memcg, &record.chosen_levels, tail)?;
+        let oom = Oom {
+            constraint: read_u32(record.oom.constraint).map(constraint),
+            gfp_mask: read_u32(record.oom.gfp_mask),
+            order: (record.oom.order != wire::UNREAD_I32).then_some(record.oom.order),
+            totalpages: read_u64(record.oom.totalpages).map(Pages),
+            chosen_points: (record.oom.chosen_points != wire::UNREAD_I64).then_some(record.oom.chosen_points),
+            message: message(&record.oom.message),
+            group: is_group(&record.chosen_memcg),
+        };
+        Ok(Body::Begin(Box::new(Begin {
+            oom,
+            trigger: self.process(&record.trigger, self.memcg(&record.trigger_memcg, &[], tail)?),
+            chosen: self.process(&record.chosen, chosen_memcg),
+            limit_owner: self.memcg(&record.limit_owner, &[], tail)?,
+        })))
+    }
+
+    fn marked(&self, record: &wire::Marked, tail: &[u8]) -> Result<Body, DecodeError> {
+        let memcg = self.memcg(&record.memcg, &record.levels, tail)?;
+        Ok(Body::Marked(Box::new(Marked {
+            trigger: self.process(&record.trigger, self.memcg(&record.trigger_memcg, &[], tail)?),
+            victim: self.process(&record.task, memcg),
+            group: is_group(&record.memcg),
+        })))
+    }
+
+    fn process(&self, task: &wire::Task, memcg: Option<Memcg>) -> Process {
+        let memory = (task.flags & wire::TASK_HAS_MM != 0).then(|| ProcessMemory {
+            total_vm: self.pages(task.total_vm),
+            rss_anon: self.pages(task.rss_anon),
+            rss_file: self.pages(task.rss_file),
+            rss_shmem: self.pages(task.rss_shmem),
+            swap: self.pages(task.swapents),
+            pgtables: read_u64(task.pgtables_bytes).map(Bytes),
+            hiwater_rss: self.pages(task.hiwater_rss),
+            exact: task.flags & wire::TASK_RSS_EXACT != 0,
+        });
+        Process {
+            tgid: read_u32(task.tgid).map(Tgid),
+            tid: read_u32(task.tid).map(Tid),
+            comm: comm(task.comm),
+            leader_comm: comm(task.leader_comm),
+            uid: read_u32(task.uid),
+            oom_score_adj: (task.oom_score_adj != wire::UNREAD_I16).then_some(task.oom_score_adj),
+            pid_in_namespace: read_u32(task.pid_in_namespace),
+            parent_tgid: read_u32(task.parent_tgid).map(Tgid),
+            parent_comm: comm(task.parent_comm),
+            started: read_u64(task.start_boottime_ns).map(BoottimeNs),
+            memory,
+            memcg,
+            kthread: task.flags & wire::TASK_KTHREAD != 0,
+        }
+    }
+
+    fn memcg(
+        &self,
+        memcg: &wire::Memcg,
+        levels: &[wire::MemcgLevel],
+        tail: &[u8],
+    ) -> Result<Option<Memcg>, DecodeError> {
+        if memcg.flags & wire::MEMCG_KNOWN == 0 {
+            return Ok(None);
+        }
+        let start = memcg.path_offset as usize;
+        let path = start
+            .checked_add(memcg.path_len as usize)
+            .and_then(|end| tail.get(start..end))
+            .ok_or(DecodeError::BadPath)?;
+        // The root of the path is the last level, and its depth is one more than the components'.
+        let known_levels = levels.iter().take((memcg.depth as usize).saturating_add(1));
+        Ok(Some(Memcg {
+            path: path_of(path, memcg.flags & wire::MEMCG_TRUNCATED != 0),
+            v2: read_u32(memcg.hierarchy_id).map(|id| id == 0),
+            id: read_u64(memcg.cgroup_id).map(CgroupId),
+            usage: self.pages(memcg.usage),
+            limit: self.limit(memcg.max),
+            peak: self.pages(memcg.watermark),
+            swap_usage: self.pages(memcg.swap_usage),
+            swap_limit: self.limit(memcg.swap_max),
+            oom_group: memcg.flags & wire::MEMCG_OOM_GROUP != 0,
+            levels: known_levels
+                .map(|level| MemcgLevel { usage: self.pages(level.usage), limit: self.limit(level.max) })
+                .collect(),
+        }))
+    }
+
+    fn pages(&self, value: u64) -> Option<Bytes> {
+        read_u64(value).map(|pages| self.page_size.bytes(Pages(pages)))
+    }
+
+    fn limit(&self, value: u64) -> Option<Limit> {
+        let pages = Pages(read_u64(value)?);
+        let limited = pages < self.page_size.unlimited();
+        Some(if limited { Limit::Bytes(self.page_size.bytes(pages)) } else { Limit::Unlimited })
+    }
+}
+
+/// `memory.oom.group` is a thing of cgroup v2 only (`mem_cgroup_get_oom_group`, mm/memcontrol.c).
+fn is_group(memcg: &wire::Memcg) -> bool {
+    memcg.flags & wire::MEMCG_OOM_GROUP_EFFECTIVE != 0 && memcg.hierarchy_id == 0
+}
+
+/// Components come leaf first, each ended by NUL.
+fn path_of(path: &[u8], truncated: bool) -> CgroupPath {
+    let mut components: Vec<Vec<u8>> =
+        path.split(|&byte| byte == 0).filter(|component| !component.is_empty()).map(<[u8]>::to_vec).collect();
+    components.reverse();
+    CgroupPath { components, truncated }
+}
+
+fn message(bytes: &[u8]) -> Option<String> {
+    let text = bytes.split(|&byte| byte == 0).next()?;
+    (text.len() < bytes.len()).then(|| String::from_utf8_lossy(text).into_owned())
+}
+
+fn comm(bytes: [u8; wire::COMM_LEN]) -> Option<Comm> {
+    (bytes != wire::UNREAD_COMM).then(|| Comm::new(&bytes))
+}
+
+fn constraint(value: u32) -> Constraint {
+    match value {
+        0 => Constraint::None,
+        1 => Constraint::Cpuset,
+        2 => Constraint::MemoryPolicy,
+        3 => Constraint::Memcg,
+        unknown => Constraint::Unknown(unknown),
+    }
+}
+
+fn read_u64(value: u64) -> Option<u64> {
+    (value != wire::UNREAD_U64).then_some(value)
+}
+
+fn read_u32(value: u32) -> Option<u32> {
+    (value != wire::UNREAD_U32).then_some(value)
+}

@@ -1,0 +1,205 @@
+//! BTF of the running kernel → [`KernelLayout`].
+//!
+//! Nothing depends on a version number: a field is looked for by every name it has had, and what a kernel does not
+//! have is [`ABSENT`]. Renames and type changes: facts checked on kernels 5.10 to 7.3, each named where it matters.
+
+use std::fmt;
+
+use crate::{
+    btf::{Btf, TypeId},
+    layout::{ABSENT, KernelLayout},
+};
+
+/// What the resolver found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resolved {
+    /// The offsets.
+    pub layout: KernelLayout,
+    /// Fields that this kernel does not have; reports name them as gaps.
+    pub absent: Vec<&'static str>,
+}
+
+/// Fields without which no incident can be told: who was killed, and of which cgroup.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MissingFields(pub Vec<&'static str>);
+
+impl fmt::Display for MissingFields {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "this kernel's BTF lacks {}", self.0.join(", "))
+    }
+}
+
+impl std::error::Error for MissingFields {}
+
+/// Where a value goes.
+type Slot = fn(&mut KernelLayout) -> &mut u32;
+
+/// One line of the table: layout field, structure, the paths it may be found by.
+type Line = (Slot, &'static str, &'static str, &'static [&'static str]);
+
+macro_rules! lines {
+    ($($field:ident = $structure:literal [$($path:literal),+];)*) => {
+        &[$((|layout| &mut layout.$field, stringify!($field), $structure, &[$($path),+]),)*]
+    };
+}
+
+/// Structure members, looked for by each name in turn.
+const LINES: &[Line] = lines! {
+    oom_control_memcg = "oom_control" ["memcg"];
+    oom_control_gfp_mask = "oom_control" ["gfp_mask"];
+    oom_control_order = "oom_control" ["order"];
+    oom_control_totalpages = "oom_control" ["totalpages"];
+    oom_control_chosen = "oom_control" ["chosen"];
+    oom_control_chosen_points = "oom_control" ["chosen_points"];
+    oom_control_constraint = "oom_control" ["constraint"];
+    task_flags = "task_struct" ["flags"];
+    task_pid = "task_struct" ["pid"];
+    task_tgid = "task_struct" ["tgid"];
+    task_mm = "task_struct" ["mm"];
+    task_signal = "task_struct" ["signal"];
+    task_group_leader = "task_struct" ["group_leader"];
+    task_real_parent = "task_struct" ["real_parent"];
+    task_real_cred = "task_struct" ["real_cred"];
+    task_comm = "task_struct" ["comm"];
+    // Renamed in 5.5.
+    task_start_boottime = "task_struct" ["start_boottime", "real_start_time"];
+    task_thread_pid = "task_struct" ["thread_pid"];
+    task_thread_node = "task_struct" ["thread_node"];
+    task_cgroups = "task_struct" ["cgroups"];
+    signal_oom_score_adj = "signal_struct" ["oom_score_adj"];
+    signal_thread_head = "signal_struct" ["thread_head"];
+    signal_flags = "signal_struct" ["flags"];
+    cred_uid = "cred" ["uid"];
+    pid_level = "pid" ["level"];
+    pid_numbers = "pid" ["numbers"];
+    upid_nr = "upid" ["nr"];
+    mm_total_vm = "mm_struct" ["total_vm"];
+    mm_hiwater_rss = "mm_struct" ["hiwater_rss"];
+    mm_pgtables_bytes = "mm_struct" ["pgtables_bytes"];
+    // Up to 6.1 `struct mm_rss_stat { atomic_long_t count[]; }`, since 6.2 an array of percpu_counter.
+    mm_rss_stat = "mm_struct" ["rss_stat.count", "rss_stat"];
+    css_set_subsys = "css_set" ["subsys"];
+    css_cgroup = "cgroup_subsys_state" ["cgroup"];
+    css_parent = "cgroup_subsys_state" ["parent"];
+    cgroup_kn = "cgroup" ["kn"];
+    cgroup_root = "cgroup" ["root"];
+    cgroup_root_hierarchy_id = "cgroup_root" ["hierarchy_id"];
+    kernfs_node_name = "kernfs_node" ["name"];
+    kernfs_node_id = "kernfs_node" ["id"];
+    memcg_memory_usage = "mem_cgroup" ["memory.usage"];
+    memcg_memory_max = "mem_cgroup" ["memory.max"];
+    memcg_memory_watermark = "mem_cgroup" ["memory.watermark"];
+    // On v1 `memsw`, which shares this place in a union.
+    memcg_swap_usage = "mem_cgroup" ["swap.usage"];
+    memcg_swap_max = "mem_cgroup" ["swap.max"];
+    memcg_id = "mem_cgroup" ["id.id"];
+    memcg_oom_group = "mem_cgroup" ["oom_group"];
+};
+
+/// Enumerators, by name: their values differ by configuration.
+pub(crate) const ENUMERATORS: &[(Slot, &str)] = &[
+    (|layout| &mut layout.mm_filepages, "MM_FILEPAGES"),
+    (|layout| &mut layout.mm_anonpages, "MM_ANONPAGES"),
+    (|layout| &mut layout.mm_swapents, "MM_SWAPENTS"),
+    (|layout| &mut layout.mm_shmempages, "MM_SHMEMPAGES"),
+    (|layout| &mut layout.memory_cgrp_id, "memory_cgrp_id"),
+];
+
+/// Without these a victim cannot be named.
+const REQUIRED: &[&str] = &[
+    "task_pid",
+    "task_tgid",
+    "task_mm",
+    "task_signal",
+    "task_group_leader",
+    "task_comm",
+    "task_start_boottime",
+];
+
+/// Structures whose members the resolver asks for: the roots of an excerpt.
+pub const STRUCTURES: &[&str] = &[
+    "oom_control",
+    "task_struct",
+    "signal_struct",
+    "cred",
+    "pid",
+    "upid",
+    "mm_struct",
+    "percpu_counter",
+    "css_set",
+    "cgroup_subsys_state",
+    "cgroup",
+    "cgroup_root",
+    "kernfs_node",
+    "mem_cgroup",
+];
+
+/// The tracepoint whose first argument changed inside stable series (5.10.235, 6.1.130): decide by its prototype.
+pub const MARK_VICTIM: &str = "btf_trace_mark_victim";
+
+/// Resolves every field.
+///
+/// # Errors
+/// [`MissingFields`] where a victim could not even be named.
+pub fn resolve(btf: &Btf<'_>) -> Result<Resolved, MissingFields> {
+    let mut layout = KernelLayout::unknown();
+    let mut structure: (&str, Option<TypeId>) = ("", None);
+    for (field, _, name, paths) in LINES {
+        // The table names each structure in one run; looking one up means going through all types.
+        if structure.0 != *name {
+            structure = (name, btf.structure(name));
+        }
+        if let Some(id) = structure.1
+            && let Some(member) = paths.iter().find_map(|path| btf.member(id, path))
+        {
+            *field(&mut layout) = member.offset;
+        }
+    }
+    for (field, name) in ENUMERATORS {
+        if let Some(value) = btf.enumerator(name) {
+            *field(&mut layout) = value;
+        }
+    }
+    resolve_rss_stat(btf, &mut layout);
+    if let Some(size) = btf.structure("upid").and_then(|id| btf.size(id)) {
+        layout.upid_size = size;
+    }
+    if let Some(parameters) = btf.function_parameters(MARK_VICTIM) {
+        // (void *data, struct task_struct *task, uid_t uid) or (void *data, int pid).
+        layout.mark_victim_passes_task = u32::from(parameters.get(1).is_some_and(|&id| btf.is_pointer(id)));
+    }
+
+    let absent: Vec<&'static str> =
+        layout.entries().into_iter().filter(|&(_, value)| value == ABSENT).map(|(name, _)| name).collect();
+    let missing: Vec<&'static str> = REQUIRED.iter().copied().filter(|name| absent.contains(name)).collect();
+    if missing.is_empty() {
+        Ok(Resolved { layout, absent: optional(absent, &layout) })
+    } else {
+        Err(MissingFields(missing))
+    }
+}
+
+/// How the counters of `rss_stat` are stored, and how far apart.
+fn resolve_rss_stat(btf: &Btf<'_>, layout: &mut KernelLayout) {
+    let Some(mm) = btf.structure("mm_struct") else { return };
+    let counters = ["rss_stat.count", "rss_stat"].iter().find_map(|path| btf.member(mm, path));
+    let Some((element, _)) = counters.and_then(|member| btf.array(member.type_id)) else { return };
+    let Some(stride) = btf.size(element) else { return };
+    layout.rss_stat_stride = stride;
+    layout.rss_stat_percpu = u32::from(btf.name(element) == Some("percpu_counter"));
+    if layout.rss_stat_percpu == 1
+        && let Some(counter) = btf.structure("percpu_counter")
+    {
+        let offset = |name| btf.member(counter, name).map_or(ABSENT, |member| member.offset);
+        layout.percpu_counter_count = offset("count");
+        layout.percpu_counter_counters = offset("counters");
+    }
+}
+
+/// Before 6.2 there are no per-CPU counters to be missed.
+fn optional(mut absent: Vec<&'static str>, layout: &KernelLayout) -> Vec<&'static str> {
+    if layout.rss_stat_percpu == 0 {
+        absent.retain(|name| !name.starts_with("percpu_counter"));
+    }
+    absent
+}

@@ -1,0 +1,202 @@
+//! The programs' bodies: what is gathered at each hook, and the state of the present invocation.
+
+use aya_ebpf::helpers::bpf_get_current_pid_tgid;
+use oomwatch_common::{
+    counters::ProbeCounter,
+    record::{
+        Begin, End, Killed, MESSAGE_LEN, Marked, OomControl, Proof, RecordKind, TASK_KNOWN, UNREAD_I32,
+        UNREAD_I64, UNREAD_TASK, UNREAD_U32, Victim,
+    },
+};
+
+use crate::{
+    kernel::{self, Address, layout},
+    memcg,
+    scratch::{Draft, count, invocation},
+    task,
+};
+
+/// The present call of `oom_kill_process`, or the last one.
+#[repr(C)]
+pub(crate) struct Invocation {
+    /// Counted from 1.
+    number: u64,
+    /// `bpf_get_current_pid_tgid` of the task that made the call; 0 after its return.
+    caller: u64,
+    /// The last `__oom_kill_process`: the thread that has the address space.
+    victim_tid: u32,
+    /// And its process.
+    victim_tgid: u32,
+    /// Calls of `__oom_kill_process` so far.
+    kill_calls: u32,
+    /// Processes marked from inside it.
+    killed: u32,
+    /// Processes marked without it: they were already exiting.
+    already_exiting: u32,
+    /// Zero.
+    reserved: u32,
+}
+
+/// Entry of `oom_kill_process`. The chosen process is whole: it gets SIGKILL only after the kernel has printed its
+/// report, if at all.
+#[inline(always)]
+pub(crate) fn begin(oc: Address, message: Address) {
+    let Some(invocation) = invocation() else { return };
+    invocation.number = invocation.number.wrapping_add(1);
+    invocation.caller = bpf_get_current_pid_tgid();
+    invocation.victim_tid = UNREAD_U32;
+    invocation.victim_tgid = UNREAD_U32;
+    invocation.kill_calls = 0;
+    invocation.killed = 0;
+    invocation.already_exiting = 0;
+    count(ProbeCounter::Invocations);
+
+    let Some(mut draft) = Draft::<Begin>::begin() else { return };
+    let trigger = Address::current_task();
+    let chosen = oc.pointer(layout!(oom_control_chosen));
+    let domain = oc.pointer(layout!(oom_control_memcg));
+
+    draft.fixed.oom = OomControl {
+        totalpages: oc.u64(layout!(oom_control_totalpages)),
+        chosen_points: oc.i64(layout!(oom_control_chosen_points)).unwrap_or(UNREAD_I64),
+        gfp_mask: oc.u32(layout!(oom_control_gfp_mask)),
+        order: oc.i32(layout!(oom_control_order)).unwrap_or(UNREAD_I32),
+        constraint: oc.u32(layout!(oom_control_constraint)),
+        reserved: 0,
+        message: [0; MESSAGE_LEN],
+    };
+    if message.string(&raw mut draft.fixed.oom.message) <= 0 {
+        draft.fixed.oom.message = [0xff; MESSAGE_LEN];
+    }
+    task::fill(&mut draft.fixed.chosen, chosen);
+    task::fill(&mut draft.fixed.trigger, trigger);
+    let chosen_memcg = memcg::of_task(chosen);
+    memcg::fill(
+        &mut draft,
+        |begin| &mut begin.chosen_memcg,
+        |begin| Some(&mut begin.chosen_levels),
+        chosen_memcg,
+        domain,
+    );
+    memcg::fill(&mut draft, |begin| &mut begin.limit_owner, |_| None, domain, domain);
+    memcg::fill(&mut draft, |begin| &mut begin.trigger_memcg, |_| None, memcg::of_task(trigger), domain);
+    draft.submit(RecordKind::Begin, invocation.number);
+}
+
+/// Entry of `__oom_kill_process`: this process will get SIGKILL, unless it has lost its address space by now.
+#[inline(always)]
+pub(crate) fn victim(task: Address) {
+    let Some(invocation) = invocation() else { return };
+    if invocation.caller != bpf_get_current_pid_tgid() {
+        return;
+    }
+    invocation.kill_calls = invocation.kill_calls.wrapping_add(1);
+    let Some(draft) = Draft::<Victim>::begin() else { return };
+    let draft = fill_victim(draft, task);
+    invocation.victim_tid = draft.fixed.task.tid;
+    invocation.victim_tgid = draft.fixed.task.tgid;
+    draft.submit(RecordKind::Victim, invocation.number);
+}
+
+#[inline(always)]
+fn fill_victim(mut draft: Draft<Victim>, task: Address) -> Draft<Victim> {
+    task::fill(&mut draft.fixed.task, task);
+    memcg::fill(&mut draft, |victim| &mut victim.memcg, |_| None, memcg::of_task(task), Address::NULL);
+    draft
+}
+
+/// `mark_victim` with the kprobes in place. Outside `oom_kill_process` it is a task that was exiting on its own
+/// (`task_will_free_mem` in `out_of_memory`); inside, but before `__oom_kill_process`, likewise.
+#[inline(always)]
+pub(crate) fn confirm(argument: u64) {
+    let Some(invocation) = invocation() else { return };
+    if invocation.caller != bpf_get_current_pid_tgid() {
+        return;
+    }
+    let hooked = kernel::config().kill_hook != 0;
+    if hooked && invocation.kill_calls == 0 {
+        invocation.already_exiting = invocation.already_exiting.wrapping_add(1);
+        count(ProbeCounter::AlreadyExiting);
+        return;
+    }
+    let (tgid, tid) = if layout!(mark_victim_passes_task) == 1 {
+        let task = Address::new(argument);
+        if !hooked && let Some(draft) = Draft::<Victim>::begin() {
+            fill_victim(draft, task).submit(RecordKind::Victim, invocation.number);
+        }
+        (task.u32(layout!(task_tgid)), task.u32(layout!(task_pid)))
+    } else {
+        let tid = argument as u32;
+        (if tid == invocation.victim_tid { invocation.victim_tgid } else { UNREAD_U32 }, tid)
+    };
+    invocation.killed = invocation.killed.wrapping_add(1);
+    count(ProbeCounter::Killed);
+    let Some(draft) = Draft::<Killed>::begin() else { return };
+    draft.fixed.tgid = tgid;
+    draft.fixed.tid = tid;
+    draft.submit(RecordKind::Killed, invocation.number);
+}
+
+/// Return of `oom_kill_process`.
+#[inline(always)]
+pub(crate) fn end() {
+    let Some(invocation) = invocation() else { return };
+    if invocation.caller != bpf_get_current_pid_tgid() {
+        return;
+    }
+    invocation.caller = 0;
+    let Some(draft) = Draft::<End>::begin() else { return };
+    draft.fixed.killed = invocation.killed;
+    draft.fixed.already_exiting = invocation.already_exiting;
+    draft.submit(RecordKind::End, invocation.number);
+}
+
+/// `mark_victim` alone. Where the tracepoint passes a bare pid, the task can be had only if it is the current one.
+#[inline(always)]
+pub(crate) fn marked(argument: u64) {
+    let Some(invocation) = invocation() else { return };
+    invocation.number = invocation.number.wrapping_add(1);
+    count(ProbeCounter::Invocations);
+    let Some(mut draft) = Draft::<Marked>::begin() else { return };
+    let trigger = Address::current_task();
+    let by_pid = layout!(mark_victim_passes_task) != 1;
+    let task = if !by_pid {
+        Address::new(argument)
+    } else if trigger.u32(layout!(task_pid)) == argument as u32 {
+        trigger
+    } else {
+        Address::NULL
+    };
+    task::fill(&mut draft.fixed.task, task);
+    if task.is_null() {
+        draft.fixed.task = UNREAD_TASK;
+        draft.fixed.task.tid = argument as u32;
+        draft.fixed.task.flags = TASK_KNOWN;
+    }
+    task::fill(&mut draft.fixed.trigger, trigger);
+    memcg::fill(
+        &mut draft,
+        |marked| &mut marked.memcg,
+        |marked| Some(&mut marked.levels),
+        memcg::of_task(task),
+        Address::NULL,
+    );
+    memcg::fill(
+        &mut draft,
+        |marked| &mut marked.trigger_memcg,
+        |_| None,
+        memcg::of_task(trigger),
+        Address::NULL,
+    );
+    draft.submit(RecordKind::Marked, invocation.number);
+}
+
+/// The calling task itself, read as a victim would be.
+#[inline(always)]
+pub(crate) fn prove() {
+    let Some(mut draft) = Draft::<Proof>::begin() else { return };
+    let task = Address::current_task();
+    task::fill(&mut draft.fixed.task, task);
+    memcg::fill(&mut draft, |proof| &mut proof.memcg, |_| None, memcg::of_task(task), Address::NULL);
+    draft.submit(RecordKind::Proof, 0);
+}

@@ -1,0 +1,118 @@
+//! The per-CPU memory in which a record is put together, its tail, the counters and the ring buffer.
+//!
+//! How much of the tail is used is kept in the map, not in a register: the verifier then sees the same unknown
+//! number on every path, instead of one state for each length that a path can have.
+
+use core::ptr;
+
+use aya_ebpf::helpers::generated::bpf_ringbuf_output;
+use oomwatch_common::{
+    counters::ProbeCounter,
+    record::{COMPONENT_LEN, Header, RecordKind, TAIL_LEN, WIRE_VERSION},
+};
+
+use crate::{COUNTERS, INVOCATION, RECORDS, SCRATCH, kernel, oom::Invocation};
+
+/// Room for the largest fixed part of a record.
+const FIXED_LEN: usize = 1024;
+
+/// One CPU's scratch memory.
+#[repr(C, align(8))]
+pub(crate) struct Scratch {
+    /// The record: its fixed part, then at once its tail. The last component may begin at `TAIL_LEN`.
+    bytes: [u8; FIXED_LEN + TAIL_LEN + COMPONENT_LEN],
+    /// Bytes of tail in use.
+    tail: u64,
+}
+
+/// A record of fixed part `T` under way in this CPU's scratch memory.
+pub(crate) struct Draft<T: 'static> {
+    /// The fixed part.
+    pub(crate) fixed: &'static mut T,
+    scratch: *mut Scratch,
+}
+
+/// Fixed parts that fit: checked where a draft is begun.
+impl<T> Draft<T> {
+    const FITS: () = assert!(size_of::<T>() <= FIXED_LEN && size_of::<T>().is_multiple_of(8));
+
+    /// Begins a record. `None` never happens, but the verifier has to be shown the check.
+    #[inline(always)]
+    pub(crate) fn begin() -> Option<Self> {
+        let () = Self::FITS;
+        let scratch = SCRATCH.get_ptr_mut(0)?;
+        // SAFETY: `scratch` points to this CPU's element; programs on one CPU do not interrupt each other here
+        // (tracing programs run with preemption disabled, and none runs inside another of ours). T is made of
+        // integers, for which any bytes are valid, and FITS says that it lies within `bytes`.
+        unsafe {
+            (&raw mut (*scratch).tail).write_volatile(0);
+            Some(Self { fixed: &mut *scratch.cast::<T>(), scratch })
+        }
+    }
+
+    /// Bytes of tail in use so far.
+    #[inline(always)]
+    pub(crate) fn tail_len(&self) -> u32 {
+        // SAFETY: `scratch` is valid, see `begin`. Volatile: see the module's text.
+        (unsafe { (&raw const (*self.scratch).tail).read_volatile() }) as u32
+    }
+
+    /// Appends a component of a path, with its NUL. False: no room, or not readable.
+    #[inline(always)]
+    pub(crate) fn push_component(&mut self, name: kernel::Address) -> bool {
+        let used = self.tail_len() as usize;
+        if used > TAIL_LEN {
+            return false;
+        }
+        // SAFETY: used <= TAIL_LEN, so COMPONENT_LEN bytes from there lie within `bytes`.
+        let to = unsafe { self.scratch.cast::<u8>().add(size_of::<T>() + used) };
+        let written = name.string(to.cast::<[u8; COMPONENT_LEN]>());
+        if written <= 0 || written > COMPONENT_LEN as i64 {
+            return false;
+        }
+        // SAFETY: as above.
+        unsafe { (&raw mut (*self.scratch).tail).write_volatile((used + written as usize) as u64) };
+        true
+    }
+
+    /// Hands the record to the ring buffer, or counts that it was full.
+    #[inline(always)]
+    pub(crate) fn submit(self, kind: RecordKind, incident: u64) {
+        let tail = self.tail_len() as usize;
+        if tail > TAIL_LEN + COMPONENT_LEN {
+            return;
+        }
+        let size = size_of::<T>() + tail;
+        // SAFETY: every record begins with a Header (record.rs), and `size` bytes of `bytes` are initialised: the
+        // fixed part by its program, the tail by `push_component`, both within the element that the map zeroed.
+        let failed = unsafe {
+            self.scratch.cast::<Header>().write(Header {
+                version: WIRE_VERSION,
+                kind: kind as u16,
+                size: size as u32,
+                incident,
+                boottime_ns: kernel::boottime_ns(),
+            });
+            bpf_ringbuf_output((&raw const RECORDS).cast_mut().cast(), self.scratch.cast(), size as u64, 0)
+        };
+        count(if failed == 0 { ProbeCounter::Submitted } else { ProbeCounter::RingBufferFull });
+    }
+}
+
+/// Adds one to a counter.
+#[inline(always)]
+pub(crate) fn count(counter: ProbeCounter) {
+    if let Some(value) = COUNTERS.get_ptr_mut(counter as u32) {
+        // SAFETY: a pointer to this CPU's element; see `Draft::begin` for why nothing else writes it meanwhile.
+        unsafe { ptr::write(value, ptr::read(value).wrapping_add(1)) };
+    }
+}
+
+/// The present invocation. `None` never happens, see `Draft::begin`.
+#[inline(always)]
+pub(crate) fn invocation() -> Option<&'static mut Invocation> {
+    let invocation = INVOCATION.get_ptr_mut(0)?;
+    // SAFETY: a pointer to the map's one element; every hook runs with the kernel's `oom_lock` held, so no other
+    // program holds this reference. Invocation is made of integers, for which any bytes are valid.
+    Some(unsafe { &mut *invocation })
+}

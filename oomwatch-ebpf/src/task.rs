@@ -1,0 +1,161 @@
+//! A task and its process: identity, memory, parent.
+
+use oomwatch_common::record::{
+    TASK_EXITING, TASK_HAS_MM, TASK_KNOWN, TASK_KTHREAD, TASK_RSS_EXACT, Task, UNREAD_I16, UNREAD_TASK,
+    UNREAD_U32, UNREAD_U64,
+};
+
+use crate::kernel::{self, Address, layout};
+
+/// include/linux/sched.h: the task is on its way out.
+const PF_EXITING: u32 = 0x0000_0004;
+/// include/linux/sched.h: a kernel thread.
+const PF_KTHREAD: u32 = 0x0020_0000;
+/// include/linux/sched/signal.h: the whole process is on its way out.
+const SIGNAL_GROUP_EXIT: u32 = 0x0000_0004;
+
+/// Threads that are looked at for one that still has the address space. Only a leader stays behind when it has
+/// exited, so the second one is nearly always it.
+const THREADS: u32 = 64;
+/// CPUs whose counters are summed. On a machine with more RSS is marked inexact.
+const CPUS: u32 = 1024;
+
+/// Reads the process of `task`. Its memory is that of the first thread which still has it, as the kernel's own
+/// `find_lock_task_mm` (mm/oom_kill.c) picks it.
+#[inline(always)]
+pub(crate) fn fill(into: &mut Task, task: Address) {
+    *into = UNREAD_TASK;
+    if task.is_null() {
+        return;
+    }
+    let mut flags = TASK_KNOWN;
+
+    let owner = mm_owner(task);
+    let shown = if owner.is_null() { task } else { owner };
+    into.tid = shown.u32(layout!(task_pid));
+    into.tgid = shown.u32(layout!(task_tgid));
+    shown.bytes(layout!(task_comm), &mut into.comm);
+
+    let task_flags = task.u32(layout!(task_flags));
+    if task_flags != UNREAD_U32 && task_flags & PF_KTHREAD != 0 {
+        flags |= TASK_KTHREAD;
+    }
+    let signal = task.pointer(layout!(task_signal));
+    let signal_flags = signal.u32(layout!(signal_flags));
+    if (signal_flags != UNREAD_U32 && signal_flags & SIGNAL_GROUP_EXIT != 0)
+        || (task_flags != UNREAD_U32 && task_flags & PF_EXITING != 0 && owner.is_null())
+    {
+        flags |= TASK_EXITING;
+    }
+    into.oom_score_adj = signal.i16(layout!(signal_oom_score_adj)).unwrap_or(UNREAD_I16);
+    into.uid = shown.pointer(layout!(task_real_cred)).u32(layout!(cred_uid));
+
+    let leader = task.pointer(layout!(task_group_leader));
+    into.start_boottime_ns = leader.u64(layout!(task_start_boottime));
+    leader.bytes(layout!(task_comm), &mut into.leader_comm);
+    into.pid_in_namespace = pid_in_namespace(leader);
+
+    let parent = leader.pointer(layout!(task_real_parent));
+    into.parent_tgid = parent.u32(layout!(task_tgid));
+    parent.bytes(layout!(task_comm), &mut into.parent_comm);
+
+    let mm = owner.pointer(layout!(task_mm));
+    if !mm.is_null() {
+        flags |= TASK_HAS_MM;
+        into.total_vm = mm.u64(layout!(mm_total_vm));
+        into.hiwater_rss = mm.u64(layout!(mm_hiwater_rss));
+        into.pgtables_bytes = mm.u64(layout!(mm_pgtables_bytes));
+        flags |= fill_rss(into, mm);
+    }
+    into.flags = flags;
+}
+
+/// The thread of `task`'s process that still has an address space, NULL if none.
+#[inline(always)]
+fn mm_owner(task: Address) -> Address {
+    if !task.pointer(layout!(task_mm)).is_null() {
+        return task;
+    }
+    let head = task.pointer(layout!(task_signal)).member(layout!(signal_thread_head));
+    let mut node = head.pointer(0);
+    for _ in 0..THREADS {
+        if node.is_null() || node == head {
+            break;
+        }
+        let thread = node.container(layout!(task_thread_node));
+        if !thread.pointer(layout!(task_mm)).is_null() {
+            return thread;
+        }
+        node = node.pointer(0);
+    }
+    Address::NULL
+}
+
+/// The number of a task in the innermost pid namespace that it is in: `pid->numbers[pid->level].nr`.
+#[inline(always)]
+fn pid_in_namespace(task: Address) -> u32 {
+    let pid = task.pointer(layout!(task_thread_pid));
+    let level = pid.u32(layout!(pid_level));
+    // MAX_PID_NS_LEVEL is 32 (include/linux/pid_namespace.h).
+    if level > 32 {
+        return UNREAD_U32;
+    }
+    pid.member(layout!(pid_numbers)).member(level * layout!(upid_size)).u32(layout!(upid_nr))
+}
+
+/// Reads the four counters of `mm->rss_stat`; returns `TASK_RSS_EXACT` where they were summed over all CPUs.
+#[inline(always)]
+fn fill_rss(into: &mut Task, mm: Address) -> u32 {
+    let stat = mm.member(layout!(mm_rss_stat));
+    let stride = layout!(rss_stat_stride);
+    let mut sum = Sum::new();
+    into.rss_file = sum.counter(stat.member(layout!(mm_filepages) * stride));
+    into.rss_anon = sum.counter(stat.member(layout!(mm_anonpages) * stride));
+    into.rss_shmem = sum.counter(stat.member(layout!(mm_shmempages) * stride));
+    into.swapents = sum.counter(stat.member(layout!(mm_swapents) * stride));
+    if sum.exact { TASK_RSS_EXACT } else { 0 }
+}
+
+/// How the counters of this kernel are read.
+struct Sum {
+    /// The kernel's `__per_cpu_offset`.
+    base: Address,
+    cpus: u32,
+    /// So far every part of every counter was read.
+    exact: bool,
+}
+
+impl Sum {
+    /// Up to 6.1 a counter is one atomic, with up to 64 pages more or less cached in each thread: never exact.
+    #[inline(always)]
+    fn new() -> Self {
+        let config = kernel::config();
+        let base = Address::new(config.per_cpu_offset);
+        let exact = layout!(rss_stat_percpu) == 1 && !base.is_null() && config.possible_cpus <= CPUS;
+        Self { base, cpus: config.possible_cpus, exact }
+    }
+
+    /// `percpu_counter_sum_positive` (lib/percpu_counter.c), over all possible CPUs: one that went offline has
+    /// folded its part into the count and left 0 behind. Where not exact, the count alone, as the kernel's log
+    /// has it. A count that is negative for the moment is read as 0, as `get_mm_counter` (include/linux/mm.h) does.
+    #[inline(always)]
+    fn counter(&mut self, counter: Address) -> u64 {
+        let count_offset = if layout!(rss_stat_percpu) == 1 { layout!(percpu_counter_count) } else { 0 };
+        let Some(mut sum) = counter.i64(count_offset) else { return UNREAD_U64 };
+        if self.exact {
+            let parts = counter.pointer(layout!(percpu_counter_counters));
+            let mut missed = parts.is_null();
+            for cpu in 0..CPUS {
+                if cpu >= self.cpus {
+                    break;
+                }
+                let offset = self.base.i64(cpu * 8);
+                let part = offset.and_then(|offset| parts.shifted(offset).i32(0));
+                missed |= part.is_none();
+                sum = sum.wrapping_add(i64::from(part.unwrap_or(0)));
+            }
+            self.exact &= !missed;
+        }
+        if sum < 0 { 0 } else { sum as u64 }
+    }
+}
