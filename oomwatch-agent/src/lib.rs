@@ -1,1 +1,21 @@
-//! The agent as a library: the tests drive its pipeline.
+//! The agent as a library, in reading order. Every file here does I/O; what is pure is in oomwatch-common.
+
+#![deny(unsafe_code)]
+
+pub mod config;
+pub mod run;
+
+pub mod attach;
+pub mod capture;
+pub mod job;
+pub mod log;
+pub mod losses;
+pub mod preflight;
+pub mod probe;
+pub mod proof;
+pub mod publish;
+pub mod record;
+pub mod refusal;
+pub mod replay;
+pub mod sources;
+pub mod sys;

@@ -1,1 +1,38 @@
-fn main() {}
+//! The `oomwatch` binary: parses what it is asked for and hands over.
+
+use std::{env, io::Write as _, process::ExitCode};
+
+use oomwatch_agent::{
+    config::{self, Command, Parsed},
+    refusal::Refusal,
+    replay, run,
+};
+
+fn main() -> ExitCode {
+    let result = match config::parse(env::args_os(), env::vars_os().map(|(name, _)| name)) {
+        Ok(Parsed::Print(text)) => print(&text),
+        Ok(Parsed::Command(cli)) => match cli.command {
+            Command::Run(options) => run::run(&options),
+            Command::Replay(options) => replay::replay(&options),
+        },
+        Err(refusal) => Err(refusal),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(refusal) => {
+            // stderr may be closed, and there is nowhere else to say so.
+            let _: std::io::Result<()> = writeln!(std::io::stderr(), "oomwatch: {refusal}");
+            refusal.exit_code()
+        }
+    }
+}
+
+/// A closed stdout is no failure: whoever read it has seen enough.
+fn print(text: &str) -> Result<(), Refusal> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Refusal::failed(format!("writing to stdout: {error}")))
+        }
+        _ => Ok(()),
+    }
+}

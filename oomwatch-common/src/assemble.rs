@@ -107,7 +107,7 @@ impl Assembly {
         }
     }
 
-    /// The killed processes so far, and at the beginning the chosen one: those whose `/proc` is worth reading.
+    /// The task whose allocation invoked the OOM killer.
     pub fn trigger(&self) -> Option<&Process> {
         self.begin.as_ref().map(|begin| &begin.trigger).or(self.marked.as_ref().map(|(trigger, _)| trigger))
     }
@@ -192,6 +192,11 @@ impl Assembly {
         if !self.candidates.iter().any(|known| same(&known.process, &marked.victim)) {
             self.candidates.push(Candidate { process: marked.victim, killed: true });
         }
+    }
+
+    /// How many processes were marked or may be killed so far.
+    pub fn marks(&self) -> u64 {
+        self.candidates.len() as u64
     }
 
     /// Notes something that the kernel side could not tell.

@@ -1,0 +1,63 @@
+//! Takes the highest level that works on this kernel, and knows why not a higher one.
+
+use oomwatch_common::units::PageSize;
+
+use crate::{
+    config::{ProbeChoice, RunOptions},
+    preflight,
+    probe::{self, AttachError, Loaded, Probe, Settings},
+    proof,
+    refusal::Refusal,
+    sys,
+};
+
+/// Loads, proves and attaches. To be called on the process's first thread: the proof compares with `/proc/self`.
+///
+/// # Errors
+/// A [`Refusal`] that says what to change.
+pub fn attach(options: &RunOptions, page_size: PageSize) -> Result<Probe, Refusal> {
+    preflight::check(&options.proc)?;
+    sys::raise_locked_memory_limit();
+    let page_kib = u32::try_from(page_size.get().0 / 1024).unwrap_or(4);
+    let settings = Settings {
+        btf: &options.btf,
+        // The kernel wants a multiple of the page size, which may be 64 KiB.
+        ring_bytes: options.ring_buffer_kib.max(page_kib).saturating_mul(1024),
+        proc: &options.proc,
+        possible_cpus: sys::possible_cpus(),
+    };
+    let load = |kill_hook| -> Result<Loaded, Refusal> {
+        let mut loaded = probe::load(&settings, kill_hook)?;
+        proof::check(loaded.proof().as_deref(), &options.proc, page_size)?;
+        Ok(loaded)
+    };
+    if options.probe == ProbeChoice::Tracepoint {
+        return load(false)?.attach_tracepoint().map_err(|error| error.refusal);
+    }
+    let failed = match load(true)?.attach_kprobes(true) {
+        Ok(probe) => return Ok(probe),
+        // Inlined into its caller: then the tracepoint tells the victims.
+        Err(error) if error.unavailable && error.hook == probe::KILL_ONE => {
+            match load(false)?.attach_kprobes(false) {
+                Ok(probe) => return Ok(probe),
+                Err(error) => error,
+            }
+        }
+        Err(error) => error,
+    };
+    let why = why(&failed);
+    if options.probe == ProbeChoice::Kprobe {
+        return Err(Refusal { text: format!("{why}; --probe auto takes what there is"), ..failed.refusal });
+    }
+    let mut probe = load(false)?.attach_tracepoint().map_err(|error| error.refusal)?;
+    probe.why_not_higher = Some(why);
+    Ok(probe)
+}
+
+fn why(error: &AttachError) -> String {
+    if error.unavailable {
+        format!("no kprobe on {}: this kernel is built without kprobes, or without this function", error.hook)
+    } else {
+        error.refusal.text.clone()
+    }
+}

@@ -1,0 +1,294 @@
+//! Every option, its environment name and its default. What is unknown or cannot be parsed stops the start.
+
+use std::{
+    collections::BTreeSet,
+    ffi::{OsStr, OsString},
+    path::PathBuf,
+    time::Duration,
+};
+
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum, error::ErrorKind};
+
+use crate::refusal::Refusal;
+
+/// oomwatch: every OOM kill of this node, explained.
+#[derive(Debug, Parser)]
+#[command(
+    name = "oomwatch",
+    version,
+    about = "Reports every kill of the kernel's OOM killer: who, by whose limit, who asked, where the memory went.",
+    after_help = "Exit codes: 0 ended as asked, 1 failed, 64 wrong option or environment value, 69 this kernel cannot, \
+                  77 not permitted.\nEvery option can also be given by its environment name (in brackets)."
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Watch the kernel and report each OOM kill on stdout, until SIGTERM or SIGINT
+    #[command(after_help = "\
+One line an incident on stdout; oomwatch's own log goes to stderr.\n\n\
+  oomwatch run                        a readable line for each kill\n  \
+  oomwatch run --output report        the whole story of each kill on a page\n  \
+  oomwatch run --output json          schema 1, one object a line\n  \
+  oomwatch run --output bcc           the line of bcc's oomkill\n")]
+    Run(Box<RunOptions>),
+    /// Print the reports of incidents that `run --record-to` kept
+    Replay(ReplayOptions),
+}
+
+/// How reports look.
+#[derive(Args, Clone, Debug)]
+pub struct OutputOptions {
+    /// How each report is printed
+    #[arg(long, env = "OOMWATCH_OUTPUT", value_enum, default_value_t = Output::Text)]
+    pub output: Output,
+    /// When `text` and `report` are coloured
+    #[arg(long, env = "OOMWATCH_COLOR", value_enum, default_value_t = Color::Auto)]
+    pub color: Color,
+}
+
+/// Options of `oomwatch run`.
+#[derive(Args, Clone, Debug)]
+pub struct RunOptions {
+    /// How reports look.
+    #[command(flatten)]
+    pub output: OutputOptions,
+    /// Which hooks to use; `auto` takes the best that this kernel has and says which
+    #[arg(long, env = "OOMWATCH_PROBE", value_enum, default_value_t = ProbeChoice::Auto)]
+    pub probe: ProbeChoice,
+    /// Name of this node in reports [default: the host's name]
+    #[arg(long, env = "OOMWATCH_NODE_NAME", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub node_name: Option<String>,
+    /// BTF of the running kernel
+    #[arg(long, env = "OOMWATCH_BTF", default_value = "/sys/kernel/btf/vmlinux", value_name = "FILE")]
+    pub btf: PathBuf,
+    /// Where the host's /proc is mounted
+    #[arg(long, env = "OOMWATCH_PROC", default_value = "/proc", value_name = "DIR")]
+    pub proc: PathBuf,
+    /// Where the host's cgroups are mounted
+    #[arg(long, env = "OOMWATCH_CGROUP", default_value = "/sys/fs/cgroup", value_name = "DIR")]
+    pub cgroup: PathBuf,
+    /// How much of oomwatch's own log goes to stderr
+    #[arg(long, env = "OOMWATCH_LOG", value_enum, default_value_t = LogLevel::Info)]
+    pub log: LogLevel,
+    /// Size of the ring buffer between kernel and agent, KiB: a power of two
+    #[arg(long, env = "OOMWATCH_RING_BUFFER_KIB", default_value_t = 512, value_parser = power_of_two, value_name = "KIB")]
+    pub ring_buffer_kib: u32,
+    /// Reports that may wait for a slow stdout before further ones are dropped (and counted)
+    #[arg(long, env = "OOMWATCH_QUEUE", default_value_t = 256, value_parser = clap::value_parser!(u16).range(1..), value_name = "REPORTS")]
+    pub queue: u16,
+    /// How long reading /proc and cgroup files may take for one incident, milliseconds
+    #[arg(long, env = "OOMWATCH_CAPTURE_DEADLINE_MS", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=60_000), value_name = "MS")]
+    pub capture_deadline_ms: u32,
+    /// Keep each incident's raw records and files below this directory, for `oomwatch replay`
+    #[arg(long, env = "OOMWATCH_RECORD_TO", value_name = "DIR")]
+    pub record_to: Option<PathBuf>,
+}
+
+impl RunOptions {
+    /// How long the reads of one incident may take.
+    pub fn capture_deadline(&self) -> Duration {
+        Duration::from_millis(self.capture_deadline_ms.into())
+    }
+}
+
+/// Options of `oomwatch replay`.
+#[derive(Args, Clone, Debug)]
+pub struct ReplayOptions {
+    /// How reports look.
+    #[command(flatten)]
+    pub output: OutputOptions,
+    /// A directory that `run --record-to` made: one incident, or the parent of several
+    #[arg(value_name = "DIR")]
+    pub dir: PathBuf,
+}
+
+/// How each report is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// One readable line
+    Text,
+    /// One JSON object a line, schema 1
+    Json,
+    /// The whole story on a page
+    Report,
+    /// The line of bcc's oomkill
+    Bcc,
+}
+
+/// When output is coloured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// On a terminal, unless NO_COLOR is set
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+/// Which hooks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ProbeChoice {
+    /// The best that works
+    Auto,
+    /// kprobes on the OOM killer: whole incidents
+    Kprobe,
+    /// Tracepoint oom/mark_victim: victims only
+    Tracepoint,
+}
+
+/// How much is logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogLevel {
+    /// Only what fails
+    Error,
+    /// And what degrades reports
+    Warn,
+    /// And what oomwatch does
+    Info,
+    /// And why
+    Debug,
+}
+
+/// A power of two from 4 up.
+fn power_of_two(text: &str) -> Result<u32, String> {
+    let number: u32 = text.parse().map_err(|_| "not a number".to_owned())?;
+    if number.is_power_of_two() && (4..=1 << 20).contains(&number) {
+        Ok(number)
+    } else {
+        Err("not a power of two between 4 and 1048576".to_owned())
+    }
+}
+
+/// What parsing came to.
+pub enum Parsed {
+    /// Do this.
+    Command(Cli),
+    /// Help or version was asked for: print it and end well.
+    Print(String),
+}
+
+/// Parses the command line, after a look at the names in the environment.
+///
+/// # Errors
+/// [`crate::refusal::Kind::Usage`], with one line.
+pub fn parse(
+    arguments: impl IntoIterator<Item = OsString>,
+    environment: impl IntoIterator<Item = OsString>,
+) -> Result<Parsed, Refusal> {
+    let known: BTreeSet<OsString> = known_environment();
+    for name in environment {
+        if is_ours(&name) && !known.contains(&name) {
+            return Err(Refusal::usage(format!(
+                "environment variable {} is not known: `oomwatch run --help` lists those that are",
+                name.to_string_lossy()
+            )));
+        }
+    }
+    match Cli::try_parse_from(arguments) {
+        Ok(cli) => Ok(Parsed::Command(cli)),
+        Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
+            Ok(Parsed::Print(error.render().ansi().to_string()))
+        }
+        Err(error) => Err(Refusal::usage(one_line(&error))),
+    }
+}
+
+/// clap's message in one line: without its prefix, usage and hints about `--help`.
+fn one_line(error: &clap::Error) -> String {
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        return "no command given: try `oomwatch run`, or `oomwatch --help`".to_owned();
+    }
+    let text = error.render().to_string();
+    let kept: Vec<&str> = text
+        .lines()
+        .map(str::trim)
+        .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"))
+        .filter(|line| !line.is_empty())
+        .collect();
+    let message = kept.join(" ");
+    format!("{} (see `oomwatch --help`)", message.strip_prefix("error: ").unwrap_or(&message))
+}
+
+fn known_environment() -> BTreeSet<OsString> {
+    let command = Cli::command();
+    let subcommands = command.get_subcommands();
+    subcommands
+        .flat_map(|subcommand| {
+            subcommand.get_arguments().filter_map(|argument| argument.get_env()).map(OsStr::to_owned)
+        })
+        .collect()
+}
+
+/// Kubernetes puts variables like `OOMWATCH_SERVICE_HOST` and `OOMWATCH_PORT_9100_TCP` into every container of a
+/// namespace that has a Service of this name
+/// (<https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables>).
+fn is_ours(name: &OsStr) -> bool {
+    let Some(rest) = name.to_str().and_then(|name| name.strip_prefix("OOMWATCH_")) else { return false };
+    let service_link = format!("_{rest}");
+    !(service_link.contains("_SERVICE_HOST")
+        || service_link.contains("_SERVICE_PORT")
+        || service_link.ends_with("_PORT")
+        || service_link
+            .split("_PORT_")
+            .nth(1)
+            .is_some_and(|port| port.starts_with(|c: char| c.is_ascii_digit())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(arguments: &[&str], environment: &[&str]) -> Result<(), String> {
+        let parsed = parse(arguments.iter().map(OsString::from), environment.iter().map(OsString::from));
+        parsed.map(|_| ()).map_err(|refusal| refusal.text)
+    }
+
+    #[test]
+    fn unknown_environment_names_are_refused_and_service_links_are_not() {
+        let run = ["oomwatch", "run"];
+        assert_eq!(check(&run, &["OOMWATCH_OUTPUT", "PATH", "OOMWATCH_NODE_NAME"]), Ok(()));
+        assert!(check(&run, &["OOMWATCH_OUTPTU"]).unwrap_err().contains("OOMWATCH_OUTPTU"));
+        for link in [
+            "OOMWATCH_SERVICE_HOST",
+            "OOMWATCH_SERVICE_PORT_METRICS",
+            "OOMWATCH_PORT",
+            "OOMWATCH_PORT_9100_TCP_ADDR",
+            "OOMWATCH_METRICS_SERVICE_HOST",
+            "OOMWATCH_METRICS_PORT_9100_TCP",
+        ] {
+            assert_eq!(check(&run, &[link]), Ok(()), "{link}");
+        }
+    }
+
+    #[test]
+    fn errors_are_one_line() {
+        for arguments in [
+            &["oomwatch"][..],
+            &["oomwatch", "run", "--outptu", "json"],
+            &["oomwatch", "run", "--output", "yaml"],
+            &["oomwatch", "run", "--ring-buffer-kib", "500"],
+            &["oomwatch", "run", "--queue", "0"],
+            &["oomwatch", "watch"],
+        ] {
+            let text = check(arguments, &[]).unwrap_err();
+            assert!(!text.contains('\n') && text.contains("--help"), "{arguments:?}: {text}");
+        }
+    }
+
+    #[test]
+    fn every_option_of_run_has_an_environment_name() {
+        let command = Cli::command();
+        let run = command.find_subcommand("run").unwrap();
+        for argument in run.get_arguments().filter(|argument| argument.get_id() != "help") {
+            let name = argument.get_id().as_str().to_uppercase();
+            assert_eq!(argument.get_env(), Some(OsStr::new(&format!("OOMWATCH_{name}"))), "{name}");
+        }
+    }
+}

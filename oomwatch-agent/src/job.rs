@@ -1,0 +1,172 @@
+//! One incident on the capture thread's desk: its records, what has been read for it, what is still to be read.
+
+use std::collections::VecDeque;
+
+use oomwatch_common::{
+    assemble::Assembly,
+    capture::{Capture, NODE_FILES, Subject},
+    decode::{Body, Record},
+    incident::{Gap, Incident, ProbeLevel, Process},
+    units::BoottimeNs,
+};
+
+use crate::sources::{PlannedRead, Roots, plan_memcg, plan_node, read_process};
+
+/// How long the kernel may take from the first record to the return of `oom_kill_process`: it prints its report
+/// meanwhile, and a slow serial console makes that seconds.
+const END_WITHIN_NS: u64 = 30_000_000_000;
+/// Level tracepoint: how long after a mark more of the same group may come.
+const GROUP_WITHIN_NS: u64 = 100_000_000;
+
+/// An incident under way.
+pub struct Job {
+    assembly: Assembly,
+    capture: Capture,
+    /// The rest of the reads, in order.
+    plan: VecDeque<PlannedRead>,
+    /// The trigger, until it has been read.
+    trigger: Option<Process>,
+    last_record: BoottimeNs,
+    read_until: BoottimeNs,
+    /// The raw records, kept only where incidents are recorded.
+    records: Option<Vec<Vec<u8>>>,
+}
+
+/// An incident with all that was read for it, on its way to the reporter.
+#[derive(Debug)]
+pub struct Captured {
+    /// As the kernel told it.
+    pub incident: Incident,
+    /// What was read.
+    pub capture: Capture,
+    /// The raw records, where incidents are recorded.
+    pub records: Option<Vec<Vec<u8>>>,
+}
+
+impl Job {
+    /// Starts with an incident's first record, and at once reads what dies first.
+    pub fn start(
+        record: Record,
+        raw: &[u8],
+        mut capture: Capture,
+        roots: &Roots,
+        now: BoottimeNs,
+        deadline_ns: u64,
+        keep_records: bool,
+    ) -> Option<Self> {
+        capture.taken_at = now;
+        let last_record = record.at;
+        let assembly = Assembly::start(record)?;
+        if let Some(victim) = assembly.chosen() {
+            read_process(roots, victim, &mut capture);
+        }
+        let mut plan = Vec::new();
+        for memcg in assembly
+            .chosen()
+            .and_then(|victim| victim.memcg.as_ref())
+            .into_iter()
+            .chain(assembly.limit_owner())
+        {
+            plan_memcg(roots, memcg, &mut plan);
+        }
+        plan_node(roots, NODE_FILES, &mut plan);
+        let trigger = assembly.trigger().filter(|trigger| !trigger.kthread).cloned();
+        Some(Self {
+            read_until: BoottimeNs(now.0.saturating_add(deadline_ns)),
+            assembly,
+            capture,
+            plan: plan.into(),
+            trigger,
+            last_record,
+            records: keep_records.then(|| vec![raw.to_vec()]),
+        })
+    }
+
+    /// Whether a record belongs to this incident.
+    pub fn takes(&self, record: &Record) -> bool {
+        self.assembly.takes(record)
+    }
+
+    /// Takes a record; the process that it names is read at once.
+    pub fn push(&mut self, record: Record, raw: &[u8], roots: &Roots) {
+        match &record.body {
+            Body::Victim(process) => read_process(roots, process, &mut self.capture),
+            Body::Marked(marked) => read_process(roots, &marked.victim, &mut self.capture),
+            _ => {}
+        }
+        self.last_record = record.at;
+        if let Some(records) = &mut self.records {
+            records.push(raw.to_vec());
+        }
+        self.assembly.push(record);
+    }
+
+    /// Makes the next read. False: there is none left.
+    pub fn read_next(&mut self, roots: &Roots, now: BoottimeNs) -> bool {
+        if now > self.read_until {
+            for read in self.plan.drain(..) {
+                read.time_out(&mut self.capture);
+            }
+            self.trigger = None;
+            return false;
+        }
+        if let Some(trigger) = self.trigger.take() {
+            read_process(roots, &trigger, &mut self.capture);
+            return true;
+        }
+        let Some(read) = self.plan.pop_front() else { return false };
+        read.perform(&mut self.capture);
+        true
+    }
+
+    /// Everything that can come has come.
+    pub fn is_settled(&self, now: BoottimeNs) -> bool {
+        let reads_done = self.plan.is_empty() && self.trigger.is_none();
+        reads_done && self.settles_at().is_none_or(|at| now >= at)
+    }
+
+    /// When it settles even if no record comes any more; `None`: as soon as its reads are done.
+    pub fn settles_at(&self) -> Option<BoottimeNs> {
+        let after = |nanoseconds| Some(BoottimeNs(self.last_record.0.saturating_add(nanoseconds)));
+        match self.assembly.level() {
+            ProbeLevel::Kprobe if self.assembly.ended() => None,
+            ProbeLevel::Kprobe => after(END_WITHIN_NS),
+            ProbeLevel::Tracepoint if self.assembly.is_group() => after(GROUP_WITHIN_NS),
+            ProbeLevel::Tracepoint => None,
+        }
+    }
+
+    /// Level tracepoint: how many marks, each to be backed by a kill in the kernel's own count.
+    pub fn marks(&self) -> u64 {
+        if self.assembly.level() == ProbeLevel::Tracepoint { self.assembly.marks() } else { 0 }
+    }
+
+    /// `oom_kill` of the `/proc/vmstat` that was read for this incident.
+    pub fn kernel_oom_kills(&self) -> Option<u64> {
+        let vmstat = self.capture.contents(Subject::Node, "vmstat")?;
+        oom_kills(vmstat)
+    }
+
+    /// Notes what could not be told.
+    pub fn gap(&mut self, gap: Gap) {
+        self.assembly.gap(gap);
+    }
+
+    /// The incident, or the empty capture to be used again where nothing was killed.
+    pub fn finish(mut self, now: BoottimeNs) -> Result<Captured, Capture> {
+        for read in self.plan.drain(..) {
+            read.time_out(&mut self.capture);
+        }
+        self.capture.done_at = now;
+        match self.assembly.finish() {
+            Some(incident) => Ok(Captured { incident, capture: self.capture, records: self.records }),
+            None => Err(self.capture),
+        }
+    }
+}
+
+/// The kernel's own count of killed processes, since boot.
+pub fn oom_kills(vmstat: &[u8]) -> Option<u64> {
+    let line = vmstat.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(b"oom_kill "))?;
+    std::str::from_utf8(line).ok()?.trim().parse().ok()
+}

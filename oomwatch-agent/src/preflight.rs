@@ -1,0 +1,105 @@
+//! What the machine must give before anything is loaded, and the cause behind an error of the kernel that misleads.
+
+use std::{fmt::Write as _, fs, path::Path};
+
+use rustix::system::uname;
+
+use crate::{probe, refusal::Refusal};
+
+/// Capability numbers (include/uapi/linux/capability.h).
+const CAP_SYS_ADMIN: u32 = 21;
+const CAP_PERFMON: u32 = 38;
+const CAP_BPF: u32 = 39;
+
+const EPERM: i32 = 1;
+const EINVAL: i32 = 22;
+
+/// Lines of a verifier's log that are shown: the reason stands at its end.
+const VERIFIER_LINES: usize = 12;
+
+/// Checks privileges and lockdown.
+///
+/// # Errors
+/// A refusal that names what is missing and how to give it.
+pub fn check(proc: &Path) -> Result<(), Refusal> {
+    if locked_down() {
+        return Err(lockdown_refusal());
+    }
+    let status = fs::read_to_string(proc.join("self/status")).unwrap_or_default();
+    let effective = status
+        .lines()
+        .find_map(|line| line.strip_prefix("CapEff:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    let Some(effective) = effective else {
+        return Err(Refusal::failed(format!(
+            "{}/self/status has no CapEff: is --proc right?",
+            proc.display()
+        )));
+    };
+    let has = |capability: u32| effective >> capability & 1 == 1 || effective >> CAP_SYS_ADMIN & 1 == 1;
+    let missing: Vec<&str> = [(CAP_BPF, "CAP_BPF"), (CAP_PERFMON, "CAP_PERFMON")]
+        .into_iter()
+        .filter(|&(capability, _)| !has(capability))
+        .map(|(_, name)| name)
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(Refusal::not_permitted(format!(
+        "{} missing: run as root, or give the capabilit{} (systemd: AmbientCapabilities=, Kubernetes: \
+         securityContext.capabilities.add, by hand: setcap)",
+        missing.join(" and "),
+        if missing.len() == 1 { "y" } else { "ies" },
+    )))
+}
+
+/// The error and its causes in one line, then the verifier's last lines if there is a log.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(source) = next {
+        let source_text = source.to_string();
+        if !text.contains(&source_text) {
+            let _: std::fmt::Result = write!(text, ": {source_text}");
+        }
+        next = source.source();
+    }
+    let mut lines: Vec<&str> = text.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect();
+    if lines.len() > VERIFIER_LINES {
+        lines.drain(1..lines.len() - VERIFIER_LINES);
+    }
+    lines.join("\n")
+}
+
+/// Says what stands behind an error of the kernel while `doing` something.
+pub fn explain(doing: &str, error: &str, os_error: Option<i32>) -> Refusal {
+    if os_error == Some(EPERM) {
+        if locked_down() {
+            return lockdown_refusal();
+        }
+        return Refusal::not_permitted(format!(
+            "the kernel does not permit oomwatch to {doing}: CAP_BPF and CAP_PERFMON are needed, before 5.11 \
+             CAP_SYS_RESOURCE too (locked memory): {error}"
+        ));
+    }
+    if os_error == Some(EINVAL) && probe::has_ring_buffer() == Some(false) {
+        let release = uname().release().to_string_lossy().into_owned();
+        return Refusal::not_supported(format!(
+            "kernel {release} has no BPF ring buffer: 5.8 or newer is needed"
+        ));
+    }
+    Refusal::not_supported(format!("cannot {doing}: {error}"))
+}
+
+/// Only `confidentiality` forbids reading kernel memory and kprobes; `integrity` (Secure Boot) does not
+/// (security/security.c, `LOCKDOWN_BPF_READ_KERNEL`).
+fn locked_down() -> bool {
+    fs::read_to_string("/sys/kernel/security/lockdown").is_ok_and(|modes| modes.contains("[confidentiality]"))
+}
+
+fn lockdown_refusal() -> Refusal {
+    Refusal::not_supported(
+        "kernel lockdown is in mode `confidentiality`, which forbids BPF to read kernel memory: boot with \
+         lockdown=integrity or without lockdown= (see /sys/kernel/security/lockdown)",
+    )
+}

@@ -1,0 +1,253 @@
+//! The probe: load the eBPF program with this kernel's layout, prove it, attach it, hand out its ring buffer.
+//!
+//! The only file that imports aya. It decides nothing about meaning: records leave it as bytes.
+
+use std::{
+    fs,
+    io::{self, BufRead as _, BufReader},
+    os::fd::{AsFd, BorrowedFd},
+    path::Path,
+};
+
+use aya::{
+    Ebpf, EbpfLoader, VerifierLogLevel, include_bytes_aligned,
+    maps::{MapData, PerCpuArray, RingBuf},
+    programs::{KProbe, ProgramError, RawTracePoint, RawTracePointRunOptions, TestRun as _},
+};
+use oomwatch_common::{
+    btf::Btf,
+    counters::ProbeCounter,
+    incident::ProbeLevel,
+    kernel_layout::{self, Resolved},
+    layout::ProbeConfig,
+};
+use zerocopy::IntoBytes as _;
+
+use crate::refusal::Refusal;
+
+/// The object that `cargo xtask build` makes of oomwatch-ebpf.
+static OBJECT: &[u8] = include_bytes_aligned!(env!("OOMWATCH_EBPF_OBJECT"));
+
+/// The kernel function that each invocation enters.
+const OOM_KILL_PROCESS: &str = "oom_kill_process";
+/// The kernel function that each kill enters; since 5.0.
+pub const KILL_ONE: &str = "__oom_kill_process";
+
+/// A loaded and attached probe. Dropping it detaches.
+pub struct Probe {
+    ebpf: Ebpf,
+    ring: RingBuf<MapData>,
+    /// Which hooks are in place.
+    pub level: ProbeLevel,
+    /// Why not a higher level, where there is one.
+    pub why_not_higher: Option<String>,
+    /// Fields that this kernel does not have.
+    pub absent: Vec<&'static str>,
+}
+
+/// What the probe is loaded with.
+pub struct Settings<'a> {
+    /// BTF of the running kernel.
+    pub btf: &'a Path,
+    /// Bytes of the ring buffer: a power of two that is a multiple of the page size.
+    pub ring_bytes: u32,
+    /// `/proc`, for kallsyms.
+    pub proc: &'a Path,
+    /// Number of possible CPUs.
+    pub possible_cpus: u32,
+}
+
+/// A program loaded for one level, not yet attached.
+pub struct Loaded {
+    ebpf: Ebpf,
+    ring: RingBuf<MapData>,
+    absent: Vec<&'static str>,
+}
+
+impl Probe {
+    /// Bytes of the next record, if there is one.
+    pub fn next(&mut self) -> Option<impl std::ops::Deref<Target = [u8]> + '_> {
+        self.ring.next()
+    }
+
+    /// Readable when there is a record.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.ring.as_fd()
+    }
+
+    /// A counter of the kernel side, summed over the CPUs.
+    pub fn counter(&self, counter: ProbeCounter) -> Option<u64> {
+        let map: PerCpuArray<_, u64> = PerCpuArray::try_from(self.ebpf.map("COUNTERS")?).ok()?;
+        Some(map.get(&(counter as u32), 0).ok()?.iter().sum())
+    }
+}
+
+/// Loads the programs and runs the one that reads the caller's own task; its record is the first in the ring buffer.
+pub fn load(settings: &Settings<'_>, kill_hook: bool) -> Result<Loaded, Refusal> {
+    let Resolved { layout, absent } = resolve(settings.btf)?;
+    let percpu = layout.rss_stat_percpu == 1;
+    let config = ProbeConfig {
+        per_cpu_offset: if percpu { kernel_symbol(settings.proc, "__per_cpu_offset") } else { 0 },
+        possible_cpus: settings.possible_cpus,
+        kill_hook: u32::from(kill_hook),
+    };
+    let mut ebpf = EbpfLoader::new()
+        // aya would parse all of the kernel's BTF for relocations that a Rust object does not have.
+        .btf(None)
+        .verifier_log_level(VerifierLogLevel::default())
+        .override_global("LAYOUT", layout.as_bytes(), true)
+        .override_global("CONFIG", config.as_bytes(), true)
+        .map_max_entries("RECORDS", settings.ring_bytes)
+        .load(OBJECT)
+        .map_err(|error| refuse("load the eBPF maps", &error))?;
+    let records =
+        ebpf.take_map("RECORDS").ok_or_else(|| Refusal::failed("the eBPF object has no ring buffer"))?;
+    let ring = RingBuf::try_from(records).map_err(|error| refuse("map the ring buffer", &error))?;
+
+    let prove = program::<RawTracePoint>(&mut ebpf, "prove")?;
+    prove.load().map_err(|error| refuse("load the eBPF program", &error))?;
+    prove
+        .test_run(RawTracePointRunOptions::new())
+        .map_err(|error| refuse("run the eBPF program that proves the layout", &error))?;
+    Ok(Loaded { ebpf, ring, absent })
+}
+
+impl Loaded {
+    /// The record that proves the layout, once.
+    pub fn proof(&mut self) -> Option<Vec<u8>> {
+        self.ring.next().map(|record| record.to_vec())
+    }
+
+    /// Attaches the kprobes. The error says what this kernel lacks.
+    pub fn attach_kprobes(mut self, kill_hook: bool) -> Result<Probe, AttachError> {
+        // The end first: an invocation then never has a begin without its end.
+        attach_kprobe(&mut self.ebpf, "oom_kill_process_return", OOM_KILL_PROCESS)?;
+        attach_raw(&mut self.ebpf, "victim_marked")?;
+        if kill_hook {
+            attach_kprobe(&mut self.ebpf, "oom_kill_victim", KILL_ONE)?;
+        }
+        attach_kprobe(&mut self.ebpf, "oom_kill_process", OOM_KILL_PROCESS)?;
+        Ok(self.finish(ProbeLevel::Kprobe))
+    }
+
+    /// Attaches the tracepoint alone.
+    pub fn attach_tracepoint(mut self) -> Result<Probe, AttachError> {
+        attach_raw(&mut self.ebpf, "mark_victim")?;
+        Ok(self.finish(ProbeLevel::Tracepoint))
+    }
+
+    fn finish(self, level: ProbeLevel) -> Probe {
+        Probe { ebpf: self.ebpf, ring: self.ring, level, why_not_higher: None, absent: self.absent }
+    }
+}
+
+/// Why a hook could not be put in place.
+#[derive(Debug)]
+pub struct AttachError {
+    /// The kernel function or tracepoint.
+    pub hook: &'static str,
+    /// The kernel has no such function, or no kprobes.
+    pub unavailable: bool,
+    /// What to say.
+    pub refusal: Refusal,
+}
+
+fn attach_kprobe(ebpf: &mut Ebpf, name: &str, hook: &'static str) -> Result<(), AttachError> {
+    let failed = |error: ProgramError| AttachError {
+        hook,
+        unavailable: os_error(&error).is_some_and(|error| error.kind() == io::ErrorKind::NotFound),
+        refusal: refuse(&format!("attach a kprobe to {hook}"), &error),
+    };
+    let program =
+        program::<KProbe>(ebpf, name).map_err(|refusal| AttachError { hook, unavailable: false, refusal })?;
+    program.load().map_err(failed)?;
+    program.attach(hook, 0).map_err(failed)?;
+    Ok(())
+}
+
+fn attach_raw(ebpf: &mut Ebpf, name: &str) -> Result<(), AttachError> {
+    let hook = "mark_victim";
+    let failed = |error: ProgramError| AttachError {
+        hook,
+        unavailable: os_error(&error).is_some_and(|error| error.kind() == io::ErrorKind::NotFound),
+        refusal: refuse("attach to tracepoint oom/mark_victim", &error),
+    };
+    let program = program::<RawTracePoint>(ebpf, name).map_err(|refusal| AttachError {
+        hook,
+        unavailable: false,
+        refusal,
+    })?;
+    program.load().map_err(failed)?;
+    program.attach(hook).map_err(failed)?;
+    Ok(())
+}
+
+fn program<'a, P>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut P, Refusal>
+where
+    &'a mut P: TryFrom<&'a mut aya::programs::Program>,
+{
+    ebpf.program_mut(name).and_then(|program| program.try_into().ok()).ok_or_else(|| {
+        Refusal::failed(format!("the eBPF object has no program {name}: it is of another build"))
+    })
+}
+
+fn resolve(btf: &Path) -> Result<Resolved, Refusal> {
+    let blob = fs::read(btf).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => Refusal::not_supported(format!(
+            "this kernel has no BTF at {}: it needs CONFIG_DEBUG_INFO_BTF=y, or --btf FILE with the BTF of this very kernel",
+            btf.display()
+        )),
+        io::ErrorKind::PermissionDenied => {
+            Refusal::not_permitted(format!("reading {} is not permitted: run as root", btf.display()))
+        }
+        _ => Refusal::failed(format!("reading {}: {error}", btf.display())),
+    })?;
+    let parsed =
+        Btf::parse(&blob).map_err(|error| Refusal::not_supported(format!("{}: {error}", btf.display())))?;
+    kernel_layout::resolve(&parsed)
+        .map_err(|error| Refusal::not_supported(format!("{}: {error}", btf.display())))
+}
+
+/// Address of a kernel symbol; 0 where it is not listed or hidden (`kptr_restrict`, no CAP_SYSLOG).
+fn kernel_symbol(proc: &Path, name: &str) -> u64 {
+    let Ok(file) = fs::File::open(proc.join("kallsyms")) else { return 0 };
+    let mut reader = BufReader::with_capacity(64 * 1024, file);
+    let mut line = Vec::with_capacity(128);
+    loop {
+        line.clear();
+        match reader.read_until(b'\n', &mut line) {
+            Ok(0) | Err(_) => return 0,
+            Ok(_) => {}
+        }
+        let mut words = line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
+        if let (Some(address), Some(_), Some(symbol)) = (words.next(), words.next(), words.next())
+            && symbol == name.as_bytes()
+        {
+            let address = std::str::from_utf8(address).ok();
+            return address.and_then(|address| u64::from_str_radix(address, 16).ok()).unwrap_or(0);
+        }
+    }
+}
+
+/// The operating system's error behind one of aya's, if there is one.
+fn os_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a io::Error> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(error) = error.downcast_ref::<io::Error>() {
+            return Some(error);
+        }
+        next = error.source();
+    }
+    None
+}
+
+/// Turns an error of aya into a refusal: the cause, as far as the machine tells it, then the chain.
+fn refuse(doing: &str, error: &(dyn std::error::Error + 'static)) -> Refusal {
+    let text = crate::preflight::chain(error);
+    crate::preflight::explain(doing, &text, os_error(error).and_then(io::Error::raw_os_error))
+}
+
+/// Whether this kernel has BPF ring buffers (5.8).
+pub fn has_ring_buffer() -> Option<bool> {
+    aya::sys::is_map_supported(aya::maps::MapType::RingBuf).ok()
+}

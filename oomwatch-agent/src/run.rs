@@ -1,0 +1,130 @@
+//! `oomwatch run`: probe attached → capture thread → reporter → wait for the end → drain.
+
+use std::{sync::Arc, time::Duration};
+
+use oomwatch_common::counters::ProbeCounter;
+use tokio::{
+    runtime,
+    signal::unix::{Signal, SignalKind, signal},
+    time::timeout,
+};
+
+use crate::{
+    attach,
+    capture::{self, Running},
+    config::RunOptions,
+    log,
+    losses::{Losses, Stage},
+    probe::Probe,
+    publish::{Ended, Publisher},
+    refusal::Refusal,
+    sources::Roots,
+    sys,
+};
+
+/// From SIGTERM to the end; Kubernetes waits 30 s, a person not 2.
+const DRAIN_WITHIN: Duration = Duration::from_millis(1500);
+
+/// Watches until SIGTERM, SIGINT or a closed stdout.
+///
+/// # Errors
+/// A [`Refusal`] where the start fails. After that nothing stops it.
+pub fn run(options: &RunOptions) -> Result<(), Refusal> {
+    log::init(options.log);
+    let page_size = sys::page_size();
+    let probe = attach::attach(options, page_size)?;
+    let level = probe.level;
+    let publisher = Publisher::new(options, level, page_size)?;
+    announce(&probe);
+    if let Err(error) = sys::lock_memory() {
+        tracing::info!(%error, "memory is not locked: reports may be slow under memory pressure (CAP_IPC_LOCK allows it)");
+    }
+    let losses = Arc::new(Losses::default());
+    let settings = capture::Settings {
+        roots: Roots::new(&options.proc, &options.cgroup),
+        deadline_ns: u64::try_from(options.capture_deadline().as_nanos()).unwrap_or(u64::MAX),
+        queue: options.queue.into(),
+        keep_records: options.record_to.is_some(),
+        page_size,
+    };
+    let running = capture::start(probe, settings, Arc::clone(&losses))
+        .map_err(|error| Refusal::failed(format!("starting the capture thread: {error}")))?;
+    let runtime = runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Refusal::failed(format!("starting the async runtime: {error}")))?;
+    let probe = runtime.block_on(report(running, publisher, &losses, level.name()));
+    // A write to a stdout that nobody reads may never return.
+    runtime.shutdown_background();
+    if let Some(probe) = probe? {
+        account(&probe, &losses);
+    }
+    Ok(())
+}
+
+/// Reports until told to stop; gives the probe back where the capture thread ended in time.
+async fn report(
+    mut running: Running,
+    mut publisher: Publisher,
+    losses: &Losses,
+    level: &'static str,
+) -> Result<Option<Probe>, Refusal> {
+    let catch = |kind| signal(kind).map_err(|error| Refusal::failed(format!("catching signals: {error}")));
+    let (mut terminate, mut interrupt) = (catch(SignalKind::terminate())?, catch(SignalKind::interrupt())?);
+    tracing::info!(%level, "ready");
+    let stopper = running.stopper();
+    let mut publishing = Box::pin(publisher.publish_all(&mut running.incidents, &running.spent, losses));
+    let ended = tokio::select! {
+        ended = &mut publishing => Some(ended),
+        () = either(&mut terminate, &mut interrupt) => None,
+    };
+    stopper.stop();
+    let ended = match ended {
+        Some(ended) => Some(ended),
+        None => timeout(DRAIN_WITHIN, &mut publishing).await.ok(),
+    };
+    drop(publishing);
+    match ended {
+        Some(Ended::Drained | Ended::StdoutClosed) => Ok(running.join()),
+        None => {
+            tracing::warn!("stdout did not take all reports in time");
+            Ok(None)
+        }
+    }
+}
+
+async fn either(one: &mut Signal, other: &mut Signal) {
+    tokio::select! {
+        _ = one.recv() => {}
+        _ = other.recv() => {}
+    }
+}
+
+fn announce(probe: &Probe) {
+    match &probe.why_not_higher {
+        None => {
+            tracing::info!(level = %probe.level.name(), "probe attached, its layout proved on this process")
+        }
+        Some(why) => {
+            tracing::warn!(level = %probe.level.name(), %why, "probe attached at a lower level: victims only")
+        }
+    }
+    if !probe.absent.is_empty() {
+        tracing::info!(fields = %probe.absent.join(", "), "this kernel does not have these fields: reports leave them out");
+    }
+}
+
+/// The last line of the log: what came, and what was lost where.
+fn account(probe: &Probe, losses: &Losses) {
+    let counter = |counter| probe.counter(counter).unwrap_or(0);
+    tracing::info!(
+        invocations = counter(ProbeCounter::Invocations),
+        already_exiting = counter(ProbeCounter::AlreadyExiting),
+        records = counter(ProbeCounter::Submitted),
+        lost_ring_buffer_full = counter(ProbeCounter::RingBufferFull),
+        lost_malformed = losses.get(Stage::Malformed),
+        lost_queue_full = losses.get(Stage::Queue),
+        lost_output = losses.get(Stage::Output),
+        "ended"
+    );
+}

@@ -1,0 +1,257 @@
+//! Reads the files of `/proc` and the cgroups: bytes and outcomes, no meaning.
+//!
+//! A process is held by a descriptor of its directory: it stays that very process, and reads fail when it is gone,
+//! even if its number has been given to another one since.
+
+use std::{
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    path::{Path, PathBuf},
+};
+
+use oomwatch_common::{
+    capture::{CGROUP_V1_FILES, CGROUP_V2_FILES, Capture, Outcome, PROCESS_FILES, SourceRead, Subject},
+    ids::{CgroupPath, Tgid, Tid},
+    incident::{Memcg, Process},
+    units::BoottimeNs,
+};
+use rustix::{
+    fs::{Mode, OFlags, open, openat, readlinkat},
+    io::{Errno, read},
+};
+
+/// Bytes kept of one file. The longest that is read, `/proc/vmstat`, has about 5 KiB on 7.2.
+const FILE_BYTES: usize = 16 * 1024;
+/// Bytes kept of a link or a command line.
+const SHORT_BYTES: usize = 4096;
+/// Bytes kept of all files of one incident.
+const CAPTURE_BYTES: usize = 512 * 1024;
+/// `USER_HZ` of every architecture that Linux supports for eBPF: the unit of `/proc/PID/stat`'s start time.
+const NANOSECONDS_PER_TICK: u64 = 10_000_000;
+
+/// Where the node's files are.
+#[derive(Clone, Debug)]
+pub struct Roots {
+    /// `/proc`
+    pub proc: PathBuf,
+    /// `/sys/fs/cgroup`
+    cgroup_v2: Option<PathBuf>,
+    cgroup_v1: Option<PathBuf>,
+}
+
+impl Roots {
+    /// Finds the hierarchies below `cgroup`: all v2, all v1, or both (hybrid).
+    pub fn new(proc: &Path, cgroup: &Path) -> Self {
+        let existing = |path: PathBuf, file: &str| path.join(file).exists().then_some(path);
+        Self {
+            proc: proc.to_owned(),
+            cgroup_v2: existing(cgroup.to_owned(), "cgroup.controllers")
+                .or_else(|| existing(cgroup.join("unified"), "cgroup.controllers")),
+            cgroup_v1: existing(cgroup.join("memory"), "memory.stat"),
+        }
+    }
+
+    /// The directory of a memory cgroup, and the files to read in it.
+    fn memcg(&self, memcg: &Memcg) -> Option<(PathBuf, &'static [&'static str])> {
+        let (root, files) = match memcg.v2 {
+            Some(false) => (self.cgroup_v1.as_ref()?, CGROUP_V1_FILES),
+            _ => (self.cgroup_v2.as_ref()?, CGROUP_V2_FILES),
+        };
+        Some((cgroup_dir(root, &memcg.path)?, files))
+    }
+}
+
+fn cgroup_dir(root: &Path, path: &CgroupPath) -> Option<PathBuf> {
+    use std::os::unix::ffi::OsStrExt as _;
+    if path.truncated {
+        return None;
+    }
+    let mut dir = root.to_owned();
+    for component in &path.components {
+        dir.push(std::ffi::OsStr::from_bytes(component));
+    }
+    Some(dir)
+}
+
+/// One read that is still to be made.
+#[derive(Debug)]
+pub struct PlannedRead {
+    subject: Subject,
+    file: &'static str,
+    path: PathBuf,
+}
+
+/// Reads all files of a process at once: it is about to die.
+pub fn read_process(roots: &Roots, process: &Process, capture: &mut Capture) {
+    let Some(tgid) = process.tgid.or(process.tid.map(|Tid(tid)| Tgid(tid))) else { return };
+    let subject = Subject::Process(tgid);
+    if capture.source(subject, "status").is_some() {
+        return;
+    }
+    let dir = open_process(roots, tgid, process);
+    let mut identity = Ok(());
+    for (index, file) in PROCESS_FILES.iter().copied().enumerate() {
+        let outcome = match (&dir, &identity) {
+            (Err(outcome), _) | (_, Err(outcome)) => skip(capture, subject, file, *outcome),
+            (Ok(dir), Ok(())) if file == "exe" => read_link(capture, subject, file, dir.as_fd()),
+            (Ok(dir), Ok(())) => read_at(capture, subject, file, dir.as_fd(), file),
+        };
+        if file == "stat" && outcome == Outcome::Read && !is_same_process(capture, subject, process.started) {
+            // All that was read before is another process's.
+            identity = Err(Outcome::Gone);
+            let read = capture.sources.len().saturating_sub(index + 1);
+            for source in capture.sources.iter_mut().skip(read) {
+                source.outcome = Outcome::Gone;
+                source.len = 0;
+            }
+        }
+    }
+}
+
+/// A thread that is not the first, where that one is gone: its files have the address space, the process's have not.
+fn open_process(roots: &Roots, Tgid(tgid): Tgid, process: &Process) -> Result<OwnedFd, Outcome> {
+    let path = match process.tid {
+        Some(Tid(tid)) if tid != tgid => roots.proc.join(format!("{tgid}/task/{tid}")),
+        _ => roots.proc.join(tgid.to_string()),
+    };
+    open(&path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).map_err(outcome_of_process)
+}
+
+/// Field 22 of `/proc/PID/stat` against the start that the probe read. A thread's start is its own, so one that is
+/// not the first can only be held to have started no earlier than its process.
+fn is_same_process(capture: &Capture, subject: Subject, started: Option<BoottimeNs>) -> bool {
+    let (Some(stat), Some(BoottimeNs(started))) = (capture.contents(subject, "stat"), started) else {
+        return true;
+    };
+    // The name stands in parentheses and may itself contain any of them.
+    let after_name =
+        stat.iter().rposition(|&byte| byte == b')').and_then(|end| stat.get(end + 1..)).unwrap_or_default();
+    let field = after_name.split(|&byte| byte == b' ').filter(|field| !field.is_empty()).nth(19);
+    let ticks =
+        field.and_then(|field| std::str::from_utf8(field).ok()).and_then(|text| text.parse::<u64>().ok());
+    let expected = started / NANOSECONDS_PER_TICK;
+    let Subject::Process(Tgid(tgid)) = subject else { return true };
+    let is_thread = !stat.starts_with(format!("{tgid} ").as_bytes());
+    ticks.is_some_and(|ticks| ticks == expected || (is_thread && ticks > expected))
+}
+
+/// The reads of one memory cgroup.
+pub fn plan_memcg(roots: &Roots, memcg: &Memcg, plan: &mut Vec<PlannedRead>) {
+    let (Some(id), Some((dir, files))) = (memcg.id, roots.memcg(memcg)) else { return };
+    let subject = Subject::Cgroup(id);
+    if plan.iter().any(|read| read.subject == subject) {
+        return;
+    }
+    plan.extend(files.iter().map(|&file| PlannedRead { subject, file, path: dir.join(file) }));
+}
+
+/// The reads of the node's own files.
+pub fn plan_node(roots: &Roots, files: &[&'static str], plan: &mut Vec<PlannedRead>) {
+    plan.extend(files.iter().map(|&file| PlannedRead {
+        subject: Subject::Node,
+        file,
+        path: roots.proc.join(file),
+    }));
+}
+
+impl PlannedRead {
+    /// Makes the read.
+    pub fn perform(&self, capture: &mut Capture) {
+        let opened = open(&self.path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+        let outcome = match opened {
+            Ok(file) => {
+                read_open(capture, self.subject, self.file, &file, FILE_BYTES);
+                return;
+            }
+            // The directory is there and the file is not: this kernel does not have it.
+            Err(Errno::NOENT) if self.path.parent().is_some_and(Path::exists) => Outcome::Unsupported,
+            Err(error) => outcome_of_process(error),
+        };
+        skip(capture, self.subject, self.file, outcome);
+    }
+
+    /// Notes that there was no time for it.
+    pub fn time_out(&self, capture: &mut Capture) {
+        skip(capture, self.subject, self.file, Outcome::TimedOut);
+    }
+}
+
+fn read_at(
+    capture: &mut Capture,
+    subject: Subject,
+    file: &'static str,
+    dir: BorrowedFd<'_>,
+    path: &str,
+) -> Outcome {
+    let limit = if file == "cmdline" { SHORT_BYTES } else { FILE_BYTES };
+    match openat(dir, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) {
+        Ok(opened) => read_open(capture, subject, file, &opened, limit),
+        Err(error) => skip(capture, subject, file, outcome_of_process(error)),
+    }
+}
+
+/// Appends what the descriptor gives, up to `limit` bytes.
+fn read_open(
+    capture: &mut Capture,
+    subject: Subject,
+    file: &'static str,
+    opened: &OwnedFd,
+    limit: usize,
+) -> Outcome {
+    let start = capture.bytes.len();
+    let limit = limit.min(CAPTURE_BYTES.saturating_sub(start));
+    // One byte more than is kept tells whether there is more.
+    capture.bytes.resize(start + limit + 1, 0);
+    let mut len = 0;
+    let mut outcome = Outcome::Read;
+    while let Some(space) = capture.bytes.get_mut(start + len..).filter(|space| !space.is_empty()) {
+        match read(opened, space) {
+            Ok(0) => break,
+            Ok(count) => len += count,
+            Err(Errno::INTR) => {}
+            Err(error) => {
+                outcome = outcome_of_process(error);
+                len = 0;
+                break;
+            }
+        }
+    }
+    let truncated = len > limit;
+    let len = len.min(limit);
+    capture.bytes.truncate(start + len);
+    capture.sources.push(SourceRead { subject, file, outcome, start, len, truncated });
+    outcome
+}
+
+fn read_link(capture: &mut Capture, subject: Subject, file: &'static str, dir: BorrowedFd<'_>) -> Outcome {
+    match readlinkat(dir, file, Vec::with_capacity(SHORT_BYTES)) {
+        Ok(target) => {
+            let (start, len) = (capture.bytes.len(), target.as_bytes().len());
+            capture.bytes.extend_from_slice(target.as_bytes());
+            capture.sources.push(SourceRead {
+                subject,
+                file,
+                outcome: Outcome::Read,
+                start,
+                len,
+                truncated: false,
+            });
+            Outcome::Read
+        }
+        Err(error) => skip(capture, subject, file, outcome_of_process(error)),
+    }
+}
+
+fn skip(capture: &mut Capture, subject: Subject, file: &'static str, outcome: Outcome) -> Outcome {
+    let start = capture.bytes.len();
+    capture.sources.push(SourceRead { subject, file, outcome, start, len: 0, truncated: false });
+    outcome
+}
+
+/// What an error of `open` or `read` says of a process's or a cgroup's file.
+fn outcome_of_process(error: Errno) -> Outcome {
+    match error {
+        Errno::ACCESS | Errno::PERM => Outcome::Denied,
+        Errno::OPNOTSUPP | Errno::INVAL | Errno::NOSYS => Outcome::Unsupported,
+        _ => Outcome::Gone,
+    }
+}

@@ -1,0 +1,81 @@
+//! The machine: clocks, priorities, locked memory. With the probe's programs the only unsafe code of the project.
+
+#![expect(unsafe_code, reason = "sched_setscheduler has no safe wrapper among our dependencies")]
+
+use std::{fs, io, path::Path};
+
+use oomwatch_common::units::{BoottimeNs, PageSize};
+use rustix::{
+    mm::{MlockAllFlags, mlockall},
+    process::{Resource, Rlimit, setrlimit},
+    time::{ClockId, Timespec, clock_gettime},
+};
+
+/// Lowest real-time priority: above every ordinary task, below whatever else the node runs in real time.
+const PRIORITY: i32 = 1;
+
+/// `CLOCK_BOOTTIME`.
+pub fn boottime() -> BoottimeNs {
+    BoottimeNs(nanoseconds(clock_gettime(ClockId::Boottime)))
+}
+
+/// Wall time at boottime 0, in nanoseconds since 1970. Read anew for each report: the wall clock may be set.
+pub fn realtime_at_boot() -> i128 {
+    let wall = i128::from(nanoseconds(clock_gettime(ClockId::Realtime)));
+    wall - i128::from(boottime().0)
+}
+
+fn nanoseconds(time: Timespec) -> u64 {
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    seconds.saturating_mul(1_000_000_000).saturating_add(u64::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+/// Page size of the running kernel.
+pub fn page_size() -> PageSize {
+    PageSize::new(rustix::param::page_size() as u64).unwrap_or_default()
+}
+
+/// Highest number of a possible CPU plus one; 0 where it cannot be read.
+pub fn possible_cpus() -> u32 {
+    let text = fs::read_to_string("/sys/devices/system/cpu/possible").unwrap_or_default();
+    text.trim().rsplit([',', '-']).next().and_then(|last| last.parse::<u32>().ok()).map_or(0, |last| last + 1)
+}
+
+/// Gives the calling thread real-time priority.
+///
+/// # Errors
+/// Not permitted without `CAP_SYS_NICE`, or in a v1 cgroup without real-time runtime.
+pub fn make_realtime() -> io::Result<()> {
+    let parameters = libc::sched_param { sched_priority: PRIORITY };
+    // SAFETY: `parameters` is a valid sched_param for the time of the call; 0 is the calling thread.
+    let result = unsafe {
+        libc::sched_setscheduler(0, libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK, &raw const parameters)
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Keeps every page that is touched from now on in memory: this works while there is none to be had.
+///
+/// # Errors
+/// Not permitted without `CAP_IPC_LOCK` above the limit of locked memory.
+pub fn lock_memory() -> io::Result<()> {
+    Ok(mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT)?)
+}
+
+/// Before 5.11 BPF maps count as locked memory. Where this is not permitted, loading says what is missing.
+pub fn raise_locked_memory_limit() {
+    if setrlimit(Resource::Memlock, Rlimit { current: None, maximum: None }).is_err() {
+        tracing::debug!("the limit of locked memory could not be raised");
+    }
+}
+
+/// `/proc/sys/kernel/random/boot_id`.
+pub fn boot_id(proc: &Path) -> Option<String> {
+    let text = fs::read_to_string(proc.join("sys/kernel/random/boot_id")).ok()?;
+    Some(text.trim().to_owned())
+}
+
+/// The node's name as the kernel has it.
+pub fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
