@@ -212,3 +212,6 @@ fn same(one: &Process, other: &Process) -> bool {
     }
     one.tgid == other.tgid && one.started == other.started
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,8 +9,16 @@ use crate::{btf::BtfError, btf_excerpt::excerpt};
 const KERNELS: &[(&str, &[u8], &str)] = &[
     ("5.10.0-32-cloud-amd64", include_bytes!("../../../tests/fixtures/btf/5.10.0-32-cloud-amd64.btf"), AMD64),
     ("6.1.0-56-cloud-amd64", include_bytes!("../../../tests/fixtures/btf/6.1.0-56-cloud-amd64.btf"), AMD64),
-    ("6.12.117+deb13-cloud-amd64", include_bytes!("../../../tests/fixtures/btf/6.12.117+deb13-cloud-amd64.btf"), AMD64),
-    ("7.2.13+deb14-cloud-amd64", include_bytes!("../../../tests/fixtures/btf/7.2.13+deb14-cloud-amd64.btf"), AMD64),
+    (
+        "6.12.117+deb13-cloud-amd64",
+        include_bytes!("../../../tests/fixtures/btf/6.12.117+deb13-cloud-amd64.btf"),
+        AMD64,
+    ),
+    (
+        "7.2.13+deb14-cloud-amd64",
+        include_bytes!("../../../tests/fixtures/btf/7.2.13+deb14-cloud-amd64.btf"),
+        AMD64,
+    ),
     ("6.1.0-56-cloud-arm64", include_bytes!("../../../tests/fixtures/btf/6.1.0-56-cloud-arm64.btf"), ARM64),
 ];
 const AMD64: &str = include_str!("../../../tests/fixtures/btf/offsets-amd64.txt");
@@ -66,11 +74,7 @@ fn rss_counters_are_per_cpu_since_6_2_and_mark_victim_passes_the_task_by_prototy
 fn an_excerpt_of_an_excerpt_resolves_to_the_same() {
     for (kernel, blob, _) in KERNELS {
         let again = excerpt(blob).unwrap();
-        assert_eq!(
-            resolve(&Btf::parse(&again).unwrap()),
-            resolve(&Btf::parse(blob).unwrap()),
-            "{kernel}"
-        );
+        assert_eq!(resolve(&Btf::parse(&again).unwrap()), resolve(&Btf::parse(blob).unwrap()), "{kernel}");
     }
 }
 
