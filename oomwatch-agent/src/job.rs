@@ -44,15 +44,14 @@ pub struct Captured {
 }
 
 impl Job {
-    /// Starts with an incident's first record, and at once reads what dies first.
+    /// Starts with an incident's first record, and at once reads what dies first. The other reads may go on until
+    /// `read_until`. `None` for a record that belongs to no incident.
     pub fn start(
         record: Record,
-        raw: &[u8],
         mut capture: Capture,
         roots: &Roots,
         now: BoottimeNs,
-        deadline_ns: u64,
-        keep_records: bool,
+        read_until: BoottimeNs,
     ) -> Option<Self> {
         capture.taken_at = now;
         let last_record = record.at;
@@ -61,25 +60,18 @@ impl Job {
             read_process(roots, victim, &mut capture);
         }
         let mut plan = Vec::new();
-        for memcg in assembly
-            .chosen()
-            .and_then(|victim| victim.memcg.as_ref())
-            .into_iter()
-            .chain(assembly.limit_owner())
-        {
+        let victims_own = assembly.chosen().and_then(|victim| victim.memcg.as_ref());
+        for memcg in victims_own.into_iter().chain(assembly.limit_owner()) {
             plan_memcg(roots, memcg, &mut plan);
         }
         plan_node(roots, NODE_FILES, &mut plan);
         let trigger = assembly.trigger().filter(|trigger| !trigger.kthread).cloned();
-        Some(Self {
-            read_until: BoottimeNs(now.0.saturating_add(deadline_ns)),
-            assembly,
-            capture,
-            plan: plan.into(),
-            trigger,
-            last_record,
-            records: keep_records.then(|| vec![raw.to_vec()]),
-        })
+        Some(Self { assembly, capture, plan: plan.into(), trigger, last_record, read_until, records: None })
+    }
+
+    /// From now on keeps the raw records, beginning with the first.
+    pub fn keep_records(&mut self, first: &[u8]) {
+        self.records = Some(vec![first.to_vec()]);
     }
 
     /// Whether a record belongs to this incident.
@@ -152,7 +144,10 @@ impl Job {
         self.assembly.gap(gap);
     }
 
-    /// The incident, or the empty capture to be used again where nothing was killed.
+    /// The incident.
+    ///
+    /// # Errors
+    /// Where nothing was killed: the capture, to be used again.
     pub fn finish(mut self, now: BoottimeNs) -> Result<Captured, Capture> {
         for read in self.plan.drain(..) {
             read.time_out(&mut self.capture);

@@ -1,6 +1,6 @@
 //! What the machine must give before anything is loaded, and the cause behind an error of the kernel that misleads.
 
-use std::{fmt::Write as _, fs, path::Path};
+use std::{fs, path::Path};
 
 use rustix::system::uname;
 
@@ -60,7 +60,8 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     while let Some(source) = next {
         let source_text = source.to_string();
         if !text.contains(&source_text) {
-            let _: std::fmt::Result = write!(text, ": {source_text}");
+            text.push_str(": ");
+            text.push_str(&source_text);
         }
         next = source.source();
     }

@@ -37,6 +37,8 @@ pub const KILL_ONE: &str = "__oom_kill_process";
 pub struct Probe {
     ebpf: Ebpf,
     ring: RingBuf<MapData>,
+    #[cfg(feature = "debug-log")]
+    log: Option<aya_log::EbpfLogger<&'static dyn log::Log>>,
     /// Which hooks are in place.
     pub level: ProbeLevel,
     /// Why not a higher level, where there is one.
@@ -66,8 +68,16 @@ pub struct Loaded {
 
 impl Probe {
     /// Bytes of the next record, if there is one.
-    pub fn next(&mut self) -> Option<impl std::ops::Deref<Target = [u8]> + '_> {
+    pub fn next_record(&mut self) -> Option<impl std::ops::Deref<Target = [u8]> + '_> {
         self.ring.next()
+    }
+
+    /// Prints what the programs have logged since.
+    #[cfg(feature = "debug-log")]
+    pub fn flush_log(&mut self) {
+        if let Some(log) = &mut self.log {
+            log.flush();
+        }
     }
 
     /// Readable when there is a record.
@@ -83,6 +93,9 @@ impl Probe {
 }
 
 /// Loads the programs and runs the one that reads the caller's own task; its record is the first in the ring buffer.
+///
+/// # Errors
+/// A [`Refusal`] that names the cause, as far as the machine tells it.
 pub fn load(settings: &Settings<'_>, kill_hook: bool) -> Result<Loaded, Refusal> {
     let Resolved { layout, absent } = resolve(settings.btf)?;
     let percpu = layout.rss_stat_percpu == 1;
@@ -118,7 +131,10 @@ impl Loaded {
         self.ring.next().map(|record| record.to_vec())
     }
 
-    /// Attaches the kprobes. The error says what this kernel lacks.
+    /// Attaches the kprobes.
+    ///
+    /// # Errors
+    /// Which hook, and whether this kernel does not have it.
     pub fn attach_kprobes(mut self, kill_hook: bool) -> Result<Probe, AttachError> {
         // The end first: an invocation then never has a begin without its end.
         attach_kprobe(&mut self.ebpf, "oom_kill_process_return", OOM_KILL_PROCESS)?;
@@ -131,13 +147,25 @@ impl Loaded {
     }
 
     /// Attaches the tracepoint alone.
+    ///
+    /// # Errors
+    /// Which hook, and whether this kernel does not have it.
     pub fn attach_tracepoint(mut self) -> Result<Probe, AttachError> {
         attach_raw(&mut self.ebpf, "mark_victim")?;
         Ok(self.finish(ProbeLevel::Tracepoint))
     }
 
-    fn finish(self, level: ProbeLevel) -> Probe {
-        Probe { ebpf: self.ebpf, ring: self.ring, level, why_not_higher: None, absent: self.absent }
+    #[cfg_attr(not(feature = "debug-log"), expect(unused_mut, reason = "only the log needs it"))]
+    fn finish(mut self, level: ProbeLevel) -> Probe {
+        Probe {
+            #[cfg(feature = "debug-log")]
+            log: aya_log::EbpfLogger::init(&mut self.ebpf).ok(),
+            ebpf: self.ebpf,
+            ring: self.ring,
+            level,
+            why_not_higher: None,
+            absent: self.absent,
+        }
     }
 }
 
