@@ -89,6 +89,12 @@ pub fn explain(doing: &str, error: &str, os_error: Option<i32>) -> Refusal {
             "kernel {release} has no BPF ring buffer: 5.8 or newer is needed"
         ));
     }
+    // Under lockdown the kernel only says that it does not know the helper.
+    if error.contains("unknown func bpf_probe_read") {
+        return Refusal::not_supported(format!(
+            "this kernel does not let BPF read its memory, most likely because of lockdown=confidentiality: {error}"
+        ));
+    }
     Refusal::not_supported(format!("cannot {doing}: {error}"))
 }
 

@@ -49,8 +49,8 @@ pub struct Probe {
 
 /// What the probe is loaded with.
 pub struct Settings<'a> {
-    /// BTF of the running kernel.
-    pub btf: &'a Path,
+    /// Where this kernel keeps what is read, from [`resolve`].
+    pub resolved: &'a Resolved,
     /// Bytes of the ring buffer: a power of two that is a multiple of the page size.
     pub ring_bytes: u32,
     /// `/proc`, for kallsyms.
@@ -97,7 +97,7 @@ impl Probe {
 /// # Errors
 /// A [`Refusal`] that names the cause, as far as the machine tells it.
 pub fn load(settings: &Settings<'_>, kill_hook: bool) -> Result<Loaded, Refusal> {
-    let Resolved { layout, absent } = resolve(settings.btf)?;
+    let Resolved { layout, absent } = settings.resolved;
     let percpu = layout.rss_stat_percpu == 1;
     let config = ProbeConfig {
         per_cpu_offset: if percpu { kernel_symbol(settings.proc, "__per_cpu_offset") } else { 0 },
@@ -122,7 +122,7 @@ pub fn load(settings: &Settings<'_>, kill_hook: bool) -> Result<Loaded, Refusal>
     prove
         .test_run(RawTracePointRunOptions::new())
         .map_err(|error| refuse("run the eBPF program that proves the layout", &error))?;
-    Ok(Loaded { ebpf, ring, absent })
+    Ok(Loaded { ebpf, ring, absent: absent.clone() })
 }
 
 impl Loaded {
@@ -219,7 +219,11 @@ where
     })
 }
 
-fn resolve(btf: &Path) -> Result<Resolved, Refusal> {
+/// The layout of the running kernel.
+///
+/// # Errors
+/// There is no BTF, or it is not a kernel's.
+pub fn resolve(btf: &Path) -> Result<Resolved, Refusal> {
     let blob = fs::read(btf).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => Refusal::not_supported(format!(
             "this kernel has no BTF at {}: it needs CONFIG_DEBUG_INFO_BTF=y, or --btf FILE with the BTF of this very kernel",

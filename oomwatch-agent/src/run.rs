@@ -37,6 +37,7 @@ const DRAIN_WITHIN: Duration = Duration::from_millis(1500);
 /// # Errors
 /// A [`Refusal`] where the start fails. After that nothing stops it.
 pub fn run(options: &RunOptions) -> Result<(), Refusal> {
+    sys::return_large_allocations();
     log::init(options.log);
     let page_size = sys::page_size();
     let settings = desk::Settings {
