@@ -10,7 +10,7 @@ use oomwatch_common::{
     units::BoottimeNs,
 };
 
-use crate::sources::{PlannedRead, Roots, plan_memcg, plan_node, read_process};
+use crate::sources::{PlannedRead, Roots, members, plan_memcg, plan_node, read_process};
 
 /// How long the kernel may take from the first record to the return of `oom_kill_process`: it prints its report
 /// meanwhile, and a slow serial console makes that seconds.
@@ -24,8 +24,8 @@ pub struct Job {
     capture: Capture,
     /// The rest of the reads, in order.
     plan: VecDeque<PlannedRead>,
-    /// The trigger, until it has been read.
-    trigger: Option<Process>,
+    /// Processes that are still to be read, before the plan: the rest of a group that is being killed, the trigger.
+    processes: VecDeque<Process>,
     last_record: BoottimeNs,
     read_until: BoottimeNs,
     /// The raw records, kept only where incidents are recorded.
@@ -65,8 +65,10 @@ impl Job {
             plan_memcg(roots, memcg, &mut plan);
         }
         plan_node(roots, NODE_FILES, &mut plan);
+        let group = assembly.oom_group().map(|memcg| members(roots, memcg)).unwrap_or_default();
         let trigger = assembly.trigger().filter(|trigger| !trigger.kthread).cloned();
-        Some(Self { assembly, capture, plan: plan.into(), trigger, last_record, read_until, records: None })
+        let processes = group.into_iter().chain(trigger).collect();
+        Some(Self { assembly, capture, plan: plan.into(), processes, last_record, read_until, records: None })
     }
 
     /// From now on keeps the raw records, beginning with the first.
@@ -99,11 +101,11 @@ impl Job {
             for read in self.plan.drain(..) {
                 read.time_out(&mut self.capture);
             }
-            self.trigger = None;
+            self.processes.clear();
             return false;
         }
-        if let Some(trigger) = self.trigger.take() {
-            read_process(roots, &trigger, &mut self.capture);
+        if let Some(process) = self.processes.pop_front() {
+            read_process(roots, &process, &mut self.capture);
             return true;
         }
         let Some(read) = self.plan.pop_front() else { return false };
@@ -113,7 +115,7 @@ impl Job {
 
     /// Everything that can come has come.
     pub fn is_settled(&self, now: BoottimeNs) -> bool {
-        let reads_done = self.plan.is_empty() && self.trigger.is_none();
+        let reads_done = self.plan.is_empty() && self.processes.is_empty();
         reads_done && self.settles_at().is_none_or(|at| now >= at)
     }
 
