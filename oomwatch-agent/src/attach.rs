@@ -27,8 +27,8 @@ pub fn attach(options: &RunOptions, page_size: PageSize) -> Result<Probe, Refusa
         possible_cpus: sys::possible_cpus(),
     };
     let load = |kill_hook| -> Result<Loaded, Refusal> {
-        let mut loaded = probe::load(&settings, kill_hook)?;
-        proof::check(loaded.proof().as_deref(), &options.proc, page_size)?;
+        let loaded = probe::load(&settings, kill_hook)?;
+        proof::check(&loaded.proof, &options.proc, page_size)?;
         Ok(loaded)
     };
     if options.probe == ProbeChoice::Tracepoint {

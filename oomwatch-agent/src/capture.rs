@@ -25,7 +25,7 @@ pub struct Running {
     /// Incidents, in the order in which they were complete.
     pub incidents: mpsc::Receiver<Captured>,
     /// Captures that the reporter is done with.
-    pub spent: blocking::Sender<Capture>,
+    pub spent: blocking::SyncSender<Capture>,
     stop: Arc<OwnedFd>,
     thread: thread::JoinHandle<Probe>,
 }
@@ -61,7 +61,7 @@ impl Stopper {
 pub fn start(
     probe: Probe,
     desk: Desk,
-    spent: blocking::Sender<Capture>,
+    spent: blocking::SyncSender<Capture>,
     incidents: mpsc::Receiver<Captured>,
 ) -> io::Result<Running> {
     let stop = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);

@@ -9,8 +9,8 @@ use std::{
 };
 
 use oomwatch_common::{
-    capture::Capture,
-    decode::{Record, decode},
+    capture::{Capture, NODE_FILES, Outcome},
+    decode::{Body, Record, decode},
     incident::Gap,
     units::{BoottimeNs, PageSize},
 };
@@ -19,13 +19,14 @@ use tokio::sync::mpsc;
 use crate::{
     job::{Captured, Job},
     losses::{Losses, Stage},
-    sources::Roots,
+    sources::{Roots, members, plan_memcg, plan_node, read_process},
 };
 
 /// Incidents that are open at once; with more, the oldest is finished with what it has.
 const OPEN_JOBS: usize = 64;
-/// Captures that are allocated before the first incident, so that it need not find memory for them.
-const READY_CAPTURES: usize = 4;
+/// Captures that are allocated before the first incident, so that it need not find memory for them; and that
+/// are kept when they come back.
+pub const READY_CAPTURES: usize = 4;
 /// Bytes and sources that each of them has room for.
 const CAPTURE_BYTES: usize = 64 * 1024;
 const CAPTURE_SOURCES: usize = 64;
@@ -80,6 +81,34 @@ impl Desk {
                 tracing::warn!(%error, "a record of the probe was not understood");
             }
         }
+    }
+
+    /// Goes once through all that an incident will need, for the agent's own process: code and files are then in
+    /// memory when there is none to be had, and the first victim is read as fast as the second.
+    pub fn warm_up(&mut self, proof: &[u8], now: BoottimeNs) {
+        let Ok(Record { body: Body::Proof(process), .. }) = decode(proof, self.settings.page_size) else {
+            return;
+        };
+        let Some(mut capture) = self.ready.pop() else { return };
+        let roots = &self.settings.roots;
+        read_process(roots, &process, &mut capture);
+        let mut plan = Vec::new();
+        if let Some(memcg) = &process.memcg {
+            drop(members(roots, memcg));
+            plan_memcg(roots, memcg, &mut plan);
+        }
+        plan_node(roots, NODE_FILES, &mut plan);
+        for read in &plan {
+            read.perform(&mut capture);
+        }
+        let denied = capture.sources.iter().filter(|source| source.outcome == Outcome::Denied);
+        let denied: Vec<&str> = denied.map(|source| source.file).collect();
+        if !denied.is_empty() {
+            tracing::warn!(files = %denied.join(", "), "even the agent's own files are not readable: reports will lack them");
+        }
+        capture.done_at = now;
+        clear(&mut capture);
+        self.ready.push(capture);
     }
 
     fn file(&mut self, record: Record, raw: &[u8], now: BoottimeNs) {

@@ -45,6 +45,8 @@ pub struct Probe {
     pub why_not_higher: Option<String>,
     /// Fields that this kernel does not have.
     pub absent: Vec<&'static str>,
+    /// The record that proved the layout: the agent's own process.
+    pub proof: Vec<u8>,
 }
 
 /// What the probe is loaded with.
@@ -64,6 +66,8 @@ pub struct Loaded {
     ebpf: Ebpf,
     ring: RingBuf<MapData>,
     absent: Vec<&'static str>,
+    /// The record that the program `prove` made of the calling process.
+    pub proof: Vec<u8>,
 }
 
 impl Probe {
@@ -115,22 +119,21 @@ pub fn load(settings: &Settings<'_>, kill_hook: bool) -> Result<Loaded, Refusal>
         .map_err(|error| refuse("load the eBPF maps", &error))?;
     let records =
         ebpf.take_map("RECORDS").ok_or_else(|| Refusal::failed("the eBPF object has no ring buffer"))?;
-    let ring = RingBuf::try_from(records).map_err(|error| refuse("map the ring buffer", &error))?;
+    let mut ring = RingBuf::try_from(records).map_err(|error| refuse("map the ring buffer", &error))?;
 
     let prove = program::<RawTracePoint>(&mut ebpf, "prove")?;
     prove.load().map_err(|error| refuse("load the eBPF program", &error))?;
     prove
         .test_run(RawTracePointRunOptions::new())
         .map_err(|error| refuse("run the eBPF program that proves the layout", &error))?;
-    Ok(Loaded { ebpf, ring, absent: absent.clone() })
+    let proof = ring
+        .next()
+        .map(|record| record.to_vec())
+        .ok_or_else(|| Refusal::failed("the eBPF program ran, but its record did not arrive"))?;
+    Ok(Loaded { ebpf, ring, absent: absent.clone(), proof })
 }
 
 impl Loaded {
-    /// The record that proves the layout, once.
-    pub fn proof(&mut self) -> Option<Vec<u8>> {
-        self.ring.next().map(|record| record.to_vec())
-    }
-
     /// Attaches the kprobes.
     ///
     /// # Errors
@@ -165,6 +168,7 @@ impl Loaded {
             level,
             why_not_higher: None,
             absent: self.absent,
+            proof: self.proof,
         }
     }
 }

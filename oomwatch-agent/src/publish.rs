@@ -84,15 +84,14 @@ impl Publisher {
     pub async fn publish_all(
         &mut self,
         incidents: &mut mpsc::Receiver<Captured>,
-        spent: &blocking::Sender<Capture>,
+        spent: &blocking::SyncSender<Capture>,
         losses: &Losses,
     ) -> Ended {
         while let Some(mut captured) = incidents.recv().await {
             let text = self.render(&captured);
             clear(&mut captured.capture);
-            if spent.send(captured.capture).is_err() {
-                tracing::debug!("the capture thread has ended");
-            }
+            // Full: there are enough of them, and this one's memory goes back.
+            drop(spent.try_send(captured.capture));
             let written = async {
                 self.stdout.write_all(text.as_bytes()).await?;
                 self.stdout.flush().await

@@ -9,7 +9,7 @@ use tokio::{runtime, sync::mpsc};
 
 use crate::{
     config::{LogLevel, ReplayOptions},
-    desk::{Desk, Settings},
+    desk::{Desk, READY_CAPTURES, Settings},
     log,
     losses::{Losses, Stage},
     publish::Publisher,
@@ -50,7 +50,7 @@ async fn replay_one(options: &ReplayOptions, recording: &Recording) -> Result<()
         PageSize::new(circumstances.page_size).ok_or_else(|| within("page_size is no page size"))?;
     let losses = Arc::new(Losses::default());
     let (queue, mut incidents) = mpsc::channel(recording.records.len().max(1));
-    let (spent, returned) = blocking::channel();
+    let (spent, returned) = blocking::sync_channel(READY_CAPTURES);
     let settings = Settings {
         roots: Roots::new(&recording.dir.join("proc"), &recording.dir.join("cgroup")),
         deadline_ns: u64::MAX,

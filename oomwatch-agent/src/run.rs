@@ -18,7 +18,7 @@ use crate::{
     attach,
     capture::{self, Running},
     config::RunOptions,
-    desk::{self, Desk},
+    desk::{self, Desk, READY_CAPTURES},
     job::oom_kills,
     log,
     losses::{Losses, Stage},
@@ -56,8 +56,9 @@ pub fn run(options: &RunOptions) -> Result<(), Refusal> {
     }
     let losses = Arc::new(Losses::default());
     let (queue, incidents) = mpsc::channel(options.queue.into());
-    let (spent, returned) = blocking::channel();
-    let desk = Desk::new(settings, Arc::clone(&losses), queue, returned);
+    let (spent, returned) = blocking::sync_channel(READY_CAPTURES);
+    let mut desk = Desk::new(settings, Arc::clone(&losses), queue, returned);
+    desk.warm_up(&probe.proof, sys::boottime());
     let running = capture::start(probe, desk, spent, incidents)
         .map_err(|error| Refusal::failed(format!("starting the capture thread: {error}")))?;
     let runtime = runtime::Builder::new_current_thread()

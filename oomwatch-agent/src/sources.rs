@@ -24,6 +24,8 @@ use rustix::{
 const FILE_BYTES: usize = 16 * 1024;
 /// Bytes kept of a link or a command line.
 const SHORT_BYTES: usize = 4096;
+/// Bytes asked for at once: what a file of `/proc` gives at the most.
+const CHUNK_BYTES: usize = 4096;
 /// Bytes kept of all files of one incident.
 const CAPTURE_BYTES: usize = 512 * 1024;
 /// Processes of a group that are read before their own records come.
@@ -217,25 +219,29 @@ fn read_open(
 ) -> Outcome {
     let start = capture.bytes.len();
     let limit = limit.min(CAPTURE_BYTES.saturating_sub(start));
-    // One byte more than is kept tells whether there is more.
-    capture.bytes.resize(start + limit + 1, 0);
-    let mut len = 0;
     let mut outcome = Outcome::Read;
-    while let Some(space) = capture.bytes.get_mut(start + len..).filter(|space| !space.is_empty()) {
-        match read(opened, space) {
+    let mut truncated = false;
+    let mut chunk = [0; CHUNK_BYTES];
+    loop {
+        let space = limit.saturating_sub(capture.bytes.len() - start);
+        match read(opened, &mut chunk) {
             Ok(0) => break,
-            Ok(count) => len += count,
+            Ok(count) => {
+                capture.bytes.extend_from_slice(chunk.get(..count.min(space)).unwrap_or_default());
+                truncated = count > space;
+                if truncated {
+                    break;
+                }
+            }
             Err(Errno::INTR) => {}
             Err(error) => {
                 outcome = outcome_of_process(error);
-                len = 0;
+                capture.bytes.truncate(start);
                 break;
             }
         }
     }
-    let truncated = len > limit;
-    let len = len.min(limit);
-    capture.bytes.truncate(start + len);
+    let len = capture.bytes.len() - start;
     capture.sources.push(SourceRead { subject, file, outcome, start, len, truncated });
     outcome
 }
