@@ -32,3 +32,11 @@ pub mod incident;
 pub mod kernel_layout;
 #[cfg(feature = "analysis")]
 pub mod units;
+#[cfg(feature = "analysis")]
+pub mod escape;
+#[cfg(feature = "analysis")]
+pub mod memcg_text;
+#[cfg(feature = "analysis")]
+pub mod proc_text;
+#[cfg(feature = "analysis")]
+pub mod snapshot;
