@@ -39,4 +39,10 @@ pub mod memcg_text;
 #[cfg(feature = "analysis")]
 pub mod proc_text;
 #[cfg(feature = "analysis")]
+pub mod scope;
+#[cfg(feature = "analysis")]
 pub mod snapshot;
+#[cfg(feature = "analysis")]
+pub mod diagnose;
+#[cfg(feature = "analysis")]
+pub mod report;

@@ -52,7 +52,6 @@ macro_rules! known_values {
     ) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-        #[serde(deny_unknown_fields)]
         pub struct $name {
             $(
                 #[doc = concat!("The kernel's `", $key, "`.")]

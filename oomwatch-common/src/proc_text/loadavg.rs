@@ -9,7 +9,6 @@ use super::{
 
 /// Load averages, and what else the file holds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Load {
     /// Tasks running or in uninterruptible sleep, averaged over a minute.
     pub avg1: f64,

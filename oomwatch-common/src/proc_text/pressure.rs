@@ -10,7 +10,6 @@ use super::{
 
 /// Pressure stall information.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Pressure {
     /// At least one task waited.
     pub some: Stall,
@@ -21,7 +20,6 @@ pub struct Pressure {
 
 /// Shares of time, and the time itself.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Stall {
     /// Percent of the last 10 seconds.
     pub avg10_percent: f64,

@@ -13,7 +13,6 @@ macro_rules! status {
         /// What `/proc/PID/status` said while the process lived. Field names are the kernel's in snake case, with the
         /// unit at the end.
         #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-        #[serde(deny_unknown_fields)]
         pub struct Status {
             $(
                 #[doc = concat!("`", $key, "`. ")]
@@ -103,7 +102,6 @@ status! {
 
 /// User or group ids of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Ids {
     /// Whose process it is.
     pub real: u32,
