@@ -32,3 +32,17 @@ pub mod incident;
 pub mod kernel_layout;
 #[cfg(feature = "analysis")]
 pub mod units;
+#[cfg(feature = "analysis")]
+pub mod escape;
+#[cfg(feature = "analysis")]
+pub mod memcg_text;
+#[cfg(feature = "analysis")]
+pub mod proc_text;
+#[cfg(feature = "analysis")]
+pub mod scope;
+#[cfg(feature = "analysis")]
+pub mod snapshot;
+#[cfg(feature = "analysis")]
+pub mod diagnose;
+#[cfg(feature = "analysis")]
+pub mod report;

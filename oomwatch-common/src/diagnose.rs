@@ -1,0 +1,128 @@
+//! Why: rules over a report, each a function in a file of its own.
+//!
+//! A new rule is one file and one line in [`RULES`]. Rules look at nothing but [`Facts`], and say how sure they are.
+//! They do not rank each other: the first that speaks is the headline.
+
+mod cgroup_limit;
+mod evidence;
+mod memory_nodes;
+mod node_exhausted;
+mod sysrq;
+mod unknown;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{report::Report, scope::Basis};
+
+/// What a rule looks at.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts<'a> {
+    /// The report, still without findings and gaps.
+    pub report: &'a Report,
+    /// How the scope is known.
+    pub basis: Basis,
+}
+
+/// One answer to "why".
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Finding {
+    /// Which.
+    pub cause: Cause,
+    /// How sure.
+    pub confidence: Confidence,
+    /// A sentence or two for a person.
+    pub text: String,
+    /// The numbers that it rests on.
+    pub evidence: Vec<Evidence>,
+    /// What to do, the likeliest first.
+    pub advice: Vec<String>,
+}
+
+/// Why a process was killed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// A container reached its memory limit.
+    ContainerLimit,
+    /// A pod's containers together reached the pod's limit.
+    PodLimit,
+    /// All pods of a QoS class together reached that class's limit.
+    QosLimit,
+    /// All pods together reached what the node has for pods.
+    NodeAllocatable,
+    /// The node ran out of memory.
+    NodeExhausted,
+    /// The memory nodes of a cpuset ran out.
+    Cpuset,
+    /// The memory nodes of a memory policy ran out.
+    Mempolicy,
+    /// A cgroup of the host outside Kubernetes reached its limit.
+    SystemServiceLimit,
+    /// Someone asked for it by sysrq-f.
+    Sysrq,
+    /// It could not be told.
+    Unknown,
+}
+
+impl Cause {
+    /// As JSON and metrics spell it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ContainerLimit => "container_limit",
+            Self::PodLimit => "pod_limit",
+            Self::QosLimit => "qos_limit",
+            Self::NodeAllocatable => "node_allocatable",
+            Self::NodeExhausted => "node_exhausted",
+            Self::Cpuset => "cpuset",
+            Self::Mempolicy => "mempolicy",
+            Self::SystemServiceLimit => "system_service_limit",
+            Self::Sysrq => "sysrq",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// How sure a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Confidence {
+    /// The kernel said so, or the numbers leave nothing else.
+    Certain,
+    /// The numbers speak for it.
+    Likely,
+    /// The numbers allow it.
+    Possible,
+}
+
+/// A value that a finding rests on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Evidence {
+    /// What it is.
+    pub name: String,
+    /// How much.
+    pub value: u64,
+    /// Of what: `bytes`, `percent`, …
+    pub unit: String,
+    /// Where it was read: `probe` (in the kernel, when the hook ran), or a file and whose it is.
+    pub from: String,
+}
+
+/// A rule.
+pub type Rule = fn(&Facts<'_>) -> Option<Finding>;
+
+/// Every rule, the headline's first.
+pub const RULES: &[Rule] = &[
+    sysrq::sysrq,
+    cgroup_limit::cgroup_limit,
+    memory_nodes::memory_nodes,
+    node_exhausted::node_exhausted,
+    unknown::unknown,
+];
+
+/// What all rules find.
+pub fn diagnose(facts: &Facts<'_>) -> Vec<Finding> {
+    RULES.iter().filter_map(|rule| rule(facts)).collect()
+}
+
+#[cfg(test)]
+mod tests;

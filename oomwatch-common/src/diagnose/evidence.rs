@@ -1,0 +1,56 @@
+//! The numbers that the base rules rest on, each with where it was read.
+
+use super::Evidence;
+use crate::{
+    report::{Cgroup, FiguresFrom, Report},
+    units::Bytes,
+};
+
+/// A list of evidence that leaves out what was not read.
+#[derive(Default)]
+pub(super) struct EvidenceList(Vec<Evidence>);
+
+impl EvidenceList {
+    pub(super) fn bytes(&mut self, name: &str, value: Option<Bytes>, from: &str) {
+        if let Some(Bytes(value)) = value {
+            self.0.push(Evidence {
+                name: name.to_owned(),
+                value,
+                unit: "bytes".to_owned(),
+                from: from.to_owned(),
+            });
+        }
+    }
+
+    /// Usage and limit of a cgroup, and what its `memory.stat` says it is made of.
+    pub(super) fn cgroup(&mut self, cgroup: &Cgroup, whose: &str) {
+        let files = format!("{whose} files");
+        let from = if cgroup.figures_from == Some(FiguresFrom::Probe) { "probe" } else { files.as_str() };
+        self.bytes("usage", cgroup.usage_bytes, from);
+        self.bytes("limit", cgroup.limit_bytes, from);
+        if let Some(stat) = &cgroup.stat {
+            let from = format!("{whose}/memory.stat");
+            for (name, key) in [("anon", "anon"), ("file", "file"), ("shmem", "shmem"), ("kernel", "kernel")] {
+                self.bytes(name, stat.size(key), &from);
+            }
+        }
+    }
+
+    /// What the victims had resident.
+    pub(super) fn victims(&mut self, report: &Report) {
+        if let [victim] = report.victims.as_slice() {
+            let rss = victim.rss.unwrap_or_default();
+            self.bytes("victim_rss_anon", rss.anon_bytes, "probe");
+            self.bytes("victim_rss_file", rss.file_bytes, "probe");
+            self.bytes("victim_rss_shmem", rss.shmem_bytes, "probe");
+            return;
+        }
+        let anon = report.victims.iter().filter_map(|victim| victim.rss?.anon_bytes);
+        let total = anon.fold(None, |sum: Option<u64>, Bytes(anon)| Some(sum.unwrap_or(0).saturating_add(anon)));
+        self.bytes("victims_rss_anon", total.map(Bytes), "probe");
+    }
+
+    pub(super) fn done(self) -> Vec<Evidence> {
+        self.0
+    }
+}

@@ -1,0 +1,42 @@
+//! Some of the node's memory ran out, and the allocation was confined to it: a cpuset, or a memory policy.
+
+use super::{Cause, Confidence, Facts, Finding, evidence::EvidenceList};
+use crate::{report::size, scope::Scope};
+
+pub(super) fn memory_nodes(facts: &Facts<'_>) -> Option<Finding> {
+    let report = facts.report;
+    let (cause, confined_by, advice) = match report.scope {
+        Scope::Cpuset => (
+            Cause::Cpuset,
+            "a cpuset (cpuset.mems)",
+            "Give the cgroup more memory nodes in cpuset.mems, or look at the kubelet's memory manager and topology \
+             manager policies, which set it.",
+        ),
+        Scope::Mempolicy => (
+            Cause::Mempolicy,
+            "a memory policy (numactl --membind, mbind)",
+            "Let the program prefer memory nodes (numactl --preferred) where it now binds to them.",
+        ),
+        _ => return None,
+    };
+    let mut evidence = EvidenceList::default();
+    let domain = report.oom.as_ref().and_then(|oom| oom.totalpages_bytes);
+    evidence.bytes("totalpages", domain, "probe");
+    let available = report.node_memory.and_then(|memory| memory.mem_available_bytes);
+    evidence.bytes("mem_available", available, "node/meminfo");
+    evidence.victims(report);
+    let of = domain.map_or(String::new(), |domain| format!(", {} with swap,", size(domain)));
+    Some(Finding {
+        cause,
+        confidence: Confidence::Certain,
+        text: format!(
+            "The memory nodes{of} that {confined_by} allows ran out. The rest of the node may have had free memory."
+        ),
+        evidence: evidence.done(),
+        advice: vec![
+            advice.to_owned(),
+            "Compare the memory nodes in /sys/devices/system/node/node*/meminfo: one is full, others need not be."
+                .to_owned(),
+        ],
+    })
+}

@@ -1,0 +1,31 @@
+//! Nothing that was read tells why.
+
+use super::{Cause, Confidence, Facts, Finding, evidence::EvidenceList};
+use crate::scope::{Basis, Scope};
+
+pub(super) fn unknown(facts: &Facts<'_>) -> Option<Finding> {
+    let report = facts.report;
+    if report.scope != Scope::Unknown || report.oom.as_ref().is_some_and(|oom| oom.order == Some(-1)) {
+        return None;
+    }
+    let mut evidence = EvidenceList::default();
+    evidence.victims(report);
+    let available = report.node_memory.and_then(|memory| memory.mem_available_bytes);
+    evidence.bytes("mem_available_after", available, "node/meminfo");
+    let text = if facts.basis == Basis::NoLevelAtLimit {
+        "No cgroup of the victim stood at its limit, so this was probably not a cgroup's limit but the node, a cpuset, \
+         a memory policy, or sysrq-f. The kernel does not say which at this probe level."
+    } else {
+        "What hit its limit could not be read: see the gaps."
+    };
+    Some(Finding {
+        cause: Cause::Unknown,
+        confidence: Confidence::Possible,
+        text: text.to_owned(),
+        evidence: evidence.done(),
+        advice: vec![
+            "Look for the line \"oom-kill:constraint=\" in the kernel's log of this time: it names the limit."
+                .to_owned(),
+        ],
+    })
+}

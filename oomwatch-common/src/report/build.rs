@@ -1,0 +1,102 @@
+//! Incident, capture and context → report.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{
+    Cgroup, Latency, Oom, Probe, Report, SCHEMA, Source, Trigger, Victim, gaps::gaps, process::rfc3339,
+};
+use crate::{
+    capture::Capture,
+    diagnose::{Cause, Facts, diagnose},
+    escape::escape,
+    incident::{self, Constraint, Incident},
+    scope::scope,
+    snapshot::Snapshot,
+    units::{BoottimeNs, PageSize},
+};
+
+/// What a report needs beside the incident: the core has no clock and reads no environment.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// Name of the node.
+    pub node: String,
+    /// `/proc/sys/kernel/random/boot_id`, without its line end.
+    pub boot_id: String,
+    /// Size of a page of the kernel that the incident is from.
+    pub page_size: PageSize,
+    /// Wall time at boottime 0: now minus `CLOCK_BOOTTIME`.
+    pub realtime_at_boot: Timestamp,
+    /// Where the incident was learnt of.
+    pub source: Source,
+    /// `CLOCK_BOOTTIME` now.
+    pub built_at: BoottimeNs,
+}
+
+impl Context {
+    /// Wall time of a moment since boot. `None` beyond the calendar.
+    pub(super) fn time(&self, at: BoottimeNs) -> Option<Timestamp> {
+        let since_boot = SignedDuration::try_from_nanos_i128(at.0.into())?;
+        self.realtime_at_boot.checked_add(since_boot).ok()
+    }
+}
+
+impl Report {
+    /// The whole analysis: types what was read, tells what hit its limit, diagnoses, names the gaps.
+    pub fn build(incident: &Incident, capture: &Capture, context: &Context) -> Self {
+        let snapshot = Snapshot::new(capture, context.page_size);
+        let scoped = scope(incident, context.page_size);
+        let memcg = incident.victims.first().and_then(|victim| victim.memcg.as_ref());
+        let since_hook = |at: BoottimeNs| at.0.saturating_sub(incident.at.0) / 1000;
+        let mut report = Self {
+            schema: SCHEMA,
+            id: format!("{}-{}", context.boot_id, incident.at.0),
+            time: rfc3339(context.time(incident.at).unwrap_or(Timestamp::MAX)),
+            boot_id: context.boot_id.clone(),
+            node: escape(context.node.as_bytes()),
+            probe: Probe { level: incident.level.name().to_owned() },
+            source: context.source,
+            scope: scoped.scope,
+            cause: Cause::Unknown,
+            oom: incident.oom.as_ref().map(|oom| domain(oom, context.page_size)),
+            trigger: incident.trigger.as_ref().map(|trigger| Trigger::new(trigger, &snapshot)),
+            victims: incident.victims.iter().map(|victim| Victim::new(victim, &snapshot, context)).collect(),
+            limit_owner: incident.limit_owner.as_ref().map(|owner| Cgroup::new(owner, &snapshot)),
+            cgroup: memcg.map(|memcg| Cgroup::new(memcg, &snapshot)),
+            node_memory: snapshot.node.meminfo,
+            vmstat: snapshot.node.vmstat,
+            load: snapshot.node.load.clone(),
+            pressure: snapshot.node.pressure,
+            findings: Vec::new(),
+            gaps: Vec::new(),
+            latency: Latency {
+                hook_to_capture_us: since_hook(capture.taken_at),
+                hook_to_read_us: since_hook(capture.done_at),
+                hook_to_report_us: since_hook(context.built_at),
+            },
+        };
+        report.findings = diagnose(&Facts { report: &report, basis: scoped.basis });
+        report.cause = report.findings.first().map_or(Cause::Unknown, |finding| finding.cause);
+        report.gaps = gaps(&report, incident, capture, &snapshot);
+        report
+    }
+}
+
+fn domain(oom: &incident::Oom, page_size: PageSize) -> Oom {
+    let constraint = oom.constraint.map(|constraint| match constraint {
+        Constraint::None => "none".to_owned(),
+        Constraint::Cpuset => "cpuset".to_owned(),
+        Constraint::MemoryPolicy => "memory_policy".to_owned(),
+        Constraint::Memcg => "memcg".to_owned(),
+        Constraint::Unknown(number) => format!("unknown_{number}"),
+    });
+    Oom {
+        constraint,
+        gfp_mask: oom.gfp_mask.map(|mask| format!("{mask:#x}")),
+        order: oom.order,
+        totalpages: oom.totalpages.map(|pages| pages.0),
+        totalpages_bytes: oom.totalpages.map(|pages| page_size.bytes(pages)),
+        message: oom.message.as_ref().map(|message| escape(message.as_bytes())),
+        group: oom.group,
+        points: oom.chosen_points,
+    }
+}

@@ -1,0 +1,155 @@
+//! What a report does not have, and why: named source by source, field by field.
+
+use super::{Gap, Report, process::subject};
+use crate::{
+    capture::{Capture, Outcome, Subject},
+    ids::Tgid,
+    incident::{Incident, Memcg, ProbeLevel},
+    snapshot::{Missing, Snapshot},
+};
+
+/// All gaps: what the kernel side told of first, then fields, then files.
+pub(super) fn gaps(report: &Report, incident: &Incident, capture: &Capture, snapshot: &Snapshot) -> Vec<Gap> {
+    let mut gaps = Vec::new();
+    for gap in &incident.gaps {
+        gaps.push(Gap { what: gap.what.clone(), why: gap.why.clone() });
+    }
+    domain(&mut gaps, report, incident);
+    for (index, victim) in report.victims.iter().enumerate() {
+        let fields = [
+            ("tgid", victim.tgid.is_none()),
+            ("tid", victim.tid.is_none()),
+            ("comm", victim.comm.is_none()),
+            ("uid", victim.uid.is_none()),
+            ("oom_score_adj", victim.oom_score_adj.is_none()),
+            ("rss", victim.rss.is_none()),
+            ("swap_bytes", victim.swap_bytes.is_none()),
+            ("pgtables_bytes", victim.pgtables_bytes.is_none()),
+            ("total_vm_bytes", victim.total_vm_bytes.is_none()),
+            ("started_at", victim.started_at.is_none()),
+            ("pid_in_namespace", victim.pid_in_namespace.is_none()),
+            ("parent", victim.parent.is_none()),
+            ("cgroup", victim.cgroup.is_none()),
+        ];
+        unread(&mut gaps, &format!("victims[{index}]"), &fields);
+    }
+    if let Some(trigger) = &report.trigger {
+        let fields = [
+            ("tgid", trigger.tgid.is_none()),
+            ("comm", trigger.comm.is_none()),
+            ("cgroup", trigger.cgroup.is_none()),
+        ];
+        unread(&mut gaps, "trigger", &fields);
+    }
+    if report.cgroup.is_none() {
+        gaps.push(not_read("cgroup"));
+    }
+    not_tried(&mut gaps, incident, capture);
+    for missing in &snapshot.missing {
+        gaps.push(file(missing, incident));
+    }
+    gaps
+}
+
+fn domain(gaps: &mut Vec<Gap>, report: &Report, incident: &Incident) {
+    let unseen = "not seen at level tracepoint";
+    match (&report.oom, incident.level) {
+        (None, ProbeLevel::Tracepoint) => {
+            for what in ["oom", "limit_owner"] {
+                gaps.push(Gap { what: what.to_owned(), why: unseen.to_owned() });
+            }
+        }
+        (None, ProbeLevel::Kprobe) => {
+            if !gaps.iter().any(|gap| gap.what == "oom") {
+                gaps.push(not_read("oom"));
+            }
+            gaps.push(not_read("limit_owner"));
+        }
+        (Some(oom), _) => {
+            let fields = [
+                ("constraint", oom.constraint.is_none()),
+                ("gfp_mask", oom.gfp_mask.is_none()),
+                ("order", oom.order.is_none()),
+                ("totalpages", oom.totalpages.is_none()),
+                ("message", oom.message.is_none()),
+                ("points", oom.points.is_none()),
+            ];
+            unread(gaps, "oom", &fields);
+            let node_wide = ["none", "cpuset", "memory_policy"];
+            let has_none = oom.constraint.as_deref().is_some_and(|constraint| node_wide.contains(&constraint));
+            if report.limit_owner.is_none() && !has_none {
+                gaps.push(not_read("limit_owner"));
+            }
+        }
+    }
+    for (what, cgroup) in [("limit_owner", &report.limit_owner), ("cgroup", &report.cgroup)] {
+        // The root has neither.
+        let Some(cgroup) = cgroup.as_ref().filter(|cgroup| cgroup.cgroup != "/") else { continue };
+        let fields = [
+            ("usage_bytes", cgroup.usage_bytes.is_none()),
+            ("limit_bytes", cgroup.limit_bytes.is_none() && !cgroup.unlimited),
+        ];
+        unread(gaps, what, &fields);
+    }
+    if report.trigger.is_none() {
+        gaps.push(not_read("trigger"));
+    }
+}
+
+fn unread(gaps: &mut Vec<Gap>, of: &str, fields: &[(&str, bool)]) {
+    for (field, is_absent) in fields {
+        if *is_absent {
+            gaps.push(not_read(&format!("{of}.{field}")));
+        }
+    }
+}
+
+fn not_read(what: &str) -> Gap {
+    Gap { what: what.to_owned(), why: "not read by the probe".to_owned() }
+}
+
+/// Whoever's files were not even looked for.
+fn not_tried(gaps: &mut Vec<Gap>, incident: &Incident, capture: &Capture) {
+    let mut expect = |whose: String, subject: Option<Subject>, why: &str| {
+        if !subject.is_some_and(|subject| capture.sources.iter().any(|source| source.subject == subject)) {
+            gaps.push(Gap { what: whose, why: format!("not tried: {why}") });
+        }
+    };
+    for (index, victim) in incident.victims.iter().enumerate() {
+        let subject = subject(victim).map(Subject::Process);
+        expect(format!("victims[{index}]/*"), subject, "its files below /proc were not looked for");
+    }
+    let memcg = incident.victims.first().and_then(|victim| victim.memcg.as_ref());
+    for (whose, memcg) in [("limit_owner", incident.limit_owner.as_ref()), ("cgroup", memcg)] {
+        if let Some(memcg) = memcg {
+            let why = "its directory is not known, or its hierarchy is not mounted";
+            expect(format!("{whose}/*"), memcg.id.map(Subject::Cgroup), why);
+        }
+    }
+    expect("node/*".to_owned(), Some(Subject::Node), "the node's files were not looked for");
+}
+
+fn file(missing: &Missing, incident: &Incident) -> Gap {
+    let whose = match missing.subject {
+        Subject::Process(tgid) => whose_process(tgid, incident),
+        Subject::Cgroup(id) => {
+            let is_owner = |memcg: &Memcg| memcg.id == Some(id);
+            if incident.limit_owner.as_ref().is_some_and(is_owner) { "limit_owner" } else { "cgroup" }.to_owned()
+        }
+        Subject::Node => "node".to_owned(),
+    };
+    let why = match missing.outcome {
+        Outcome::Read => "cut: longer than what is kept of it",
+        outcome => outcome.name(),
+    };
+    Gap { what: format!("{whose}/{}", missing.file), why: why.to_owned() }
+}
+
+fn whose_process(tgid: Tgid, incident: &Incident) -> String {
+    match incident.victims.iter().position(|victim| subject(victim) == Some(tgid)) {
+        Some(index) => format!("victims[{index}]"),
+        None if incident.trigger.as_ref().and_then(subject) == Some(tgid) => "trigger".to_owned(),
+        // Chosen, read, and then found to be exiting already.
+        None => format!("process[{}]", tgid.0),
+    }
+}

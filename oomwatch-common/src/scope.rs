@@ -1,0 +1,206 @@
+//! What hit its limit, from the constraint, the limit owner's path and the limits along the victim's path.
+//!
+//! Only the shape of paths is known here: `kubepods`, a QoS class, a pod, something below a pod, by segments, for the
+//! systemd and the cgroupfs driver. Whose pod it is, is not.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    ids::CgroupPath,
+    incident::{Constraint, Incident, Memcg, MemcgLevel},
+    units::{Bytes, Limit, PageSize, Pages},
+};
+
+/// What hit its limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scope {
+    /// The whole node was out of memory.
+    Node,
+    /// The memory nodes that a cpuset allows.
+    Cpuset,
+    /// The memory nodes that a memory policy allows.
+    Mempolicy,
+    /// A container.
+    Container,
+    /// A pod, all of its containers together.
+    Pod,
+    /// All pods of a QoS class.
+    Qos,
+    /// All pods: node allocatable.
+    Kubepods,
+    /// Another cgroup of the host: a service, a user's session, a container outside Kubernetes.
+    System,
+    /// It could not be told.
+    Unknown,
+}
+
+/// How the scope is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Basis {
+    /// The kernel said whose limit it was.
+    Kernel,
+    /// The kernel named the pod, but one of its containers has the same limit: what was set is the container's, and
+    /// the kubelet gives a pod the sum of its containers' limits.
+    EqualLimits,
+    /// The kernel said nothing (level tracepoint); this level of the victim's path was at its limit.
+    LevelAtLimit {
+        /// Its components from the root: 1 is a cgroup right below it.
+        depth: usize,
+    },
+    /// The kernel said nothing, and no level of the victim's path was at its limit.
+    NoLevelAtLimit,
+    /// Nothing that could tell was read.
+    Nothing,
+}
+
+/// A scope, and how it is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scoped {
+    /// What hit its limit.
+    pub scope: Scope,
+    /// How it is known.
+    pub basis: Basis,
+}
+
+/// How far below its limit a cgroup may stand when a charge fails: the kernel charges this many pages at once
+/// (`MEMCG_CHARGE_BATCH`, include/linux/memcontrol.h of 6.12; 32 before 5.19).
+const CHARGE_BATCH: Pages = Pages(64);
+
+/// Tells what hit its limit.
+pub fn scope(incident: &Incident, page_size: PageSize) -> Scoped {
+    let victim = incident.victims.first().and_then(|victim| victim.memcg.as_ref());
+    let kernel = |scope| Scoped { scope, basis: Basis::Kernel };
+    let Some(oom) = &incident.oom else { return from_levels(victim, page_size) };
+    match oom.constraint {
+        Some(Constraint::None) => kernel(Scope::Node),
+        Some(Constraint::Cpuset) => kernel(Scope::Cpuset),
+        Some(Constraint::MemoryPolicy) => kernel(Scope::Mempolicy),
+        Some(Constraint::Memcg) | None if incident.limit_owner.is_some() => {
+            from_owner(incident.limit_owner.as_ref(), victim)
+        }
+        // A limit owner that could not be read: the levels may still tell.
+        Some(Constraint::Memcg) | None => from_levels(victim, page_size),
+        Some(Constraint::Unknown(_)) => Scoped { scope: Scope::Unknown, basis: Basis::Nothing },
+    }
+}
+
+fn from_owner(owner: Option<&Memcg>, victim: Option<&Memcg>) -> Scoped {
+    let Some(owner) = owner else { return Scoped { scope: Scope::Unknown, basis: Basis::Nothing } };
+    let scope = scope_of(&owner.path);
+    let depth = owner.path.components.len();
+    if scope == Scope::Pod
+        && let Some(victim) = victim
+        && victim.path.components.starts_with(&owner.path.components)
+        && let Some(Limit::Bytes(below)) = level(victim, depth + 1).and_then(|level| level.limit)
+        && owner.limit == Some(Limit::Bytes(below))
+    {
+        return Scoped { scope: Scope::Container, basis: Basis::EqualLimits };
+    }
+    Scoped { scope, basis: Basis::Kernel }
+}
+
+/// The level of the victim's path that was at its limit, leaf first: it is the one that the kernel meets first.
+fn from_levels(victim: Option<&Memcg>, page_size: PageSize) -> Scoped {
+    let nothing = Scoped { scope: Scope::Unknown, basis: Basis::Nothing };
+    let Some(victim) = victim.filter(|victim| !victim.levels.is_empty()) else { return nothing };
+    let components = &victim.path.components;
+    for depth in (1..=components.len()).rev() {
+        if level(victim, depth).is_some_and(|level| is_at_limit(level, page_size)) {
+            let path = CgroupPath {
+                components: components.iter().take(depth).cloned().collect(),
+                truncated: victim.path.truncated,
+            };
+            return Scoped { scope: scope_of(&path), basis: Basis::LevelAtLimit { depth } };
+        }
+    }
+    Scoped { scope: Scope::Unknown, basis: Basis::NoLevelAtLimit }
+}
+
+/// The level of a path with so many components.
+pub(crate) fn level(memcg: &Memcg, depth: usize) -> Option<MemcgLevel> {
+    memcg.levels.get(memcg.path.components.len().checked_sub(depth)?).copied()
+}
+
+fn is_at_limit(level: MemcgLevel, page_size: PageSize) -> bool {
+    match (level.usage, level.limit) {
+        (Some(usage), Some(Limit::Bytes(Bytes(limit)))) => {
+            usage.0.saturating_add(page_size.bytes(CHARGE_BATCH).0) >= limit
+        }
+        _ => false,
+    }
+}
+
+/// What a cgroup is, by its path. The deepest pod counts: a node may itself run in a container, or in a pod.
+pub fn scope_of(path: &CgroupPath) -> Scope {
+    let parts: Vec<Part> = parts(path).collect();
+    if let Some(pod) = parts.iter().rposition(|part| matches!(part, Part::Pod | Part::PodAndContainer)) {
+        let is_container = pod + 1 < parts.len() || parts.get(pod) == Some(&Part::PodAndContainer);
+        return if is_container { Scope::Container } else { Scope::Pod };
+    }
+    match parts.last() {
+        Some(Part::Kubepods) => Scope::Kubepods,
+        Some(Part::Qos) => Scope::Qos,
+        // The part that is missing may be the one that tells.
+        _ if path.truncated => Scope::Unknown,
+        _ => Scope::System,
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    Kubepods,
+    Qos,
+    Pod,
+    /// containerd with the cgroupfs driver below a kubelet with systemd's: `SLICE:cri-containerd:ID` is one name.
+    PodAndContainer,
+    Other,
+}
+
+fn parts(path: &CgroupPath) -> impl Iterator<Item = Part> {
+    let mut above = Part::Other;
+    path.components.iter().map(move |component| {
+        above = part(component, above);
+        above
+    })
+}
+
+/// `above` is what the parent is: `burstable` is a QoS class only below `kubepods`, and a pod's id need not be a uid
+/// there.
+fn part(component: &[u8], above: Part) -> Part {
+    let below_kubepods = matches!(above, Part::Kubepods | Part::Qos);
+    let (name, container) = match component.iter().position(|&byte| byte == b':') {
+        Some(colon) => component.split_at(colon),
+        None => (component, &b""[..]),
+    };
+    if let Some(slice) = name.strip_suffix(b".slice") {
+        let last = slice.rsplit(|&byte| byte == b'-').next().unwrap_or_default();
+        let in_kubepods = slice.split(|&byte| byte == b'-').any(|part| part == b"kubepods");
+        return match last {
+            b"kubepods" => Part::Kubepods,
+            b"burstable" | b"besteffort" if in_kubepods => Part::Qos,
+            _ if is_pod(last, in_kubepods) && container.is_empty() => Part::Pod,
+            _ if is_pod(last, in_kubepods) => Part::PodAndContainer,
+            _ => Part::Other,
+        };
+    }
+    match component {
+        b"kubepods" => Part::Kubepods,
+        b"burstable" | b"besteffort" if above == Part::Kubepods => Part::Qos,
+        _ if is_pod(component, below_kubepods) => Part::Pod,
+        _ => Part::Other,
+    }
+}
+
+/// `podUID`. A static pod's uid is 32 hexadecimal digits, or whatever its manifest says; so where `kubepods` is above
+/// it, anything that follows `pod` is taken.
+fn is_pod(name: &[u8], below_kubepods: bool) -> bool {
+    let Some(uid) = name.strip_prefix(b"pod") else { return false };
+    let digits = uid.iter().filter(|&&byte| byte.is_ascii_hexdigit()).count();
+    let dashes = uid.iter().filter(|&&byte| byte == b'-' || byte == b'_').count();
+    let is_uid = digits == 32 && (dashes == 0 || dashes == 4) && digits + dashes == uid.len();
+    is_uid || (below_kubepods && !uid.is_empty())
+}
+
+#[cfg(test)]
+mod tests;
