@@ -113,7 +113,8 @@ fn made_of(facts: &Facts<'_>) -> Option<String> {
         (Some(shmem), "shared memory and tmpfs"),
         (stat.size("kernel"), "kernel memory"),
     ];
-    let (part, name) = parts.into_iter().filter_map(|(part, name)| Some((part?, name))).max_by_key(|(part, _)| *part)?;
+    let (part, name) =
+        parts.into_iter().filter_map(|(part, name)| Some((part?, name))).max_by_key(|(part, _)| *part)?;
     (part <= usage && part.0 > 0).then(|| format!("Of {} in use {} were {name}.", size(usage), size(part)))
 }
 

@@ -76,7 +76,8 @@ fn domain(gaps: &mut Vec<Gap>, report: &Report, incident: &Incident) {
             ];
             unread(gaps, "oom", &fields);
             let node_wide = ["none", "cpuset", "memory_policy"];
-            let has_none = oom.constraint.as_deref().is_some_and(|constraint| node_wide.contains(&constraint));
+            let has_none =
+                oom.constraint.as_deref().is_some_and(|constraint| node_wide.contains(&constraint));
             if report.limit_owner.is_none() && !has_none {
                 gaps.push(not_read("limit_owner"));
             }
@@ -134,7 +135,8 @@ fn file(missing: &Missing, incident: &Incident) -> Gap {
         Subject::Process(tgid) => whose_process(tgid, incident),
         Subject::Cgroup(id) => {
             let is_owner = |memcg: &Memcg| memcg.id == Some(id);
-            if incident.limit_owner.as_ref().is_some_and(is_owner) { "limit_owner" } else { "cgroup" }.to_owned()
+            if incident.limit_owner.as_ref().is_some_and(is_owner) { "limit_owner" } else { "cgroup" }
+                .to_owned()
         }
         Subject::Node => "node".to_owned(),
     };
