@@ -147,7 +147,9 @@ impl Memcg {
             Version::V1 if !self.directory().join("memory.memsw.failcnt").exists() => {
                 self.counter("memory.failcnt", "")
             }
-            Version::V1 => Ok(self.counter("memory.failcnt", "")? + self.counter("memory.memsw.failcnt", "")?),
+            Version::V1 => {
+                Ok(self.counter("memory.failcnt", "")? + self.counter("memory.memsw.failcnt", "")?)
+            }
             Version::V2 => self.counter("memory.events", "oom "),
         }
     }
