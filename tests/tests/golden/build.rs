@@ -147,8 +147,14 @@ impl Reader {
     }
 
     /// Adds one source.
-    pub(super) fn source(mut self, subject: Subject, file: &'static str, contents: Result<&[u8], Outcome>) -> Self {
-        let (bytes, outcome) = contents.map_or_else(|outcome| (&[][..], outcome), |bytes| (bytes, Outcome::Read));
+    pub(super) fn source(
+        mut self,
+        subject: Subject,
+        file: &'static str,
+        contents: Result<&[u8], Outcome>,
+    ) -> Self {
+        let (bytes, outcome) =
+            contents.map_or_else(|outcome| (&[][..], outcome), |bytes| (bytes, Outcome::Read));
         let (start, len) = (self.capture.bytes.len(), bytes.len());
         self.capture.bytes.extend_from_slice(bytes);
         self.capture.sources.push(SourceRead { subject, file, outcome, start, len, truncated: false });

@@ -24,12 +24,14 @@ pub(super) fn all() -> Vec<Case> {
 
 const QOS: &str = "/kubepods.slice/kubepods-burstable.slice";
 const POD: &str = "kubepods-burstable-pod9d1f7b3e_b2f2_4cdf_afae_de4f2c5c7d3e.slice";
-const CONTAINER: &str = "cri-containerd-c56b45eabb31accbc115a09366a55df93410ba7d150ee150f62bcf1533aee857.scope";
+const CONTAINER: &str =
+    "cri-containerd-c56b45eabb31accbc115a09366a55df93410ba7d150ee150f62bcf1533aee857.scope";
 
 /// The plain Kubernetes case: one container, whose limit is also its pod's; the pod's cgroup trips.
 fn pod_group_kill() -> Case {
-    let owner = memcg(&format!("{QOS}/{POD}"), 611, 65_536, Some(65_536));
+    let mut owner = memcg(&format!("{QOS}/{POD}"), 611, 65_536, Some(65_536));
     let mut container = memcg(&format!("{QOS}/{POD}/{CONTAINER}"), 640, 65_392, Some(65_536));
+    (owner.swap_limit, container.swap_limit) = (Some(Limit::Unlimited), Some(Limit::Unlimited));
     container.oom_group = true;
     container.levels = levels(&[
         (66_961_408, Some(67_108_864)),
@@ -68,7 +70,8 @@ fn node_wide() -> Case {
     (root.usage, root.limit, root.peak, root.swap_usage, root.swap_limit) = (None, None, None, None, None);
     let mut victim = process(251, "batch-worker", memory(339_168, 336_000, 0, 2592, 700), &root);
     victim.started = Some(at(9.07));
-    let incident = incident(at(14.430_170), oom(Constraint::None, 0x0014_0dca, 118_643, 84_823), vec![victim], None);
+    let incident =
+        incident(at(14.430_170), oom(Constraint::None, 0x0014_0dca, 118_643, 84_823), vec![victim], None);
     let capture = Reader::new(&incident).process(251, "6.12-node").node("6.12-node").done();
     Case { name: "node-wide", incident, capture }
 }
@@ -77,7 +80,8 @@ fn node_wide() -> Case {
 fn system_service() -> Case {
     let owner = memcg("/system.slice/app.service", 77, 32_768, Some(32_768));
     let victim = process(164, "hog", memory(33_844, 32_640, 0, 576, 104), &owner);
-    let incident = incident(at(8.670_541), oom(Constraint::Memcg, 0xcc0, 8192, 8330), vec![victim], Some(owner));
+    let incident =
+        incident(at(8.670_541), oom(Constraint::Memcg, 0xcc0, 8192, 8330), vec![victim], Some(owner));
     let capture = Reader::new(&incident).gone(164).cgroup_v2(77, "6.12-v2").done();
     Case { name: "system-service", incident, capture }
 }
@@ -87,7 +91,8 @@ fn kubepods() -> Case {
     let mut leaf = memcg("/kubepods/pod1/c1", 42, 40_960, None);
     leaf.levels = levels(&[(41_943_040, None), (41_943_040, None), (41_943_040, Some(41_943_040))]);
     let victim = process(168, "hog", memory(42_036, 40_704, 0, 576, 120), &leaf);
-    let mut trigger = process(171, "nginx", memory(9000, 3000, 0, 0, 60), &memcg("/kubepods/pod2/c7", 51, 2000, None));
+    let mut trigger =
+        process(171, "nginx", memory(9000, 3000, 0, 0, 60), &memcg("/kubepods/pod2/c7", 51, 2000, None));
     trigger.tid = Some(Tid(175));
     let mut incident =
         incident(at(7.430_380), oom(Constraint::Memcg, 0xcc0, 10_240, 10_350), vec![victim], Some(owner));
@@ -114,11 +119,8 @@ fn tracepoint_v1() -> Case {
     let mut incident =
         incident(at(4642.503_692), oom(Constraint::Memcg, 0xcc0, 16_384, 16_500), vec![victim], None);
     (incident.level, incident.oom) = (ProbeLevel::Tracepoint, None);
-    let capture = Reader::new(&incident)
-        .process(29_382, "6.18-v1")
-        .cgroup_v1(905, "6.18-v1")
-        .node("6.18-v1")
-        .done();
+    let capture =
+        Reader::new(&incident).process(29_382, "6.18-v1").cgroup_v1(905, "6.18-v1").node("6.18-v1").done();
     Case { name: "tracepoint-v1", incident, capture }
 }
 
@@ -126,8 +128,10 @@ fn thread_of_a_dead_leader() -> Case {
     let owner = memcg("/thr", 60, 32_684, Some(32_768));
     let mut victim = process(162, "hog-worker", memory(42_040, 32_384, 0, 728, 104), &owner);
     (victim.tid, victim.leader_comm) = (Some(Tid(163)), Some(Comm::new(b"hog-leader")));
-    let incident = incident(at(6.304_249), oom(Constraint::Memcg, 0xcc0, 8192, 8304), vec![victim], Some(owner));
-    let status = b"Name:\thog-worker\nState:\tR (running)\nTgid:\t162\nPid:\t163\nVmRSS:\t   33112 kB\nThreads:\t2\n";
+    let incident =
+        incident(at(6.304_249), oom(Constraint::Memcg, 0xcc0, 8192, 8304), vec![victim], Some(owner));
+    let status =
+        b"Name:\thog-worker\nState:\tR (running)\nTgid:\t162\nPid:\t163\nVmRSS:\t   33112 kB\nThreads:\t2\n";
     let capture = Reader::new(&incident)
         .source(Subject::Process(Tgid(162)), "status", Ok(status))
         .source(Subject::Process(Tgid(162)), "exe", Err(Outcome::Denied))
@@ -156,10 +160,12 @@ fn sysrq() -> Case {
 fn hostile_names() -> Case {
     let path = "/system.slice/two\u{1b}[2Jwords, name=x\u{202e}/".to_owned() + &"deep/".repeat(60) + "end";
     let owner = memcg(&path, 88, 20_480, Some(20_480));
-    let mut victim = process(4_000_000_000, "a) (b \"c\n\x1b[31", memory(900_000, 19_000, 900, 0, 80), &owner);
+    let mut victim =
+        process(4_000_000_000, "a) (b \"c\n\x1b[31", memory(900_000, 19_000, 900, 0, 80), &owner);
     victim.uid = Some(100_000);
     victim.comm = Some(Comm::new(b"\xff\xfe\x07\\x41\""));
-    let mut incident = incident(at(99.5), oom(Constraint::Memcg, 0xcc0, 5120, 5000), vec![victim], Some(owner));
+    let mut incident =
+        incident(at(99.5), oom(Constraint::Memcg, 0xcc0, 5120, 5000), vec![victim], Some(owner));
     incident.gaps.push(Gap::new("victims", "the record of one victim was lost: the ring buffer was full"));
     let long = "x".repeat(3000);
     let cmdline = format!("sh\0-c\0echo \x1b]0;pwned\x07\0{long}\0");

@@ -51,7 +51,10 @@ fn every_report_is_valid_by_its_schema() {
     let validator = jsonschema::draft202012::new(&schema).unwrap();
     for case in all() {
         let report = serde_json::to_value(report(&case)).unwrap();
-        let errors: Vec<_> = validator.iter_errors(&report).map(|error| format!("{error} at {}", error.instance_path())).collect();
+        let errors: Vec<_> = validator
+            .iter_errors(&report)
+            .map(|error| format!("{error} at {}", error.instance_path()))
+            .collect();
         assert!(errors.is_empty(), "{}: {errors:?}", case.name);
     }
 }
@@ -95,9 +98,15 @@ fn no_output_has_a_control_character_that_a_process_chose() {
     for case in all() {
         let report = report(&case);
         let forbidden = |character: char| {
-            (character.is_control() && character != '\n') || matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+            (character.is_control() && character != '\n')
+                || matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
         };
-        for output in [text(&report), page(&report, Style::Plain), report.to_json().unwrap(), bcc(&report, &TimeZone::UTC)] {
+        for output in [
+            text(&report),
+            page(&report, Style::Plain),
+            report.to_json().unwrap(),
+            bcc(&report, &TimeZone::UTC),
+        ] {
             assert!(!output.contains(forbidden), "{}: {output}", case.name);
         }
         assert_eq!(text(&report).lines().count(), 1);
