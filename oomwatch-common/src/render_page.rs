@@ -13,7 +13,7 @@ pub use paper::Style;
 
 use crate::{
     diagnose::{Confidence, Finding},
-    render_text::{headline, verdict},
+    render_text::{headline, milliseconds, verdict},
     report::{Report, size},
     units::Bytes,
 };
@@ -91,7 +91,6 @@ fn gaps(paper: &mut Paper, report: &Report) {
 
 fn footer(paper: &mut Paper, report: &Report) {
     let latency = report.latency;
-    let milliseconds = |us: u64| format!("{}.{} ms", us / 1000, us % 1000 / 100);
     paper.line("");
     paper.paragraph(
         "",

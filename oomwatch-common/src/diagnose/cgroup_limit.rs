@@ -33,7 +33,7 @@ pub(super) fn cgroup_limit(facts: &Facts<'_>) -> Option<Finding> {
         basis => {
             let owner = report.limit_owner.as_ref()?;
             evidence.cgroup(owner, "limit_owner");
-            let limit = owner.limit_bytes.map_or(String::new(), |limit| format!(" of {}", size(limit)));
+            let limit = owner.limit_bytes.map_or(String::new(), |limit| format!(", {},", size(limit)));
             let made_of = made_of(facts).map_or(String::new(), |made_of| format!(" {made_of}"));
             let equal = if basis == Basis::EqualLimits {
                 " The kernel names the pod's cgroup, which has the same limit and is also charged for the pause \

@@ -2,6 +2,8 @@
 
 use super::paper::{Ink, Paper};
 use crate::{
+    proc_text::{Pressure, Stall},
+    render_text::{milliseconds, short_id},
     report::{Cgroup, Report, size},
     scope::Scope,
     units::Bytes,
@@ -38,22 +40,16 @@ fn composition(paper: &mut Paper, cgroup: &Cgroup, is_owner: bool) {
     }
     let mut facts =
         vec![cgroup.limit_bytes.map_or("no limit".to_owned(), |limit| format!("limit {}", size(limit)))];
-    for (name, value) in [
-        ("memory.high", cgroup.high_bytes),
-        ("highest so far", cgroup.peak_bytes),
-        ("swap", cgroup.swap_usage_bytes),
-        ("memory+swap", cgroup.memsw_usage_bytes),
-        ("memory+swap limit", cgroup.memsw_limit_bytes),
-    ] {
-        if let Some(value) = value {
-            facts.push(format!("{name} {}", size(value)));
-        }
+    for (name, value) in [("memory.high", cgroup.high_bytes), ("highest so far", cgroup.peak_bytes)] {
+        facts.extend(value.map(|value| format!("{name} {}", size(value))));
     }
-    match cgroup.swap_limit_bytes {
-        Some(Bytes(0)) => facts.push("swap not allowed".to_owned()),
-        Some(limit) => facts.push(format!("swap limit {}", size(limit))),
-        None => {}
-    }
+    facts.extend(swap("swap", cgroup.swap_usage_bytes, cgroup.swap_limit_bytes, cgroup.swap_unlimited));
+    facts.extend(swap(
+        "memory+swap",
+        cgroup.memsw_usage_bytes,
+        cgroup.memsw_limit_bytes,
+        cgroup.memsw_unlimited,
+    ));
     paper.paragraph("  ", &facts.join(", "), Ink::Plain);
     if let Some(events) = &cgroup.events {
         let counted: Vec<_> = events
@@ -72,15 +68,28 @@ fn composition(paper: &mut Paper, cgroup: &Cgroup, is_owner: bool) {
             );
         }
     }
-    if let Some(pressure) = cgroup.pressure {
-        paper.entry(
-            "pressure",
-            &format!(
-                "some task waited for memory {} % of the last 10 s, {} % of the last minute",
-                pressure.some.avg10_percent, pressure.some.avg60_percent
-            ),
-        );
+    if let Some(pressure) = &cgroup.pressure {
+        paper.entry("pressure", &waited(pressure));
     }
+}
+
+fn waited(pressure: &Pressure) -> String {
+    let Stall { avg10_percent, avg60_percent, .. } = pressure.some;
+    format!(
+        "some task waited for memory {avg10_percent} % of the last 10 s, {avg60_percent} % of the last minute"
+    )
+}
+
+fn swap(name: &str, usage: Option<Bytes>, limit: Option<Bytes>, unlimited: bool) -> Option<String> {
+    Some(match (usage, limit) {
+        (_, Some(Bytes(0))) => format!("no {name} allowed"),
+        (usage, Some(limit)) => {
+            format!("{name} {} of {}", usage.map_or_else(|| "?".to_owned(), size), size(limit))
+        }
+        (Some(usage), None) if unlimited => format!("{name} {} (no limit)", size(usage)),
+        (Some(usage), None) => format!("{name} {}", size(usage)),
+        (None, None) => return None,
+    })
 }
 
 /// What does not overlap, of what is counted: v2's `file` includes `shmem`, its `kernel` the parts named after it.
@@ -109,18 +118,18 @@ fn parts(cgroup: &Cgroup) -> Vec<(&'static str, Bytes)> {
 /// The victim's path, leaf first: which levels have a limit, and how near they were to it.
 fn levels(paper: &mut Paper, report: &Report) {
     let Some(cgroup) = report.cgroup.as_ref().filter(|cgroup| cgroup.levels.len() > 1) else { return };
-    paper.heading("FROM THE VICTIM'S CGROUP UPWARD");
+    paper.heading("FROM THE VICTIM'S CGROUP UPWARD (→ WHOSE LIMIT)");
     for level in &cgroup.levels {
         let usage = level.usage_bytes.map_or_else(|| "?".to_owned(), size);
         let limit = match level.limit_bytes {
             Some(limit) => format!("of {}", size(limit)),
             None if level.unlimited => "no limit".to_owned(),
-            None => "limit not read".to_owned(),
+            None => "limit unread".to_owned(),
         };
         let is_owner = report.limit_owner.as_ref().is_some_and(|owner| owner.cgroup == level.cgroup);
-        let mark = if is_owner { "  ← reached" } else { "" };
-        let name = level.cgroup.rsplit('/').next().unwrap_or_default();
-        paper.paragraph(&format!("  {usage:>11} {limit:<15} "), &format!("{name}{mark}"), Ink::Plain);
+        let mark = if is_owner { "→" } else { "" };
+        let name = short_id(level.cgroup.rsplit('/').next().unwrap_or_default());
+        paper.paragraph(&format!("  {usage:>10} {limit:<12} {mark:<1} "), &name, Ink::Plain);
     }
 }
 
@@ -130,11 +139,8 @@ pub(super) fn node(paper: &mut Paper, report: &Report) {
     if report.node_memory.is_none() && report.load.is_none() && report.pressure.is_none() {
         return;
     }
-    paper.heading(if node_wide {
-        "WHERE THE NODE'S MEMORY WENT, RIGHT AFTER"
-    } else {
-        "THE NODE, RIGHT AFTER"
-    });
+    let heading = if node_wide { "WHERE THE NODE'S MEMORY WENT" } else { "THE NODE" };
+    paper.heading(&format!("{heading}, {} LATER", milliseconds(report.latency.hook_to_read_us)));
     if node_wide {
         bars(paper, report);
     }
@@ -155,22 +161,13 @@ pub(super) fn node(paper: &mut Paper, report: &Report) {
         paper.entry("memory", &memory.join(", "));
     }
     if let Some(load) = &report.load {
-        paper.entry(
-            "load",
-            &format!(
-                "{} {} {} (1, 5, 15 minutes), {} of {} tasks runnable",
-                load.avg1, load.avg5, load.avg15, load.runnable, load.tasks
-            ),
-        );
+        let averages = load.text.split(' ').take(3).collect::<Vec<_>>().join(" ");
+        let text =
+            format!("{averages} (1, 5, 15 minutes), {} of {} tasks runnable", load.runnable, load.tasks);
+        paper.entry("load", &text);
     }
-    if let Some(pressure) = report.pressure {
-        paper.entry(
-            "pressure",
-            &format!(
-                "some task waited for memory {} % of the last 10 s, {} % of the last minute",
-                pressure.some.avg10_percent, pressure.some.avg60_percent
-            ),
-        );
+    if let Some(pressure) = &report.pressure {
+        paper.entry("pressure", &waited(pressure));
     }
     if let Some(kills) = report.vmstat.and_then(|vmstat| vmstat.oom_kill) {
         paper.entry("kills", &format!("{kills} OOM kills counted by the kernel since boot"));

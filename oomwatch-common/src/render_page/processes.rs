@@ -9,6 +9,8 @@ use crate::{
 
 /// Victims that are shown; further ones are counted.
 const VICTIMS: usize = 20;
+/// Characters of a command line that are shown.
+const COMMAND: usize = 400;
 
 /// The victims' cgroup, and the limit owner's where it is another.
 pub(super) fn place(paper: &mut Paper, report: &Report) {
@@ -61,11 +63,7 @@ fn table_row(paper: &mut Paper, victim: &Victim) {
     ];
     let start = row(&columns, "");
     let name = victim.comm.as_deref().unwrap_or("?");
-    let name = match &victim.leader_comm {
-        Some(leader) => format!("{leader} (thread {name}, tid {})", number(victim.tid.map(i64::from))),
-        None => name.to_owned(),
-    };
-    paper.paragraph(&start, &name, Ink::Plain);
+    paper.paragraph(&start, victim.leader_comm.as_deref().unwrap_or(name), Ink::Plain);
 }
 
 /// What is known of one victim beside its memory.
@@ -74,8 +72,12 @@ fn details(paper: &mut Paper, victim: &Victim, of_several: bool) {
         paper.line("");
         paper.line("  The one that the kernel chose:");
     }
-    if let Some(cmdline) = victim.cmdline.as_ref().filter(|cmdline| !cmdline.is_empty()) {
-        paper.entry("command", &cmdline.join(" "));
+    command(paper, victim.cmdline.as_deref());
+    if let (Some(_), Some(comm), Some(tid)) = (&victim.leader_comm, &victim.comm, victim.tid) {
+        paper.entry(
+            "thread",
+            &format!("{comm} (tid {tid}): the kernel's log names it, not the process's first thread"),
+        );
     }
     if let Some(exe) = &victim.exe {
         paper.entry("program", exe);
@@ -106,13 +108,10 @@ fn details(paper: &mut Paper, victim: &Victim, of_several: bool) {
         sizes.push(if threads == 1 { "1 thread".to_owned() } else { format!("{threads} threads") });
     }
     if !sizes.is_empty() {
-        paper.entry("besides", &sizes.join(", "));
+        paper.entry("also", &sizes.join(", "));
     }
     if victim.rss.is_some_and(|rss| !rss.exact) {
-        paper.entry(
-            "note",
-            "RSS is the kernel's own approximate count, as in its log: it may be off by some pages a CPU",
-        );
+        paper.entry("note", "RSS is approximate, as in the kernel's own log: off by some pages for each CPU");
     }
     if victim.status_from == StatusFrom::Kernel {
         paper.entry("note", "its files below /proc could not be read in time: all of this is from the probe");
@@ -121,7 +120,7 @@ fn details(paper: &mut Paper, victim: &Victim, of_several: bool) {
 
 pub(super) fn trigger(paper: &mut Paper, report: &Report) {
     let Some(trigger) = &report.trigger else { return };
-    paper.heading("WHO ASKED FOR MEMORY");
+    paper.heading("WHO ASKED");
     let name = trigger_name(trigger);
     let by = triggered_by(report);
     let what = report.oom.as_ref().and_then(|oom| {
@@ -149,8 +148,16 @@ pub(super) fn trigger(paper: &mut Paper, report: &Report) {
     if let Some(cgroup) = trigger.cgroup.as_ref().filter(|_| !is_victims) {
         paper.entry("cgroup", cgroup);
     }
-    if let Some(cmdline) = trigger.cmdline.as_ref().filter(|cmdline| !cmdline.is_empty() && itself.is_empty())
-    {
-        paper.entry("command", &cmdline.join(" "));
+    if itself.is_empty() {
+        command(paper, trigger.cmdline.as_deref());
     }
+}
+
+/// A command line, unless it is empty as a zombie's is; what JSON has of a very long one is cut once more.
+fn command(paper: &mut Paper, cmdline: Option<&[String]>) {
+    let Some(cmdline) = cmdline.filter(|cmdline| !cmdline.is_empty()) else { return };
+    let whole = cmdline.join(" ");
+    let shown: String = whole.chars().take(COMMAND).collect();
+    let cut = if shown.len() < whole.len() { " …" } else { "" };
+    paper.entry("command", &format!("{shown}{cut}"));
 }

@@ -29,8 +29,9 @@ const CONTAINER: &str =
 
 /// The plain Kubernetes case: one container, whose limit is also its pod's; the pod's cgroup trips.
 fn pod_group_kill() -> Case {
-    let owner = memcg(&format!("{QOS}/{POD}"), 611, 65_536, Some(65_536));
+    let mut owner = memcg(&format!("{QOS}/{POD}"), 611, 65_536, Some(65_536));
     let mut container = memcg(&format!("{QOS}/{POD}/{CONTAINER}"), 640, 65_392, Some(65_536));
+    (owner.swap_limit, container.swap_limit) = (Some(Limit::Unlimited), Some(Limit::Unlimited));
     container.oom_group = true;
     container.levels = levels(&[
         (66_961_408, Some(67_108_864)),
