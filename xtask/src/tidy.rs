@@ -9,8 +9,12 @@ use crate::{repo::Repo, run, say};
 const LONGEST_FILE: usize = 400;
 const LONGEST_LINE: usize = 120;
 /// The only files with unsafe code: the kernel side's reads, and two wrappers of system calls that no safe crate has.
-const MAY_BE_UNSAFE: [&str; 3] =
-    ["oomwatch-ebpf/src/kernel.rs", "oomwatch-agent/src/sys.rs", "tests/src/bin/guest/sys.rs"];
+const MAY_BE_UNSAFE: [&str; 4] = [
+    "oomwatch-ebpf/src/kernel.rs",
+    "oomwatch-ebpf/src/scratch.rs",
+    "oomwatch-agent/src/sys.rs",
+    "tests/src/bin/guest/sys.rs",
+];
 const UNSAFE_CODE: [&str; 5] = ["unsafe {", "unsafe fn", "unsafe impl", "unsafe trait", "unsafe extern"];
 /// Notes and aids of somebody's work in progress. In halves, so that this file passes its own check.
 const LEFT_OVER: [&str; 6] = [
