@@ -20,15 +20,15 @@ pub fn attach(options: &RunOptions, page_size: PageSize) -> Result<Probe, Refusa
     sys::raise_locked_memory_limit();
     let page_kib = u32::try_from(page_size.get().0 / 1024).unwrap_or(4);
     let settings = Settings {
-        btf: &options.btf,
+        resolved: &probe::resolve(&options.btf)?,
         // The kernel wants a multiple of the page size, which may be 64 KiB.
         ring_bytes: options.ring_buffer_kib.max(page_kib).saturating_mul(1024),
         proc: &options.proc,
         possible_cpus: sys::possible_cpus(),
     };
     let load = |kill_hook| -> Result<Loaded, Refusal> {
-        let mut loaded = probe::load(&settings, kill_hook)?;
-        proof::check(loaded.proof().as_deref(), &options.proc, page_size)?;
+        let loaded = probe::load(&settings, kill_hook)?;
+        proof::check(&loaded.proof, &options.proc, page_size)?;
         Ok(loaded)
     };
     if options.probe == ProbeChoice::Tracepoint {

@@ -10,7 +10,7 @@ use oomwatch_common::{
     units::BoottimeNs,
 };
 
-use crate::sources::{PlannedRead, Roots, plan_memcg, plan_node, read_process};
+use crate::sources::{PlannedRead, Roots, members, plan_memcg, plan_node, read_process};
 
 /// How long the kernel may take from the first record to the return of `oom_kill_process`: it prints its report
 /// meanwhile, and a slow serial console makes that seconds.
@@ -24,8 +24,8 @@ pub struct Job {
     capture: Capture,
     /// The rest of the reads, in order.
     plan: VecDeque<PlannedRead>,
-    /// The trigger, until it has been read.
-    trigger: Option<Process>,
+    /// Processes that are still to be read, before the plan: the rest of a group that is being killed, the trigger.
+    processes: VecDeque<Process>,
     last_record: BoottimeNs,
     read_until: BoottimeNs,
     /// The raw records, kept only where incidents are recorded.
@@ -44,15 +44,14 @@ pub struct Captured {
 }
 
 impl Job {
-    /// Starts with an incident's first record, and at once reads what dies first.
+    /// Starts with an incident's first record, and at once reads what dies first. The other reads may go on until
+    /// `read_until`. `None` for a record that belongs to no incident.
     pub fn start(
         record: Record,
-        raw: &[u8],
         mut capture: Capture,
         roots: &Roots,
         now: BoottimeNs,
-        deadline_ns: u64,
-        keep_records: bool,
+        read_until: BoottimeNs,
     ) -> Option<Self> {
         capture.taken_at = now;
         let last_record = record.at;
@@ -61,25 +60,20 @@ impl Job {
             read_process(roots, victim, &mut capture);
         }
         let mut plan = Vec::new();
-        for memcg in assembly
-            .chosen()
-            .and_then(|victim| victim.memcg.as_ref())
-            .into_iter()
-            .chain(assembly.limit_owner())
-        {
+        let victims_own = assembly.chosen().and_then(|victim| victim.memcg.as_ref());
+        for memcg in victims_own.into_iter().chain(assembly.limit_owner()) {
             plan_memcg(roots, memcg, &mut plan);
         }
         plan_node(roots, NODE_FILES, &mut plan);
+        let group = assembly.oom_group().map(|memcg| members(roots, memcg)).unwrap_or_default();
         let trigger = assembly.trigger().filter(|trigger| !trigger.kthread).cloned();
-        Some(Self {
-            read_until: BoottimeNs(now.0.saturating_add(deadline_ns)),
-            assembly,
-            capture,
-            plan: plan.into(),
-            trigger,
-            last_record,
-            records: keep_records.then(|| vec![raw.to_vec()]),
-        })
+        let processes = group.into_iter().chain(trigger).collect();
+        Some(Self { assembly, capture, plan: plan.into(), processes, last_record, read_until, records: None })
+    }
+
+    /// From now on keeps the raw records, beginning with the first.
+    pub fn keep_records(&mut self, first: &[u8]) {
+        self.records = Some(vec![first.to_vec()]);
     }
 
     /// Whether a record belongs to this incident.
@@ -107,11 +101,11 @@ impl Job {
             for read in self.plan.drain(..) {
                 read.time_out(&mut self.capture);
             }
-            self.trigger = None;
+            self.processes.clear();
             return false;
         }
-        if let Some(trigger) = self.trigger.take() {
-            read_process(roots, &trigger, &mut self.capture);
+        if let Some(process) = self.processes.pop_front() {
+            read_process(roots, &process, &mut self.capture);
             return true;
         }
         let Some(read) = self.plan.pop_front() else { return false };
@@ -121,7 +115,7 @@ impl Job {
 
     /// Everything that can come has come.
     pub fn is_settled(&self, now: BoottimeNs) -> bool {
-        let reads_done = self.plan.is_empty() && self.trigger.is_none();
+        let reads_done = self.plan.is_empty() && self.processes.is_empty();
         reads_done && self.settles_at().is_none_or(|at| now >= at)
     }
 
@@ -152,7 +146,10 @@ impl Job {
         self.assembly.gap(gap);
     }
 
-    /// The incident, or the empty capture to be used again where nothing was killed.
+    /// The incident.
+    ///
+    /// # Errors
+    /// Where nothing was killed: the capture, to be used again.
     pub fn finish(mut self, now: BoottimeNs) -> Result<Captured, Capture> {
         for read in self.plan.drain(..) {
             read.time_out(&mut self.capture);

@@ -7,6 +7,7 @@ pub mod run;
 
 pub mod attach;
 pub mod capture;
+pub mod desk;
 pub mod job;
 pub mod log;
 pub mod losses;
@@ -16,6 +17,7 @@ pub mod proof;
 pub mod publish;
 pub mod record;
 pub mod refusal;
+pub mod render;
 pub mod replay;
 pub mod sources;
 pub mod sys;

@@ -3,6 +3,7 @@
 use std::io::{self, IsTerminal as _};
 
 use tracing::level_filters::LevelFilter;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::config::LogLevel;
 
@@ -22,7 +23,7 @@ pub fn init(level: LogLevel) {
         .with_ansi(colour)
         .with_writer(io::stderr)
         .finish();
-    if tracing::subscriber::set_global_default(subscriber).is_err() {
+    if subscriber.try_init().is_err() {
         tracing::debug!("the log was already started");
     }
 }

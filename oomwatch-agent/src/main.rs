@@ -20,8 +20,8 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(refusal) => {
-            // stderr may be closed, and there is nowhere else to say so.
-            let _: std::io::Result<()> = writeln!(std::io::stderr(), "oomwatch: {refusal}");
+            // stderr may be closed, and there is nowhere else to say so; the exit code still tells.
+            drop(writeln!(std::io::stderr(), "oomwatch: {refusal}"));
             refusal.exit_code()
         }
     }

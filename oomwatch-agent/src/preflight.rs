@@ -1,6 +1,6 @@
 //! What the machine must give before anything is loaded, and the cause behind an error of the kernel that misleads.
 
-use std::{fmt::Write as _, fs, path::Path};
+use std::{fs, path::Path};
 
 use rustix::system::uname;
 
@@ -60,7 +60,8 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     while let Some(source) = next {
         let source_text = source.to_string();
         if !text.contains(&source_text) {
-            let _: std::fmt::Result = write!(text, ": {source_text}");
+            text.push_str(": ");
+            text.push_str(&source_text);
         }
         next = source.source();
     }
@@ -86,6 +87,12 @@ pub fn explain(doing: &str, error: &str, os_error: Option<i32>) -> Refusal {
         let release = uname().release().to_string_lossy().into_owned();
         return Refusal::not_supported(format!(
             "kernel {release} has no BPF ring buffer: 5.8 or newer is needed"
+        ));
+    }
+    // Under lockdown the kernel only says that it does not know the helper.
+    if error.contains("unknown func bpf_probe_read") {
+        return Refusal::not_supported(format!(
+            "this kernel does not let BPF read its memory, most likely because of lockdown=confidentiality: {error}"
         ));
     }
     Refusal::not_supported(format!("cannot {doing}: {error}"))

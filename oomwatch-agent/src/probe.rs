@@ -37,18 +37,22 @@ pub const KILL_ONE: &str = "__oom_kill_process";
 pub struct Probe {
     ebpf: Ebpf,
     ring: RingBuf<MapData>,
+    #[cfg(feature = "debug-log")]
+    log: Option<aya_log::EbpfLogger<&'static dyn log::Log>>,
     /// Which hooks are in place.
     pub level: ProbeLevel,
     /// Why not a higher level, where there is one.
     pub why_not_higher: Option<String>,
     /// Fields that this kernel does not have.
     pub absent: Vec<&'static str>,
+    /// The record that proved the layout: the agent's own process.
+    pub proof: Vec<u8>,
 }
 
 /// What the probe is loaded with.
 pub struct Settings<'a> {
-    /// BTF of the running kernel.
-    pub btf: &'a Path,
+    /// Where this kernel keeps what is read, from [`resolve`].
+    pub resolved: &'a Resolved,
     /// Bytes of the ring buffer: a power of two that is a multiple of the page size.
     pub ring_bytes: u32,
     /// `/proc`, for kallsyms.
@@ -62,12 +66,22 @@ pub struct Loaded {
     ebpf: Ebpf,
     ring: RingBuf<MapData>,
     absent: Vec<&'static str>,
+    /// The record that the program `prove` made of the calling process.
+    pub proof: Vec<u8>,
 }
 
 impl Probe {
     /// Bytes of the next record, if there is one.
-    pub fn next(&mut self) -> Option<impl std::ops::Deref<Target = [u8]> + '_> {
+    pub fn next_record(&mut self) -> Option<impl std::ops::Deref<Target = [u8]> + '_> {
         self.ring.next()
+    }
+
+    /// Prints what the programs have logged since.
+    #[cfg(feature = "debug-log")]
+    pub fn flush_log(&mut self) {
+        if let Some(log) = &mut self.log {
+            log.flush();
+        }
     }
 
     /// Readable when there is a record.
@@ -83,8 +97,11 @@ impl Probe {
 }
 
 /// Loads the programs and runs the one that reads the caller's own task; its record is the first in the ring buffer.
+///
+/// # Errors
+/// A [`Refusal`] that names the cause, as far as the machine tells it.
 pub fn load(settings: &Settings<'_>, kill_hook: bool) -> Result<Loaded, Refusal> {
-    let Resolved { layout, absent } = resolve(settings.btf)?;
+    let Resolved { layout, absent } = settings.resolved;
     let percpu = layout.rss_stat_percpu == 1;
     let config = ProbeConfig {
         per_cpu_offset: if percpu { kernel_symbol(settings.proc, "__per_cpu_offset") } else { 0 },
@@ -102,23 +119,25 @@ pub fn load(settings: &Settings<'_>, kill_hook: bool) -> Result<Loaded, Refusal>
         .map_err(|error| refuse("load the eBPF maps", &error))?;
     let records =
         ebpf.take_map("RECORDS").ok_or_else(|| Refusal::failed("the eBPF object has no ring buffer"))?;
-    let ring = RingBuf::try_from(records).map_err(|error| refuse("map the ring buffer", &error))?;
+    let mut ring = RingBuf::try_from(records).map_err(|error| refuse("map the ring buffer", &error))?;
 
     let prove = program::<RawTracePoint>(&mut ebpf, "prove")?;
     prove.load().map_err(|error| refuse("load the eBPF program", &error))?;
     prove
         .test_run(RawTracePointRunOptions::new())
         .map_err(|error| refuse("run the eBPF program that proves the layout", &error))?;
-    Ok(Loaded { ebpf, ring, absent })
+    let proof = ring
+        .next()
+        .map(|record| record.to_vec())
+        .ok_or_else(|| Refusal::failed("the eBPF program ran, but its record did not arrive"))?;
+    Ok(Loaded { ebpf, ring, absent: absent.clone(), proof })
 }
 
 impl Loaded {
-    /// The record that proves the layout, once.
-    pub fn proof(&mut self) -> Option<Vec<u8>> {
-        self.ring.next().map(|record| record.to_vec())
-    }
-
-    /// Attaches the kprobes. The error says what this kernel lacks.
+    /// Attaches the kprobes.
+    ///
+    /// # Errors
+    /// Which hook, and whether this kernel does not have it.
     pub fn attach_kprobes(mut self, kill_hook: bool) -> Result<Probe, AttachError> {
         // The end first: an invocation then never has a begin without its end.
         attach_kprobe(&mut self.ebpf, "oom_kill_process_return", OOM_KILL_PROCESS)?;
@@ -131,13 +150,26 @@ impl Loaded {
     }
 
     /// Attaches the tracepoint alone.
+    ///
+    /// # Errors
+    /// Which hook, and whether this kernel does not have it.
     pub fn attach_tracepoint(mut self) -> Result<Probe, AttachError> {
         attach_raw(&mut self.ebpf, "mark_victim")?;
         Ok(self.finish(ProbeLevel::Tracepoint))
     }
 
-    fn finish(self, level: ProbeLevel) -> Probe {
-        Probe { ebpf: self.ebpf, ring: self.ring, level, why_not_higher: None, absent: self.absent }
+    #[cfg_attr(not(feature = "debug-log"), expect(unused_mut, reason = "only the log needs it"))]
+    fn finish(mut self, level: ProbeLevel) -> Probe {
+        Probe {
+            #[cfg(feature = "debug-log")]
+            log: aya_log::EbpfLogger::init(&mut self.ebpf).ok(),
+            ebpf: self.ebpf,
+            ring: self.ring,
+            level,
+            why_not_higher: None,
+            absent: self.absent,
+            proof: self.proof,
+        }
     }
 }
 
@@ -191,7 +223,11 @@ where
     })
 }
 
-fn resolve(btf: &Path) -> Result<Resolved, Refusal> {
+/// The layout of the running kernel.
+///
+/// # Errors
+/// There is no BTF, or it is not a kernel's.
+pub fn resolve(btf: &Path) -> Result<Resolved, Refusal> {
     let blob = fs::read(btf).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => Refusal::not_supported(format!(
             "this kernel has no BTF at {}: it needs CONFIG_DEBUG_INFO_BTF=y, or --btf FILE with the BTF of this very kernel",

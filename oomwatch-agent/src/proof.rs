@@ -18,9 +18,7 @@ use crate::refusal::Refusal;
 ///
 /// # Errors
 /// Names the first field that differs.
-pub fn check(record: Option<&[u8]>, proc: &Path, page_size: PageSize) -> Result<(), Refusal> {
-    let record =
-        record.ok_or_else(|| Refusal::failed("the eBPF program ran, but its record did not arrive"))?;
+pub fn check(record: &[u8], proc: &Path, page_size: PageSize) -> Result<(), Refusal> {
     let decoded =
         decode(record, page_size).map_err(|error| Refusal::failed(format!("the layout's proof: {error}")))?;
     let Body::Proof(process) = decoded.body else {

@@ -1,24 +1,35 @@
 //! The reporter: an incident with what was read for it → a report on stdout.
 
-use std::sync::mpsc as blocking;
+use std::{
+    io::{self, IsTerminal as _},
+    path::PathBuf,
+    sync::mpsc as blocking,
+};
 
-use oomwatch_common::{capture::Capture, incident::ProbeLevel, units::PageSize};
+use oomwatch_common::{capture::Capture, units::PageSize};
 use tokio::{
     io::{AsyncWriteExt as _, Stdout, stdout},
     sync::mpsc,
 };
 
 use crate::{
-    capture::clear,
-    config::RunOptions,
+    config::{Color, OutputOptions, RunOptions},
+    desk::clear,
     job::Captured,
     losses::{Losses, Stage},
-    refusal::Refusal,
+    record::{self, Circumstances},
+    render, sys,
 };
 
 /// Prints reports.
 pub struct Publisher {
     stdout: Stdout,
+    output: OutputOptions,
+    coloured: bool,
+    /// Live: what stays the same from one report to the next. Replayed: all of it.
+    circumstances: Circumstances,
+    live: bool,
+    record_to: Option<PathBuf>,
 }
 
 /// Why publishing ended.
@@ -31,31 +42,63 @@ pub enum Ended {
 }
 
 impl Publisher {
-    /// Publishes by these options.
-    pub fn new(_options: &RunOptions, _level: ProbeLevel, _page_size: PageSize) -> Result<Self, Refusal> {
-        Ok(Self { stdout: stdout() })
+    /// Publishes live incidents.
+    pub fn live(options: &RunOptions, page_size: PageSize) -> Self {
+        let circumstances = Circumstances {
+            node: options.node_name.clone().unwrap_or_else(sys::host_name),
+            boot_id: sys::boot_id(&options.proc),
+            page_size: page_size.get().0,
+            realtime_at_boot_ns: 0,
+            taken_at_ns: 0,
+            done_at_ns: 0,
+            reported_at_ns: 0,
+        };
+        Self {
+            live: true,
+            record_to: options.record_to.clone(),
+            ..Self::replayed(&options.output, circumstances)
+        }
+    }
+
+    /// Publishes recorded incidents.
+    pub fn replayed(output: &OutputOptions, circumstances: Circumstances) -> Self {
+        let coloured = match output.color {
+            Color::Always => true,
+            Color::Never => false,
+            Color::Auto => {
+                io::stdout().is_terminal()
+                    && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+            }
+        };
+        Self {
+            stdout: stdout(),
+            output: output.clone(),
+            coloured,
+            circumstances,
+            live: false,
+            record_to: None,
+        }
     }
 
     /// Until there are no more incidents, or nobody reads them.
     pub async fn publish_all(
         &mut self,
         incidents: &mut mpsc::Receiver<Captured>,
-        spent: &blocking::Sender<Capture>,
+        spent: &blocking::SyncSender<Capture>,
         losses: &Losses,
     ) -> Ended {
         while let Some(mut captured) = incidents.recv().await {
-            let text = format!("{captured:#?}\n");
+            let text = self.render(&captured);
             clear(&mut captured.capture);
-            if spent.send(captured.capture).is_err() {
-                tracing::debug!("the capture thread has ended");
-            }
+            // Full: there are enough of them, and this one's memory goes back.
+            drop(spent.try_send(captured.capture));
             let written = async {
                 self.stdout.write_all(text.as_bytes()).await?;
                 self.stdout.flush().await
             };
             match written.await {
                 Ok(()) => {}
-                Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => return Ended::StdoutClosed,
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ended::StdoutClosed,
                 Err(error) => {
                     losses.count(Stage::Output);
                     tracing::warn!(%error, "a report could not be written to stdout");
@@ -63,5 +106,21 @@ impl Publisher {
             }
         }
         Ended::Drained
+    }
+
+    fn render(&self, captured: &Captured) -> String {
+        let mut circumstances = self.circumstances.clone();
+        if self.live {
+            circumstances.realtime_at_boot_ns = sys::realtime_at_boot();
+            circumstances.taken_at_ns = captured.capture.taken_at.0;
+            circumstances.done_at_ns = captured.capture.done_at.0;
+            circumstances.reported_at_ns = sys::boottime().0;
+        }
+        if let Some(dir) = &self.record_to
+            && let Err(error) = record::write(dir, captured, &circumstances)
+        {
+            tracing::warn!(%error, "an incident could not be recorded");
+        }
+        render::render(captured, &circumstances, self.output.output, self.coloured)
     }
 }

@@ -1,11 +1,16 @@
 //! `oomwatch run`: probe attached → capture thread → reporter → wait for the end → drain.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    fs,
+    sync::{Arc, mpsc as blocking},
+    time::Duration,
+};
 
 use oomwatch_common::counters::ProbeCounter;
 use tokio::{
     runtime,
     signal::unix::{Signal, SignalKind, signal},
+    sync::mpsc,
     time::timeout,
 };
 
@@ -13,6 +18,8 @@ use crate::{
     attach,
     capture::{self, Running},
     config::RunOptions,
+    desk::{self, Desk, READY_CAPTURES},
+    job::oom_kills,
     log,
     losses::{Losses, Stage},
     probe::Probe,
@@ -30,24 +37,29 @@ const DRAIN_WITHIN: Duration = Duration::from_millis(1500);
 /// # Errors
 /// A [`Refusal`] where the start fails. After that nothing stops it.
 pub fn run(options: &RunOptions) -> Result<(), Refusal> {
+    sys::return_large_allocations();
     log::init(options.log);
     let page_size = sys::page_size();
+    let settings = desk::Settings {
+        roots: Roots::new(&options.proc, &options.cgroup),
+        deadline_ns: u64::try_from(options.capture_deadline().as_nanos()).unwrap_or(u64::MAX),
+        keep_records: options.record_to.is_some(),
+        page_size,
+        kernel_kills: fs::read(options.proc.join("vmstat")).ok().and_then(|vmstat| oom_kills(&vmstat)),
+    };
     let probe = attach::attach(options, page_size)?;
     let level = probe.level;
-    let publisher = Publisher::new(options, level, page_size)?;
+    let publisher = Publisher::live(options, page_size);
     announce(&probe);
     if let Err(error) = sys::lock_memory() {
         tracing::info!(%error, "memory is not locked: reports may be slow under memory pressure (CAP_IPC_LOCK allows it)");
     }
     let losses = Arc::new(Losses::default());
-    let settings = capture::Settings {
-        roots: Roots::new(&options.proc, &options.cgroup),
-        deadline_ns: u64::try_from(options.capture_deadline().as_nanos()).unwrap_or(u64::MAX),
-        queue: options.queue.into(),
-        keep_records: options.record_to.is_some(),
-        page_size,
-    };
-    let running = capture::start(probe, settings, Arc::clone(&losses))
+    let (queue, incidents) = mpsc::channel(options.queue.into());
+    let (spent, returned) = blocking::sync_channel(READY_CAPTURES);
+    let mut desk = Desk::new(settings, Arc::clone(&losses), queue, returned);
+    desk.warm_up(&probe.proof, sys::boottime());
+    let running = capture::start(probe, desk, spent, incidents)
         .map_err(|error| Refusal::failed(format!("starting the capture thread: {error}")))?;
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()
@@ -103,10 +115,10 @@ async fn either(one: &mut Signal, other: &mut Signal) {
 fn announce(probe: &Probe) {
     match &probe.why_not_higher {
         None => {
-            tracing::info!(level = %probe.level.name(), "probe attached, its layout proved on this process")
+            tracing::info!(level = %probe.level.name(), "probe attached, its layout proved on this process");
         }
         Some(why) => {
-            tracing::warn!(level = %probe.level.name(), %why, "probe attached at a lower level: victims only")
+            tracing::warn!(level = %probe.level.name(), %why, "probe attached at a lower level: victims only");
         }
     }
     if !probe.absent.is_empty() {

@@ -4,6 +4,7 @@
 //! even if its number has been given to another one since.
 
 use std::{
+    fs,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
 };
@@ -23,8 +24,12 @@ use rustix::{
 const FILE_BYTES: usize = 16 * 1024;
 /// Bytes kept of a link or a command line.
 const SHORT_BYTES: usize = 4096;
+/// Bytes asked for at once: what a file of `/proc` gives at the most.
+const CHUNK_BYTES: usize = 4096;
 /// Bytes kept of all files of one incident.
 const CAPTURE_BYTES: usize = 512 * 1024;
+/// Processes of a group that are read before their own records come.
+const MEMBERS: usize = 64;
 /// `USER_HZ` of every architecture that Linux supports for eBPF: the unit of `/proc/PID/stat`'s start time.
 const NANOSECONDS_PER_TICK: u64 = 10_000_000;
 
@@ -85,26 +90,41 @@ pub fn read_process(roots: &Roots, process: &Process, capture: &mut Capture) {
     let Some(tgid) = process.tgid.or(process.tid.map(|Tid(tid)| Tgid(tid))) else { return };
     let subject = Subject::Process(tgid);
     if capture.source(subject, "status").is_some() {
+        // Read ahead, when only its number was known.
+        if !is_same_process(capture, subject, process.started) {
+            forget(capture, subject);
+        }
         return;
     }
     let dir = open_process(roots, tgid, process);
     let mut identity = Ok(());
-    for (index, file) in PROCESS_FILES.iter().copied().enumerate() {
+    for &file in PROCESS_FILES {
         let outcome = match (&dir, &identity) {
             (Err(outcome), _) | (_, Err(outcome)) => skip(capture, subject, file, *outcome),
             (Ok(dir), Ok(())) if file == "exe" => read_link(capture, subject, file, dir.as_fd()),
             (Ok(dir), Ok(())) => read_at(capture, subject, file, dir.as_fd(), file),
         };
         if file == "stat" && outcome == Outcome::Read && !is_same_process(capture, subject, process.started) {
-            // All that was read before is another process's.
             identity = Err(Outcome::Gone);
-            let read = capture.sources.len().saturating_sub(index + 1);
-            for source in capture.sources.iter_mut().skip(read) {
-                source.outcome = Outcome::Gone;
-                source.len = 0;
-            }
+            forget(capture, subject);
         }
     }
+}
+
+/// All that was read under this number is another process's.
+fn forget(capture: &mut Capture, subject: Subject) {
+    for source in capture.sources.iter_mut().filter(|source| source.subject == subject) {
+        source.outcome = Outcome::Gone;
+        source.len = 0;
+    }
+}
+
+/// The processes of a cgroup whose processes are all about to be killed, by their numbers alone.
+pub fn members(roots: &Roots, memcg: &Memcg) -> Vec<Process> {
+    let Some((dir, _)) = roots.memcg(memcg) else { return Vec::new() };
+    let listed = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
+    let numbers = listed.lines().filter_map(|line| line.parse().ok()).take(MEMBERS);
+    numbers.map(|tgid| Process { tgid: Some(Tgid(tgid)), ..Process::default() }).collect()
 }
 
 /// A thread that is not the first, where that one is gone: its files have the address space, the process's have not.
@@ -199,25 +219,29 @@ fn read_open(
 ) -> Outcome {
     let start = capture.bytes.len();
     let limit = limit.min(CAPTURE_BYTES.saturating_sub(start));
-    // One byte more than is kept tells whether there is more.
-    capture.bytes.resize(start + limit + 1, 0);
-    let mut len = 0;
     let mut outcome = Outcome::Read;
-    while let Some(space) = capture.bytes.get_mut(start + len..).filter(|space| !space.is_empty()) {
-        match read(opened, space) {
+    let mut truncated = false;
+    let mut chunk = [0; CHUNK_BYTES];
+    loop {
+        let space = limit.saturating_sub(capture.bytes.len() - start);
+        match read(opened, &mut chunk) {
             Ok(0) => break,
-            Ok(count) => len += count,
+            Ok(count) => {
+                capture.bytes.extend_from_slice(chunk.get(..count.min(space)).unwrap_or_default());
+                truncated = count > space;
+                if truncated {
+                    break;
+                }
+            }
             Err(Errno::INTR) => {}
             Err(error) => {
                 outcome = outcome_of_process(error);
-                len = 0;
+                capture.bytes.truncate(start);
                 break;
             }
         }
     }
-    let truncated = len > limit;
-    let len = len.min(limit);
-    capture.bytes.truncate(start + len);
+    let len = capture.bytes.len() - start;
     capture.sources.push(SourceRead { subject, file, outcome, start, len, truncated });
     outcome
 }

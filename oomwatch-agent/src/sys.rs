@@ -1,6 +1,6 @@
 //! The machine: clocks, priorities, locked memory. With the probe's programs the only unsafe code of the project.
 
-#![expect(unsafe_code, reason = "sched_setscheduler has no safe wrapper among our dependencies")]
+#![expect(unsafe_code, reason = "sched_setscheduler and mallopt have no safe wrapper among our dependencies")]
 
 use std::{fs, io, path::Path};
 
@@ -52,6 +52,14 @@ pub fn make_realtime() -> io::Result<()> {
         libc::sched_setscheduler(0, libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK, &raw const parameters)
     };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Gives every large allocation pages of its own, which go back to the kernel when it is freed. The start reads 5 MB of
+/// BTF; left to itself glibc would raise its threshold and keep them in the heap for good.
+pub fn return_large_allocations() {
+    // SAFETY: mallopt takes two integers; no other thread runs yet.
+    let set = unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, 64 * 1024) };
+    debug_assert_eq!(set, 1, "mallopt knows this option since glibc 2.0");
 }
 
 /// Keeps every page that is touched from now on in memory: this works while there is none to be had.

@@ -7,7 +7,7 @@
 use crate::{
     decode::{Begin, Body, Marked, Record},
     ids::{Tgid, Tid},
-    incident::{Gap, Incident, ProbeLevel, Process},
+    incident::{Gap, Incident, Memcg, ProbeLevel, Process},
     units::BoottimeNs,
 };
 
@@ -118,8 +118,15 @@ impl Assembly {
     }
 
     /// The cgroup whose limit was hit.
-    pub fn limit_owner(&self) -> Option<&crate::incident::Memcg> {
+    pub fn limit_owner(&self) -> Option<&Memcg> {
         self.begin.as_ref()?.limit_owner.as_ref()
+    }
+
+    /// The cgroup whose processes are all about to be killed: the chosen one's own, which with `memory.oom.group` is
+    /// nearly always the group itself.
+    pub fn oom_group(&self) -> Option<&Memcg> {
+        let begin = self.begin.as_ref().filter(|begin| begin.oom.group)?;
+        begin.chosen.memcg.as_ref()
     }
 
     /// The incident, or `None` where nothing was killed.
@@ -212,3 +219,6 @@ fn same(one: &Process, other: &Process) -> bool {
     }
     one.tgid == other.tgid && one.started == other.started
 }
+
+#[cfg(test)]
+mod tests;

@@ -299,3 +299,6 @@ fn read_u64(value: u64) -> Option<u64> {
 fn read_u32(value: u32) -> Option<u32> {
     (value != wire::UNREAD_U32).then_some(value)
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

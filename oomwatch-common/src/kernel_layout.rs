@@ -203,3 +203,6 @@ fn optional(mut absent: Vec<&'static str>, layout: &KernelLayout) -> Vec<&'stati
     }
     absent
 }
+
+#[cfg(test)]
+mod tests;

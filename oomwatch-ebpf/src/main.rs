@@ -37,9 +37,18 @@ static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 static INVOCATION: Array<Invocation> = Array::with_max_entries(1, 0);
 
+/// Logs by aya-log in a debug build, and is nothing in a release.
+macro_rules! debug_log {
+    ($ctx:expr, $text:literal) => {
+        #[cfg(feature = "debug-log")]
+        aya_log_ebpf::debug!($ctx, $text);
+    };
+}
+
 /// `oom_kill_process(struct oom_control *oc, const char *message)`, since 4.8.
 #[kprobe]
 fn oom_kill_process(ctx: ProbeContext) -> u32 {
+    debug_log!(&ctx, "oom_kill_process");
     oom::begin(Address::new(ctx.arg(0).unwrap_or(0)), Address::new(ctx.arg(1).unwrap_or(0)));
     0
 }
@@ -47,6 +56,7 @@ fn oom_kill_process(ctx: ProbeContext) -> u32 {
 /// `__oom_kill_process(struct task_struct *victim, const char *message)`, since 5.0.
 #[kprobe]
 fn oom_kill_victim(ctx: ProbeContext) -> u32 {
+    debug_log!(&ctx, "__oom_kill_process");
     oom::victim(Address::new(ctx.arg(0).unwrap_or(0)));
     0
 }
@@ -54,6 +64,7 @@ fn oom_kill_victim(ctx: ProbeContext) -> u32 {
 /// Return of `oom_kill_process`.
 #[kretprobe]
 fn oom_kill_process_return(_ctx: RetProbeContext) -> u32 {
+    debug_log!(&_ctx, "oom_kill_process returned");
     oom::end();
     0
 }
@@ -61,6 +72,7 @@ fn oom_kill_process_return(_ctx: RetProbeContext) -> u32 {
 /// Tracepoint `oom/mark_victim` beside the kprobes: confirms that a victim was sent SIGKILL.
 #[raw_tracepoint(tracepoint = "mark_victim")]
 fn victim_marked(ctx: RawTracePointContext) -> i32 {
+    debug_log!(&ctx, "mark_victim");
     oom::confirm(ctx.arg(0));
     0
 }
@@ -68,6 +80,7 @@ fn victim_marked(ctx: RawTracePointContext) -> i32 {
 /// Tracepoint `oom/mark_victim` alone, on a kernel without kprobes.
 #[raw_tracepoint(tracepoint = "mark_victim")]
 fn mark_victim(ctx: RawTracePointContext) -> i32 {
+    debug_log!(&ctx, "mark_victim");
     oom::marked(ctx.arg(0));
     0
 }

@@ -1,1 +1,22 @@
-//! Guards and helpers of the end-to-end tests.
+//! What the end-to-end tests are made of: real OOM kills, what the kernel says of them, what the agent says of them,
+//! and the comparison of the two.
+//!
+//! Both the guest program (`oomwatch-guest`, which runs in the VMs) and `tests/host.rs` are written with it. It knows
+//! the agent only from outside: a binary with options, lines of JSON, signals and exit codes.
+
+#![forbid(unsafe_code)]
+
+pub mod agent;
+pub mod bench;
+pub mod compare;
+pub mod deadline;
+pub mod escaped;
+pub mod hog;
+pub mod kernel_log;
+pub mod kmsg;
+pub mod lines;
+pub mod machine;
+pub mod memcg;
+pub mod rate_limit;
+pub mod report;
+pub mod status;

@@ -1,1 +1,104 @@
-fn main() {}
+//! `cargo xtask`: what a developer of oomwatch types. This file is the list of commands and nothing else.
+//!
+//! Everything that is downloaded or built stays below `target/`, but for the packages that `setup` installs.
+
+mod apt_suite;
+mod bless;
+mod build;
+mod cpio;
+mod demo;
+mod guest_init;
+mod host_root;
+mod initramfs;
+mod kernels;
+mod needs;
+mod repo;
+mod run;
+mod say;
+mod setup;
+mod status_marker;
+mod tally;
+mod test;
+mod tidy;
+mod toolchain;
+mod vm;
+mod vm_options;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::{build::BuildOptions, needs::Part, repo::Repo, test::TestOptions, vm_options::VmOptions};
+
+const ENVIRONMENT: &str = "\
+Environment:
+  OOMWATCH_EBPF_TOOLCHAIN  the Rust toolchain that compiles the eBPF program: the name of a rustup toolchain that has
+                           rust-src, or \"system\" for /usr/bin/rustc. Unset: a rustup toolchain with rust-src, nightly
+                           first, if bpf-linker is on PATH; else the system's.
+  OOMWATCH_BPF_LINKER      path of the bpf-linker to use. Its LLVM must not be older than the compiler's.
+
+Two commands are enough to begin: `cargo xtask demo` shows what oomwatch does, `cargo xtask test` shows that it works.";
+
+/// oomwatch's developer commands.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", after_help = ENVIRONMENT, max_term_width = 110)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Install what is missing to build and test; says what and why first, and is silent where nothing is
+    Setup,
+    /// Build the static, stripped agent with its eBPF program inside: target/release/oomwatch
+    Build(BuildOptions),
+    /// Build, then run `oomwatch run ARGS…` on this host (root is needed)
+    Run(RunOptions),
+    /// Boot a kernel in a VM and run a command in it; its output and exit code are passed through
+    Vm(VmOptions),
+    /// Boot a VM, let the kernel kill processes in it, and print what oomwatch reports
+    Demo,
+    /// Run every check and every test, those in VMs included
+    Test(TestOptions),
+    /// What CI runs: `test` on the quick kernels
+    Ci,
+    /// Check what neither compiler nor clippy does: file sizes, unsafe code, left-over notes
+    Tidy,
+    /// Write the golden files anew; review the difference before committing it
+    Bless,
+}
+
+#[derive(clap::Args)]
+struct RunOptions {
+    #[command(flatten)]
+    build: BuildOptions,
+    /// Arguments of `oomwatch run`
+    #[arg(last = true)]
+    arguments: Vec<String>,
+}
+
+fn main() -> ExitCode {
+    match Repo::find().and_then(|repo| dispatch(Arguments::parse().command, &repo)) {
+        Ok(code) => code,
+        Err(error) => {
+            say::progress(&format!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(command: Command, repo: &Repo) -> Result<ExitCode> {
+    match command {
+        Command::Setup => setup::setup(repo, Part::ALL).map(|()| ExitCode::SUCCESS),
+        Command::Build(options) => build::build(repo, &options).map(|()| ExitCode::SUCCESS),
+        Command::Run(options) => build::build_and_run(repo, &options.build, &options.arguments),
+        Command::Vm(options) => vm_options::run(repo, &options),
+        Command::Demo => demo::demo(repo),
+        Command::Test(options) => test::test(repo, &options),
+        Command::Ci => test::test(repo, &TestOptions::default()),
+        Command::Tidy => tidy::tidy(repo).map(|()| ExitCode::SUCCESS),
+        Command::Bless => bless::bless(repo).map(|()| ExitCode::SUCCESS),
+    }
+}

@@ -1,0 +1,52 @@
+//! `oomwatch-guest`: makes real OOM kills and checks what the agent says of them. Built static, it needs nothing else
+//! in the guest than the agent.
+//!
+//! It does not boot guests (xtask does), and it is no part of what is deployed.
+
+mod cases;
+mod demo;
+mod hog;
+mod suite;
+mod sys;
+
+use std::{io::Write, process::ExitCode};
+
+const USAGE: &str = "\
+oomwatch-guest test [FILTER]   makes OOM kills of every kind and compares the agent's reports with the kernel's log
+oomwatch-guest demo            three OOM kills, and what the agent reports of them
+oomwatch-guest hog STEP…       takes memory, step by step, and then waits to be killed
+
+Steps of the hog:
+  anon=MIB           takes anonymous memory and touches every page of it
+  map=PATH:MIB       makes a file of that size, maps it shared and touches every page
+  write=PATH:MIB     writes a file of that size, and maps nothing
+  comm=NAME          names the thread; \\xNN and \\n are understood
+  adj=N              sets oom_score_adj, which is set to 0 at the start
+  threads=N          starts N threads that do nothing
+  worker=NAME        the first thread exits and becomes a zombie; another of that name takes the rest of the steps
+  pidns              the rest is done by a child in a pid namespace of its own, as pid 1; its pid outside is printed
+  stop               prints \"stopped\" and waits for a line on stdin
+
+test and demo run /bin/oomwatch, or what OOMWATCH_BIN names. They are for a guest of 2 GiB at most: one of the kills is
+for want of memory on the whole machine.
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let outcome = match arguments.as_slice() {
+        ["hog", steps @ ..] => hog::run(steps),
+        ["test"] => suite::run(""),
+        ["test", filter] => suite::run(filter),
+        ["demo"] => demo::run(),
+        _ => Err(anyhow::anyhow!("{USAGE}")),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Where stderr is closed there is nobody to tell; the exit code says it.
+            writeln!(std::io::stderr(), "{error:#}").ok();
+            ExitCode::FAILURE
+        }
+    }
+}

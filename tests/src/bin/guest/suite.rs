@@ -1,0 +1,172 @@
+//! Runs the cases one after another and says how each went, in the words of Rust's own test harness.
+
+use std::{
+    env, fs,
+    io::{self, Write},
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use oomwatch_tests::{
+    bench::Bench,
+    machine::Machine,
+    memcg::{Hierarchy, Version},
+};
+
+use crate::cases::CASES;
+
+/// Beyond this a machine is taken for somebody's own, on which no node-wide OOM may be made.
+const GUEST_RAM: u64 = 2 << 30;
+
+/// How a case has the agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Setup {
+    /// Running, at the highest level that the kernel has.
+    Highest,
+    /// Running with `--probe kprobe`: what only that level tells.
+    Kprobe,
+    /// Running with `--probe tracepoint`.
+    Tracepoint,
+}
+
+/// What a case needs of the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Needs {
+    /// A memory controller, of whichever version.
+    Memcg,
+    /// cgroup v2.
+    V2,
+}
+
+/// One case.
+pub(crate) struct Case {
+    /// A sentence.
+    pub(crate) name: &'static str,
+    /// How it has the agent.
+    pub(crate) setup: Setup,
+    /// What it needs.
+    pub(crate) needs: Needs,
+    /// The case.
+    pub(crate) run: fn(&mut Bench) -> Result<()>,
+}
+
+/// The agent's path.
+pub(crate) fn agent_binary() -> PathBuf {
+    env::var_os("OOMWATCH_BIN").map_or_else(|| PathBuf::from("/bin/oomwatch"), PathBuf::from)
+}
+
+/// Refuses a machine that is not a guest, and keeps this process and the agent that it starts from being the victim.
+pub(crate) fn claim_guest() -> Result<()> {
+    let machine = Machine::this()?;
+    ensure!(
+        machine.ram <= GUEST_RAM,
+        "more than 2 GiB of RAM: this is no guest, and memory will be exhausted here"
+    );
+    fs::write("/proc/self/oom_score_adj", "-1000").context("cannot set oom_score_adj (root is needed)")
+}
+
+/// Runs the cases whose names contain `filter`.
+pub(crate) fn run(filter: &str) -> Result<()> {
+    claim_guest()?;
+    let begun = Instant::now();
+    let has_kprobes = Path::new("/sys/bus/event_source/devices/kprobe").exists();
+    let hierarchy = Hierarchy::mounted()?;
+    let selected: Vec<&Case> = CASES.iter().filter(|case| case.name.contains(filter)).collect();
+    say(&format!(
+        "\nrunning {} tests on {} ({:?})\n",
+        selected.len(),
+        Machine::this()?.release,
+        hierarchy.version
+    ))?;
+    let (mut passed, mut failures, mut skipped) = (0, Vec::new(), 0);
+    let mut agent = Running::default();
+    for case in selected {
+        say(&format!("test {} ... ", case.name))?;
+        if let Some(reason) = reason_to_skip(case, &hierarchy, has_kprobes) {
+            skipped += 1;
+            say(&format!("skipped ({reason})\n"))?;
+            continue;
+        }
+        match agent.bench(case.setup, has_kprobes).and_then(case.run) {
+            Ok(()) => {
+                passed += 1;
+                say("ok\n")?;
+            }
+            Err(error) => {
+                say("FAILED\n")?;
+                failures.push(format!("---- {} ----\n{error:#}{}", case.name, agent.log()));
+                // What went wrong must not go on in the next case.
+                agent = Running::default();
+            }
+        }
+    }
+    if let Err(error) = agent.stop() {
+        failures.push(format!("---- the agent's end ----\n{error:#}"));
+    }
+    if !failures.is_empty() {
+        say(&format!("\nfailures:\n\n{}\n", failures.join("\n\n")))?;
+    }
+    let outcome = if failures.is_empty() { "ok" } else { "FAILED" };
+    say(&format!(
+        "\ntest result: {outcome}. {passed} passed; {} failed; {skipped} skipped; finished in {:.2}s\n",
+        failures.len(),
+        begun.elapsed().as_secs_f64()
+    ))?;
+    ensure!(passed > 0, "no test was run");
+    if failures.is_empty() { Ok(()) } else { bail!("{} failed", failures.len()) }
+}
+
+/// A skip is a claim about the machine, and each is checked here and nowhere else.
+fn reason_to_skip(case: &Case, hierarchy: &Hierarchy, has_kprobes: bool) -> Option<&'static str> {
+    if case.needs == Needs::V2 && hierarchy.version == Version::V1 {
+        return Some("memory.oom.group is of cgroup v2, and memory is managed by v1 here");
+    }
+    if case.setup == Setup::Kprobe && !has_kprobes {
+        return Some("this kernel has no kprobes");
+    }
+    None
+}
+
+/// The agent that runs, kept from one case to the next.
+#[derive(Default)]
+struct Running(Option<(Setup, Bench)>);
+
+impl Running {
+    fn bench(&mut self, setup: Setup, has_kprobes: bool) -> Result<&mut Bench> {
+        // Where there are kprobes, the highest level is the kprobe's, and one agent serves both.
+        let setup = if has_kprobes && setup == Setup::Kprobe { Setup::Highest } else { setup };
+        if self.0.as_ref().is_none_or(|(running, _)| *running != setup) {
+            std::mem::take(self).stop()?;
+            let args: &[&str] = match setup {
+                Setup::Highest => &["--output", "json"],
+                Setup::Kprobe => &["--output", "json", "--probe", "kprobe"],
+                Setup::Tracepoint => &["--output", "json", "--probe", "tracepoint"],
+            };
+            let bench = Bench::start(&agent_binary(), env::current_exe()?, args, true)?;
+            let expected = if has_kprobes && setup != Setup::Tracepoint { "kprobe" } else { "tracepoint" };
+            ensure!(
+                bench.agent.level == expected,
+                "the agent took level {}, not {expected}",
+                bench.agent.level
+            );
+            self.0 = Some((setup, bench));
+        }
+        self.0.as_mut().map(|(_, bench)| bench).context("no agent")
+    }
+
+    fn log(&mut self) -> String {
+        self.0.as_mut().map_or_else(String::new, |(_, bench)| format!("\n{}", bench.agent.log()))
+    }
+
+    fn stop(self) -> Result<()> {
+        self.0.map_or(Ok(()), |(_, bench)| bench.stop())
+    }
+}
+
+/// To stdout, at once.
+pub(crate) fn say(text: &str) -> Result<()> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(text.as_bytes())?;
+    Ok(stdout.flush()?)
+}

@@ -1,0 +1,197 @@
+//! The agent on the machine that builds it: a real kill in a cgroup of the test's own, at the level that every kernel
+//! with BPF has, and the refusals.
+//!
+//! Nothing here takes memory from anybody else; a node-wide kill is made in a guest only. What else is OOM-killed on
+//! this machine meanwhile is left out of account. `cargo xtask test` builds the agent and runs this.
+
+use std::{
+    env,
+    io::{self, Read, Write},
+    path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, ensure};
+use oomwatch_tests::{
+    agent::{self, Agent},
+    bench::Bench,
+    compare::{Differences, Since, with_log, with_status},
+    memcg::Memcg,
+    status::Status,
+};
+
+const USAGE: i32 = 64;
+const NOT_PERMITTED: i32 = 77;
+/// `nobody`.
+const NOBODY: u32 = 65_534;
+const PROMPTLY: Duration = Duration::from_secs(2);
+
+/// The kernel's log and its rate limit are one for all tests: one at a time.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+fn binary() -> Result<PathBuf> {
+    let path = env::var_os("OOMWATCH_BIN");
+    let path = PathBuf::from(path.context("OOMWATCH_BIN must name the built agent: run `cargo xtask test`")?);
+    ensure!(path.is_file(), "OOMWATCH_BIN is {}, where there is no file", path.display());
+    Ok(path)
+}
+
+fn hog_program() -> PathBuf {
+    PathBuf::from(env!("CARGO_BIN_EXE_oomwatch-guest"))
+}
+
+/// Arguments, variables, and what the refusal must name.
+type Refused = (&'static [&'static str], &'static [(&'static str, &'static str)], &'static str);
+
+/// Whether this test can run. Without root it fails, unless whoever runs it said that there is none to be had.
+fn alone_and_root(test: &str) -> Result<Option<MutexGuard<'static, ()>>> {
+    let root = Status::of_process(std::process::id())?.number("Uid") == Some(0);
+    if !root && env::var_os("OOMWATCH_TEST_NO_ROOT").is_some_and(|value| value == "1") {
+        // Straight to the terminal: the harness would hide a print of a test that passes.
+        writeln!(
+            io::stderr(),
+            "SKIPPED, because OOMWATCH_TEST_NO_ROOT=1: {test} makes an OOM kill, for which it must be root"
+        )?;
+        return Ok(None);
+    }
+    ensure!(
+        root,
+        "{test} makes an OOM kill: run it as root, or set OOMWATCH_TEST_NO_ROOT=1 to go without it"
+    );
+    Ok(Some(ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)))
+}
+
+fn bench(arguments: &[&str]) -> Result<Bench> {
+    Bench::start(&binary()?, hog_program(), arguments, false)
+}
+
+/// A cgroup that no other run of this test has.
+fn memcg(bench: &Bench, name: &str) -> Result<Memcg> {
+    bench.memcg(&format!("/oomwatch-test-{}/{name}", std::process::id()), 32)
+}
+
+#[test]
+fn a_kill_at_level_tracepoint_is_what_the_kernel_says() -> Result<()> {
+    let Some(_guard) = alone_and_root("a kill at level tracepoint")? else { return Ok(()) };
+    let mut bench = bench(&["--output", "json", "--probe", "tracepoint"])?;
+    ensure!(bench.agent.level == "tracepoint", "the agent took level {}", bench.agent.level);
+    compared_kill(&mut bench)?;
+    bench.stop()
+}
+
+#[test]
+fn auto_takes_the_kprobe_where_the_kernel_has_one() -> Result<()> {
+    let Some(_guard) = alone_and_root("a kill at level auto")? else { return Ok(()) };
+    let has_kprobes = Path::new("/sys/bus/event_source/devices/kprobe").exists();
+    let mut bench = bench(&["--output", "json"])?;
+    let expected = if has_kprobes { "kprobe" } else { "tracepoint" };
+    ensure!(bench.agent.level == expected, "the agent took level {}, not {expected}", bench.agent.level);
+    compared_kill(&mut bench)?;
+    bench.stop()
+}
+
+/// A victim that waits while another process runs into the limit: every value must be what was read before.
+fn compared_kill(bench: &mut Bench) -> Result<()> {
+    let memcg = memcg(bench, "compared")?;
+    let mut victim = bench.hog_of(NOBODY, &memcg, &["comm=a) (b \"c,d=e", "adj=300", "anon=20", "stop"])?;
+    victim.go_to_stop()?;
+    let status = victim.status()?;
+    // It may call the OOM killer once more while the victim's pages go back, and so die after it. To protect it from
+    // that would need CAP_SYS_RESOURCE, which root in a container seldom has.
+    let mut trigger = bench.hog(&memcg, &["comm=trigger", "anon=1", "stop", "anon=20", "stop"])?;
+    trigger.go_to_stop()?;
+    bench.begin()?;
+    trigger.go()?;
+    victim.wait_for_kill()?;
+    let (report, logged, _) = bench.observe_one(&[victim.pid])?;
+    let mut differences = Differences::default();
+    with_log(&mut differences, &report, &logged, &bench.machine);
+    let process = report.victims.first().context("no victim")?;
+    with_status(&mut differences, process, &status, Since::Waited, &bench.machine);
+    differences.equal("trigger.tgid", report.trigger.as_ref().and_then(|trigger| trigger.tgid), trigger.pid);
+    differences.same_name("victim cgroup", process.cgroup.as_deref(), memcg.path.as_bytes());
+    differences.equal("oom_kill of the cgroup", Some(1), memcg.oom_kills()?);
+    differences.finish().with_context(|| report.line)
+}
+
+#[test]
+fn what_was_captured_is_reported_after_sigterm() -> Result<()> {
+    let Some(_guard) = alone_and_root("SIGTERM after a kill")? else { return Ok(()) };
+    let mut bench = bench(&["--output", "json"])?;
+    let mut agent = Agent::start(&binary()?, &["--output", "json"])?;
+    let mut stdout = agent.take_stdout()?;
+    let pid = killed(&mut bench, "drained")?;
+    agent.terminate()?;
+    let (status, took) = agent.wait()?;
+    let mut lines = String::new();
+    stdout.read_to_string(&mut lines)?;
+    ensure!(status.success(), "ended with {status}. {}", agent.log());
+    ensure!(took <= PROMPTLY, "took {took:?} to end. {}", agent.log());
+    ensure!(
+        lines.contains(&format!("\"tgid\":{pid}")),
+        "the kill was not reported: {lines:?}. {}",
+        agent.log()
+    );
+    bench.stop()
+}
+
+#[test]
+fn a_closed_stdout_ends_the_agent_quietly() -> Result<()> {
+    let Some(_guard) = alone_and_root("a closed stdout")? else { return Ok(()) };
+    let mut bench = bench(&["--output", "json"])?;
+    let mut agent = Agent::start(&binary()?, &["--output", "json"])?;
+    drop(agent.take_stdout()?);
+    killed(&mut bench, "unread")?;
+    let (status, _) = agent.wait().with_context(|| agent.log())?;
+    let log = agent.log();
+    ensure!(status.success() && !log.contains("panicked"), "ended with {status}. {log}");
+    bench.stop()
+}
+
+/// Makes a kill that the bench's own agent reports.
+fn killed(bench: &mut Bench, name: &str) -> Result<u32> {
+    let memcg = memcg(bench, name)?;
+    bench.begin()?;
+    let mut hog = bench.hog(&memcg, &["anon=256"])?;
+    hog.go()?;
+    hog.wait_for_kill()?;
+    bench.observe_one(&[hog.pid])?;
+    Ok(hog.pid)
+}
+
+#[test]
+fn what_is_unknown_or_unparsable_is_refused_with_one_line() -> Result<()> {
+    let table: &[Refused] = &[
+        (&["run", "--outptu", "json"], &[], "outptu"),
+        (&["run", "--output", "xml"], &[], "xml"),
+        (&["run", "--probe", "magic"], &[], "magic"),
+        (&["walk"], &[], "walk"),
+        (&[], &[], ""),
+        (&["run"], &[("OOMWATCH_OUTPUT", "xml")], "xml"),
+        (&["run"], &[("OOMWATCH_PROBE", "")], "probe"),
+        (&["run"], &[("OOMWATCH_OUTPTU", "json")], "OOMWATCH_OUTPTU"),
+    ];
+    for (arguments, variables, named) in table {
+        let (status, log) = agent::run(&binary()?, arguments, variables, None)?;
+        let what = format!("{arguments:?} {variables:?} ended with {status}: {log}");
+        ensure!(status.code() == Some(USAGE), "{what}");
+        ensure!(log.to_lowercase().contains(&named.to_lowercase()), "does not name {named:?}: {what}");
+        ensure!(log.trim_end().lines().count() == 1, "more than one line: {what}");
+    }
+    Ok(())
+}
+
+#[test]
+fn without_root_the_missing_permission_is_named() -> Result<()> {
+    let Some(_guard) = alone_and_root("dropping root")? else { return Ok(()) };
+    // Nobody may not be allowed to reach the build's folder.
+    let copy = env::temp_dir().join(format!("oomwatch-for-nobody-{}", std::process::id()));
+    std::fs::copy(binary()?, &copy)?;
+    let ended = agent::run(&copy, &["run"], &[], Some(NOBODY));
+    std::fs::remove_file(&copy)?;
+    let (status, log) = ended?;
+    ensure!(status.code() == Some(NOT_PERMITTED), "ended with {status}: {log}");
+    ensure!(log.contains("CAP_BPF") || log.contains("root"), "names no way to give the permission: {log}");
+    Ok(())
+}

@@ -1,0 +1,147 @@
+//! The first process of a VM: a shell script that mounts what a Linux system has mounted, runs one command, says how it
+//! ended, and stops. Its own complaints go to the console; the command's output has a serial line to itself.
+//!
+//! With the host's files as root there are two scripts: one that mounts them, from the initramfs, and then the usual one.
+
+use std::path::Path;
+
+use crate::kernels::Cgroup;
+
+/// Where the VM's own files lie when the root is the host's.
+pub(crate) const HOST_FOLDER: &str = "/run/oomwatch-vm";
+/// The tag under which QEMU offers the host's files.
+pub(crate) const HOST_TAG: &str = "host";
+
+/// What differs between two VMs.
+pub(crate) struct Init<'a> {
+    pub(crate) cgroup: Cgroup,
+    pub(crate) marker: &'a str,
+    /// Set when the root is the host's: the folder to start the command in.
+    pub(crate) host_folder: Option<&'a Path>,
+}
+
+/// The script that runs the command `command`, itself a script at the path `command` beside busybox.
+pub(crate) fn init(init: &Init<'_>) -> String {
+    let (own, path) = match init.host_folder {
+        Some(_) => (HOST_FOLDER, "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
+        None => ("/bin", "/bin"),
+    };
+    let cgroup = match init.cgroup {
+        Cgroup::V1 => CGROUP_V1,
+        Cgroup::V2 => CGROUP_V2,
+    };
+    let place = match init.host_folder {
+        Some(folder) => format!("{HOST_FILES}cd {}\n", quoted(&folder.to_string_lossy())),
+        None => MEMORY_MOUNTS.to_owned(),
+    };
+    // Whatever the command left running is ended first: it must not write behind the marker. Init then waits for the
+    // host to pull the plug, so that nothing is still in a buffer when the machine goes.
+    format!(
+        "#!/bin/busybox sh\nbb={own}/busybox\nexport PATH={path} HOME=/root\n{MUST}{BASE_MOUNTS}{cgroup}{place}\
+         $bb sh {own}/command > /dev/ttyS1 2>&1\nstatus=$?\nkill -KILL -1\n\
+         echo \"{} $status\" > /dev/ttyS1\n$bb sleep 20\n$bb poweroff -f\n",
+        init.marker
+    )
+}
+
+/// The script that makes the host's files the root, read-only below a layer in memory, and goes on with the usual one.
+pub(crate) fn host_init() -> String {
+    format!(
+        "#!/bin/busybox sh\nbb=/bin/busybox\n{MUST}\
+         $bb mount -t devtmpfs dev /dev\nexec < /dev/null > /dev/ttyS0 2>&1\n\
+         for module in /modules/*; do $bb insmod $module || echo \"cannot load $module\"; done\n\
+         must $bb mount -t virtiofs -o ro {HOST_TAG} /lower\n\
+         must $bb mount -t tmpfs upper /upper\n\
+         must $bb mkdir /upper/files /upper/work\n\
+         must $bb mount -t overlay -o lowerdir=/lower,upperdir=/upper/files,workdir=/upper/work root /newroot\n\
+         must $bb mount -t tmpfs run /newroot/run\n\
+         must $bb cp -a /host-run /newroot{HOST_FOLDER}\n\
+         must $bb umount /dev\n\
+         exec $bb switch_root /newroot {HOST_FOLDER}/busybox sh {HOST_FOLDER}/init\n\
+         $bb poweroff -f\n"
+    )
+}
+
+/// The script that becomes the command.
+pub(crate) fn command(words: &[String]) -> String {
+    let words: Vec<String> = words.iter().map(|word| quoted(word)).collect();
+    format!("exec {}\n", words.join(" "))
+}
+
+/// In single quotes a shell leaves everything alone but the single quote.
+pub(crate) fn quoted(word: &str) -> String {
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+const MUST: &str = "must() { \"$@\" || { echo \"oomwatch-vm: failed: $*\"; $bb poweroff -f; }; }\n";
+
+/// Raw mode keeps the terminal layer from writing CR LF for each newline.
+const BASE_MOUNTS: &str = "\
+$bb mount -t devtmpfs dev /dev
+exec < /dev/null > /dev/ttyS0 2>&1
+must $bb mount -t proc proc /proc
+must $bb mount -t sysfs sys /sys
+must $bb mkdir -p /dev/pts /dev/shm
+must $bb mount -t devpts devpts /dev/pts
+must $bb mount -t tmpfs shm /dev/shm
+must $bb mount -t debugfs debug /sys/kernel/debug
+must $bb mount -t tracefs trace /sys/kernel/tracing
+must $bb mount -t bpf bpf /sys/fs/bpf
+must $bb stty -F /dev/ttyS1 raw -echo
+$bb ip link set lo up
+$bb hostname oomwatch-vm
+";
+
+const CGROUP_V2: &str = "\
+must $bb mount -t cgroup2 cgroup /sys/fs/cgroup
+for controller in memory pids cpuset cpu io; do
+    echo +$controller > /sys/fs/cgroup/cgroup.subtree_control
+done
+$bb grep -q memory /sys/fs/cgroup/cgroup.subtree_control || must false 'no memory controller in cgroup v2'
+";
+
+/// Each controller by itself, and beside them a v2 hierarchy without controllers: what distributions with v1 have.
+const CGROUP_V1: &str = "\
+must $bb mount -t tmpfs cgroup /sys/fs/cgroup
+while read controller rest; do
+    case $controller in '#'*) continue;; esac
+    $bb mkdir /sys/fs/cgroup/$controller
+    $bb mount -t cgroup -o $controller $controller /sys/fs/cgroup/$controller
+done < /proc/cgroups
+$bb test -e /sys/fs/cgroup/memory/memory.usage_in_bytes || must false 'no memory controller in cgroup v1'
+test ! -e /sys/fs/cgroup/memory/memory.use_hierarchy || echo 1 > /sys/fs/cgroup/memory/memory.use_hierarchy
+$bb mkdir /sys/fs/cgroup/unified
+$bb mount -t cgroup2 unified /sys/fs/cgroup/unified
+";
+
+const MEMORY_MOUNTS: &str = "must $bb mount -t tmpfs tmp /tmp\nmust $bb mount -t tmpfs run /run\n";
+
+/// By way of a file tree, so that a link in the host's root, such as that from /bin to /usr/bin, is followed.
+const HOST_FILES: &str = "$bb cp -a /run/oomwatch-vm/files/. /\n";
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+    use crate::run;
+
+    #[test]
+    fn a_command_reaches_the_guest_word_for_word() {
+        let words = ["printf", "%s|", "a b", "it's", "$HOME", "", "*", "new\nline"].map(str::to_owned);
+        let output = run::read(Command::new("sh").args(["-c", &command(&words)])).unwrap();
+        assert_eq!(output, "a b|it's|$HOME||*|new\nline|");
+    }
+
+    #[test]
+    fn every_script_is_one_that_a_shell_can_read() {
+        let folder = Path::new("/it's here");
+        for cgroup in [Cgroup::V1, Cgroup::V2] {
+            for host_folder in [None, Some(folder)] {
+                let script = init(&Init { cgroup, marker: "END", host_folder });
+                run::read(Command::new("sh").args(["-n", "-c", &script])).unwrap();
+            }
+        }
+        run::read(Command::new("sh").args(["-n", "-c", &host_init()])).unwrap();
+    }
+}

@@ -1,0 +1,72 @@
+//! The first root file system of a VM: busybox, the scripts of `guest_init`, and the files to bring along.
+
+use std::{fs, path::PathBuf, process::Command};
+
+use anyhow::{Context, Result};
+
+use crate::{
+    cpio::Cpio,
+    guest_init::{self, HOST_FOLDER, Init},
+    host_root,
+    kernels::Kernel,
+    needs, run,
+};
+
+const FOLDERS: [&str; 8] = ["/proc", "/sys", "/dev", "/tmp", "/run", "/root", "/etc", "/var/run"];
+
+/// A file of this machine, and its path in the guest.
+#[derive(Clone)]
+pub(crate) struct GuestFile {
+    pub(crate) host: PathBuf,
+    pub(crate) guest: String,
+}
+
+/// The whole archive.
+pub(crate) fn build(
+    kernel: &Kernel,
+    init: &Init<'_>,
+    command: &[String],
+    files: &[GuestFile],
+) -> Result<Vec<u8>> {
+    let mut cpio = Cpio::default();
+    let path = needs::busybox().context("there is no static busybox: run `cargo xtask setup`")?;
+    let busybox = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    cpio.file("/bin/busybox", &busybox)?;
+    let command = guest_init::command(command);
+    if init.host_folder.is_none() {
+        for folder in FOLDERS {
+            cpio.folder(folder)?;
+        }
+        for applet in run::read(Command::new(&path).arg("--list"))?.lines() {
+            if applet != "busybox" {
+                cpio.symlink(&format!("/bin/{applet}"), "busybox")?;
+            }
+        }
+        cpio.file("/init", guest_init::init(init).as_bytes())?;
+        cpio.file("/bin/command", command.as_bytes())?;
+        add(&mut cpio, "", files)?;
+    } else {
+        for folder in ["/dev", "/lower", "/upper", "/newroot", "/host-run/files"] {
+            cpio.folder(folder)?;
+        }
+        for (name, content) in host_root::modules(kernel)? {
+            cpio.file(&format!("/modules/{name}"), &content)?;
+        }
+        cpio.file("/init", guest_init::host_init().as_bytes())?;
+        // This folder becomes HOST_FOLDER of the new root.
+        debug_assert!(HOST_FOLDER.starts_with("/run/"));
+        cpio.file("/host-run/busybox", &busybox)?;
+        cpio.file("/host-run/init", guest_init::init(init).as_bytes())?;
+        cpio.file("/host-run/command", command.as_bytes())?;
+        add(&mut cpio, "/host-run/files", files)?;
+    }
+    cpio.finish()
+}
+
+fn add(cpio: &mut Cpio, below: &str, files: &[GuestFile]) -> Result<()> {
+    for file in files {
+        let content = fs::read(&file.host).with_context(|| format!("cannot read {}", file.host.display()))?;
+        cpio.file(&format!("{below}/{}", file.guest.trim_start_matches('/')), &content)?;
+    }
+    Ok(())
+}

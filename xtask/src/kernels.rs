@@ -1,0 +1,178 @@
+//! The kernels that VMs boot: the list in `tests/kernels.toml`, and each one's files below `target/kernels/`.
+//!
+//! A kernel is downloaded once. After that the network is not asked, and the package that ran is on record beside it;
+//! remove its folder to have a newer one.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+
+use crate::{
+    apt_suite::{Package, Suite},
+    repo::Repo,
+};
+
+/// A cgroup hierarchy.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Cgroup {
+    V1,
+    V2,
+}
+
+/// A line of `tests/kernels.toml`; the fields are explained there.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Entry {
+    pub(crate) name: String,
+    suite: String,
+    package: String,
+    pub(crate) quick: bool,
+    pub(crate) cgroups: Vec<Cgroup>,
+}
+
+/// A kernel whose files are here.
+pub(crate) struct Kernel {
+    /// For the user: the package and version that runs.
+    pub(crate) label: String,
+    /// What QEMU boots.
+    pub(crate) image: PathBuf,
+    /// The folder with `kernel/fs/…/*.ko`.
+    pub(crate) modules: PathBuf,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct List {
+    kernels: Vec<Entry>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Record {
+    package: String,
+    version: String,
+}
+
+/// All lines, in the file's order.
+pub(crate) fn list(repo: &Repo) -> Result<Vec<Entry>> {
+    let file = repo.root().join("tests/kernels.toml");
+    let text = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+    let list: List =
+        toml::from_str(&text).with_context(|| format!("cannot make sense of {}", file.display()))?;
+    Ok(list.kernels)
+}
+
+/// The line of that name; without a name, the first quick one.
+pub(crate) fn choose(repo: &Repo, name: Option<&str>) -> Result<Entry> {
+    let list = list(repo)?;
+    let names: Vec<&str> = list.iter().map(|entry| entry.name.as_str()).collect();
+    let known = format!("tests/kernels.toml has {}", names.join(", "));
+    let found = list.iter().find(|entry| name.map_or(entry.quick, |name| entry.name == name));
+    found.cloned().with_context(|| format!("no kernel {}: {known}", name.unwrap_or("is quick")))
+}
+
+impl Entry {
+    /// Its files, downloaded if this is the first time.
+    pub(crate) fn fetch(&self, repo: &Repo) -> Result<Kernel> {
+        let folder = repo.kernels().join(&self.name);
+        if !folder.join("kernel.toml").is_file() {
+            self.download(repo, &folder)?;
+        }
+        let file = folder.join("kernel.toml");
+        let text = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+        let record: Record =
+            toml::from_str(&text).with_context(|| format!("cannot make sense of {}", file.display()))?;
+        let modules = modules(&folder).with_context(|| format!("no modules below {}", folder.display()))?;
+        let image =
+            image(&folder, &modules).with_context(|| format!("no kernel below {}", folder.display()))?;
+        Ok(Kernel { label: format!("{} {}", record.package, record.version), image, modules })
+    }
+
+    fn download(&self, repo: &Repo, folder: &Path) -> Result<()> {
+        let lists = repo.kernels().join(".suites").join(&self.suite);
+        let suite = Suite::fetch(&self.suite, &lists, &repo.log(&format!("suite-{}", self.suite)))?;
+        let package = suite.newest(&self.package)?;
+        // An interrupted download leaves this folder, never one that looks complete.
+        let partial = folder.with_extension("partial");
+        for old in [folder, &partial].into_iter().filter(|old| old.exists()) {
+            fs::remove_dir_all(old).with_context(|| format!("cannot remove {}", old.display()))?;
+        }
+        fs::create_dir_all(&partial).with_context(|| format!("cannot create {}", partial.display()))?;
+        for part in parts(&package) {
+            suite.unpack(&part, &partial, &repo.log(&format!("kernel-{}", self.name)))?;
+        }
+        let record = format!("package = \"{}\"\nversion = \"{}\"\n", package.name, package.version);
+        fs::write(partial.join("kernel.toml"), record).context("cannot record the kernel's version")?;
+        fs::rename(&partial, folder).with_context(|| format!("cannot create {}", folder.display()))
+    }
+}
+
+/// The packages that make up a kernel: from Linux 6.19 on, Debian has its modules in one of their own.
+fn parts(kernel: &Package) -> Vec<Package> {
+    let modules = kernel
+        .name
+        .strip_prefix("linux-binary-")
+        .map(|release| Package { name: format!("linux-modules-{release}"), version: kernel.version.clone() });
+    [Some(kernel.clone()), modules].into_iter().flatten().collect()
+}
+
+fn modules(folder: &Path) -> Result<PathBuf> {
+    for place in ["usr/lib/modules", "lib/modules"] {
+        if let Ok(entries) = fs::read_dir(folder.join(place)) {
+            let releases = entries.flatten().map(|entry| entry.path());
+            if let Some(release) = releases.into_iter().find(|path| path.join("kernel").is_dir()) {
+                return Ok(release);
+            }
+        }
+    }
+    bail!("neither lib/modules nor usr/lib/modules has any")
+}
+
+/// In /boot up to Linux 7.1, beside the modules later.
+fn image(folder: &Path, modules: &Path) -> Result<PathBuf> {
+    let boot = fs::read_dir(folder.join("boot")).into_iter().flatten().flatten().map(|entry| entry.path());
+    let is_image = |path: &PathBuf| {
+        path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("vmlinuz")) && path.is_file()
+    };
+    boot.chain([modules.join("vmlinuz")]).find(is_image).context("there is no vmlinuz")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_in_the_repository_is_well_formed() {
+        let repo = Repo::find().unwrap();
+        let list = list(&repo).unwrap();
+        assert!(list.iter().any(|entry| entry.quick), "no kernel is in the default test run");
+        for entry in &list {
+            assert!(!entry.cgroups.is_empty(), "{} is never tested", entry.name);
+            assert_eq!(choose(&repo, Some(&entry.name)).unwrap().package, entry.package, "two of one name");
+        }
+    }
+
+    #[test]
+    fn an_unknown_kernel_is_answered_with_the_known_ones() {
+        let error = choose(&Repo::find().unwrap(), Some("2.4")).unwrap_err().to_string();
+        assert!(error.starts_with("no kernel 2.4: tests/kernels.toml has "), "{error}");
+    }
+
+    #[test]
+    fn newer_kernels_have_their_modules_apart() {
+        let names = |name: &str| {
+            let kernel = Package { name: name.to_owned(), version: "1".to_owned() };
+            parts(&kernel).into_iter().map(|package| package.name).collect::<Vec<_>>()
+        };
+        assert_eq!(names("linux-image-6.1.0-56-cloud-amd64"), ["linux-image-6.1.0-56-cloud-amd64"]);
+        assert_eq!(
+            names("linux-binary-7.2-cloud-amd64"),
+            ["linux-binary-7.2-cloud-amd64", "linux-modules-7.2-cloud-amd64"]
+        );
+    }
+}

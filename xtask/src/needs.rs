@@ -1,0 +1,236 @@
+//! What the project needs on a machine, why, and what Debian calls it. Only looks; `setup` installs.
+
+use std::{
+    fs::{self, File},
+    io::Read,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::Result;
+
+use crate::{repo::Repo, run, toolchain::Compiler};
+
+/// The LLVM that bpf-linker is built with: that of Debian's `rustc-web`, whose bitcode it has to read.
+pub(crate) const LLVM: &str = "22";
+
+/// What a need serves.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// Compiling the agent.
+    Build,
+    /// Booting VMs.
+    Vm,
+    /// The checks of `cargo xtask test`.
+    Check,
+}
+
+impl Part {
+    pub(crate) const ALL: &'static [Self] = &[Self::Build, Self::Vm, Self::Check];
+}
+
+/// How a need is met.
+pub(crate) enum Remedy {
+    /// By Debian packages of these names.
+    Packages(&'static [&'static str]),
+    /// By building the pinned bpf-linker, for which these packages are needed.
+    BpfLinker(&'static [&'static str]),
+    /// By components of the rustup toolchain that runs xtask.
+    Components(&'static [&'static str]),
+}
+
+/// One thing that has to be there.
+pub(crate) struct Need {
+    /// What it is, for the user.
+    pub(crate) what: &'static str,
+    /// What goes wrong without it, for the user.
+    pub(crate) why: &'static str,
+    /// Which commands ask for it.
+    pub(crate) part: Part,
+    /// What to do when it is missing.
+    pub(crate) remedy: Remedy,
+    present: fn(&Repo) -> Result<bool>,
+}
+
+/// The needs of `parts` that this machine does not meet.
+pub(crate) fn missing(repo: &Repo, parts: &[Part]) -> Result<Vec<&'static Need>> {
+    let mut missing = Vec::new();
+    for need in NEEDS.iter().filter(|need| parts.contains(&need.part)) {
+        if !(need.present)(repo)? {
+            missing.push(need);
+        }
+    }
+    Ok(missing)
+}
+
+/// In the order of installing: the linker is built by the C compiler.
+const NEEDS: &[Need] = &[
+    Need {
+        what: "C compiler and static C library",
+        why: "they link the agent into one static file",
+        part: Part::Build,
+        remedy: Remedy::Packages(&["gcc", "libc6-dev"]),
+        present: |_| Ok(has_static_libc()),
+    },
+    Need {
+        what: "Rust compiler with the sources of core",
+        why: "core is compiled anew for the eBPF target; rustup's stable comes without its sources",
+        part: Part::Build,
+        remedy: Remedy::Packages(&["rustc-web", "rust-web-src", "cargo-web"]),
+        present: |_| Ok(Compiler::find()?.is_some()),
+    },
+    Need {
+        what: "bpf-linker",
+        why: "it turns the compiler's LLVM bitcode into an eBPF object with BTF",
+        part: Part::Build,
+        remedy: Remedy::BpfLinker(&[
+            "g++",
+            "llvm-22-dev",
+            "libpolly-22-dev",
+            "libzstd-dev",
+            "zlib1g-dev",
+            "libxml2-dev",
+        ]),
+        // Without a compiler there is nothing to link for yet; setup looks again once there is one.
+        present: |repo| Ok(Compiler::find()?.is_some_and(|compiler| compiler.linker(repo).is_some())),
+    },
+    Need {
+        what: "qemu-system-x86_64",
+        why: "it boots the kernels on which real kills are made",
+        part: Part::Vm,
+        remedy: Remedy::Packages(&["qemu-system-x86"]),
+        present: |_| Ok(run::on_path("qemu-system-x86_64").is_some()),
+    },
+    Need {
+        what: "virtiofsd",
+        why: "it shows this machine's files to a VM (`cargo xtask vm --root host`)",
+        part: Part::Vm,
+        // Up to Debian 12 it comes with qemu, later in a package of its own.
+        remedy: Remedy::Packages(&["qemu-system-common", "virtiofsd"]),
+        present: |_| Ok(virtiofsd().is_some()),
+    },
+    Need {
+        what: "static busybox",
+        why: "it is the userland of the VMs",
+        part: Part::Vm,
+        remedy: Remedy::Packages(&["busybox-static"]),
+        present: |_| Ok(busybox().is_some()),
+    },
+    Need {
+        what: "xz",
+        why: "it unpacks the modules of newer kernels",
+        part: Part::Vm,
+        remedy: Remedy::Packages(&["xz-utils"]),
+        present: |_| Ok(run::on_path("xz").is_some()),
+    },
+    Need {
+        what: "apt and dpkg with Debian's keyring",
+        why: "the VMs' kernels are Debian's",
+        part: Part::Vm,
+        remedy: Remedy::Packages(&["apt", "dpkg", "debian-archive-keyring"]),
+        present: |_| {
+            let programs = ["apt-get", "apt-cache", "dpkg"].iter().all(|name| run::on_path(name).is_some());
+            Ok(programs && Path::new(KEYRING).is_file())
+        },
+    },
+    Need {
+        what: "rustfmt and clippy",
+        why: "`cargo xtask test` checks format and lints",
+        part: Part::Check,
+        remedy: Remedy::Components(&["rustfmt", "clippy"]),
+        present: |_| Ok(run::on_path("cargo-fmt").is_some() && has_clippy_beside_cargo()),
+    },
+    Need {
+        what: "clippy of the compiler for eBPF",
+        why: "the kernel side is checked by its own compiler's lints",
+        part: Part::Check,
+        remedy: Remedy::Packages(&["rust-web-clippy"]),
+        present: |_| Ok(Compiler::find()?.is_some_and(|compiler| compiler.has_clippy())),
+    },
+];
+
+/// What Debian's archive is signed with.
+pub(crate) const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+
+/// The file server for `--root host`.
+pub(crate) fn virtiofsd() -> Option<PathBuf> {
+    let known = ["/usr/libexec/virtiofsd", "/usr/lib/qemu/virtiofsd"].map(PathBuf::from);
+    known.into_iter().find(|path| path.is_file()).or_else(|| run::on_path("virtiofsd"))
+}
+
+/// A busybox that runs without this machine's libraries.
+pub(crate) fn busybox() -> Option<PathBuf> {
+    run::on_path("busybox").filter(|path| is_static(path))
+}
+
+/// Whether an ELF file asks for no interpreter: it then runs on any machine of its architecture.
+pub(crate) fn is_static(program: &Path) -> bool {
+    // The program headers of what a linker writes lie within the first page.
+    let mut head = [0; 4096];
+    let read = File::open(program).and_then(|mut file| file.read(&mut head));
+    read.is_ok_and(|length| {
+        head.get(..length).is_some_and(|head| elf_asks_for_interpreter(head) == Some(false))
+    })
+}
+
+/// Looks for `PT_INTERP` in the program headers of a 64-bit little-endian ELF file; none if it is not one.
+fn elf_asks_for_interpreter(head: &[u8]) -> Option<bool> {
+    const PT_INTERP: u32 = 3;
+    let short = |at: usize| Some(u16::from_le_bytes(head.get(at..at.checked_add(2)?)?.try_into().ok()?));
+    if head.get(..6)? != b"\x7fELF\x02\x01" {
+        return None;
+    }
+    let table = usize::try_from(u64::from_le_bytes(head.get(32..40)?.try_into().ok()?)).ok()?;
+    let (size, count) = (usize::from(short(54)?), usize::from(short(56)?));
+    for index in 0..count {
+        let at = table.checked_add(index.checked_mul(size)?)?;
+        let kind = u32::from_le_bytes(head.get(at..at.checked_add(4)?)?.try_into().ok()?);
+        if kind == PT_INTERP {
+            return Some(true);
+        }
+    }
+    Some(false)
+}
+
+fn has_static_libc() -> bool {
+    // gcc answers with the bare name when it does not find the file.
+    run::read(Command::new("cc").arg("-print-file-name=libc.a"))
+        .is_ok_and(|path| Path::new(&path).is_absolute())
+}
+
+fn has_clippy_beside_cargo() -> bool {
+    // rustup's proxies exist whether or not the component does; the toolchain's own folder tells.
+    let cargo = std::env::var_os("CARGO").map(PathBuf::from).unwrap_or_default();
+    let beside = cargo.parent().map(|bin| bin.join("cargo-clippy"));
+    beside.is_some_and(|path| fs::exists(path).unwrap_or(false))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_static_program_is_told_from_a_dynamic_one() {
+        let elf = |kinds: &[u32]| {
+            let mut head = vec![0; 64];
+            head[..6].copy_from_slice(b"\x7fELF\x02\x01");
+            head[32] = 64;
+            head[54] = 56;
+            head[56] = u8::try_from(kinds.len()).unwrap();
+            for kind in kinds {
+                head.extend(kind.to_le_bytes());
+                head.extend([0; 52]);
+            }
+            head
+        };
+        let table = [
+            (elf(&[1, 2, 0x6474_e551]), Some(false)),
+            (elf(&[6, 3, 1]), Some(true)),
+            (elf(&[1, 2])[..100].to_vec(), None),
+            (b"#!/bin/sh\n".to_vec(), None),
+        ];
+        for (head, expected) in table {
+            assert_eq!(elf_asks_for_interpreter(&head), expected, "{head:?}");
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! `cargo xtask setup`: installs what is missing. Says first what that is and why it is needed; where it may not or
+//! cannot install, it says what to type instead and fails.
+
+use std::{fs, os::unix::fs::MetadataExt, process::Command};
+
+use anyhow::{Result, bail};
+
+use crate::{
+    needs::{self, LLVM, Need, Part, Remedy},
+    repo::Repo,
+    run, say,
+    toolchain::Compiler,
+};
+
+const BPF_LINKER_VERSION: &str = "0.13.0";
+
+/// Makes this machine able to do `parts`.
+pub(crate) fn setup(repo: &Repo, parts: &[Part]) -> Result<()> {
+    let missing = needs::missing(repo, parts)?;
+    if missing.is_empty() {
+        let compiler = Compiler::find()?.map_or_else(String::new, |compiler| compiler.name);
+        say::progress(&format!("setup: everything is here; eBPF is compiled by {compiler}"));
+        return Ok(());
+    }
+    say::progress("setup: missing on this machine:");
+    for need in &missing {
+        say::progress(&format!("  {}: {}", need.what, need.why));
+    }
+    let packages = available(packages_of(&missing));
+    if !packages.is_empty() && !may_install() {
+        bail!("{}", instructions(&packages));
+    }
+    install_packages(repo, &packages)?;
+    for need in &missing {
+        match need.remedy {
+            Remedy::BpfLinker(_) => install_bpf_linker(repo)?,
+            Remedy::Components(names) => {
+                run::run(Command::new("rustup").args(["component", "add"]).args(names))?;
+            }
+            Remedy::Packages(_) => (),
+        }
+    }
+    let left = needs::missing(repo, parts)?;
+    if !left.is_empty() {
+        let names: Vec<&str> = left.iter().map(|need| need.what).collect();
+        bail!("still missing after installing: {}. {}", names.join(", "), instructions(&packages_of(&left)));
+    }
+    say::progress("setup: done");
+    Ok(())
+}
+
+fn packages_of(missing: &[&Need]) -> Vec<&'static str> {
+    let of = |need: &&Need| match need.remedy {
+        Remedy::Packages(names) | Remedy::BpfLinker(names) => names,
+        Remedy::Components(_) => &[],
+    };
+    missing.iter().flat_map(of).copied().collect()
+}
+
+/// Without those that this release of Debian does not have, where alternatives are listed.
+fn available(packages: Vec<&'static str>) -> Vec<&'static str> {
+    packages.into_iter().filter(|package| *package != "virtiofsd" || has_candidate(package)).collect()
+}
+
+fn has_candidate(package: &str) -> bool {
+    run::read(Command::new("apt-cache").args(["policy", package]))
+        .is_ok_and(|text| text.contains("Candidate:") && !text.contains("Candidate: (none)"))
+}
+
+fn may_install() -> bool {
+    let root = fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0);
+    root && run::on_path("apt-get").is_some()
+}
+
+fn install_packages(repo: &Repo, packages: &[&str]) -> Result<()> {
+    if packages.is_empty() {
+        return Ok(());
+    }
+    run::run_logged(
+        "reading the package lists (apt-get update)",
+        &repo.log("apt-update"),
+        Command::new("apt-get").arg("update"),
+    )?;
+    if let Some(package) = packages.iter().find(|package| !has_candidate(package)) {
+        bail!("the package {package} is in none of this machine's apt sources. {}", instructions(packages));
+    }
+    run::run_logged(
+        &format!("installing {}", packages.join(" ")),
+        &repo.log("apt-install"),
+        Command::new("apt-get")
+            .args(["install", "--yes", "--no-install-recommends"])
+            .args(packages)
+            .env("DEBIAN_FRONTEND", "noninteractive"),
+    )
+}
+
+fn install_bpf_linker(repo: &Repo) -> Result<()> {
+    run::run_logged(
+        &format!("building bpf-linker {BPF_LINKER_VERSION} (1 to 3 minutes)"),
+        &repo.log("bpf-linker"),
+        repo.cargo()
+            .args(["install", "bpf-linker", "--version", BPF_LINKER_VERSION, "--locked"])
+            .args(["--no-default-features", "--features", &format!("llvm-{LLVM}"), "--root"])
+            .arg(repo.tools())
+            .env("CARGO_TARGET_DIR", repo.tools().join("build"))
+            .env("LLVM_PREFIX", format!("/usr/lib/llvm-{LLVM}")),
+    )
+}
+
+fn instructions(packages: &[&str]) -> String {
+    format!(
+        "install these yourself, then run the command again.\n\
+         On Debian, as root: apt-get update && apt-get install --no-install-recommends {}\n\
+         Elsewhere: your distribution's gcc with a static libc, qemu-system-x86_64, virtiofsd, static busybox, xz, \
+         apt, dpkg and debian-archive-keyring; and for the eBPF program:\n\
+         \x20 rustup toolchain install nightly --component rust-src,clippy\n\
+         \x20 cargo install bpf-linker --version {BPF_LINKER_VERSION} --locked\n\
+         `cargo xtask build` needs only the compilers and bpf-linker; the rest is for VMs.",
+        packages.join(" ")
+    )
+}

@@ -1,0 +1,174 @@
+//! `cargo xtask test`: every check and every test, in the order of how soon they fail. One failure does not keep the
+//! rest from running.
+
+use std::{
+    io::Read,
+    process::{Command, ExitCode, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result};
+
+use crate::{
+    build::{self, BuildOptions},
+    kernels::{self, Cgroup, Kernel},
+    needs::Part,
+    repo::Repo,
+    run, say,
+    setup::setup,
+    tally::Tally,
+    tidy,
+    toolchain::Compiler,
+    vm::{Accel, Machine, Root},
+    vm_options,
+};
+
+/// The host's crates: all but the kernel side, which another toolchain builds.
+const HOST_CRATES: [&str; 3] = ["--workspace", "--exclude", "oomwatch-ebpf"];
+const VM_TIME_LIMIT: Duration = Duration::from_mins(7);
+
+/// What `cargo xtask test` takes.
+#[derive(clap::Args, Default)]
+pub(crate) struct TestOptions {
+    /// Boot every kernel of tests/kernels.toml, not only the quick ones
+    #[arg(long)]
+    all_kernels: bool,
+    /// Leave out the tests that need a VM
+    #[arg(long)]
+    no_vm: bool,
+    /// Run only tests whose name contains this, and no checks
+    filter: Option<String>,
+}
+
+/// Runs everything and ends with one line, `N passed, N failed`.
+pub(crate) fn test(repo: &Repo, options: &TestOptions) -> Result<ExitCode> {
+    let parts: &[Part] = if options.no_vm { &[Part::Build, Part::Check] } else { Part::ALL };
+    setup(repo, parts)?;
+    let mut run = Run { started: Instant::now(), tally: Tally::default() };
+    if options.filter.is_none() {
+        run.step("tidy", || Tally::one(report(tidy::tidy(repo))));
+        run.step("format", || Tally::one(report(run::run(repo.cargo().args(["fmt", "--all", "--check"])))));
+    }
+    // Without the agent there is nothing to test.
+    build::build_agent(repo, &BuildOptions::default())?;
+    if options.filter.is_none() {
+        run.step("clippy of the host's crates", || Tally::one(report(clippy(repo))));
+        run.step("clippy of the kernel side", || Tally::one(report(ebpf_clippy(repo))));
+    }
+    run.step("tests on this host", || cargo_test(repo, options.filter.as_deref()));
+    if !options.no_vm {
+        build::build_guest(repo)?;
+        for entry in kernels::list(repo)?.iter().filter(|entry| entry.quick || options.all_kernels) {
+            let kernel = match entry.fetch(repo) {
+                Ok(kernel) => kernel,
+                Err(error) => {
+                    run.step(&format!("kernel {}", entry.name), || Tally::one(report(Err(error))));
+                    continue;
+                }
+            };
+            for cgroup in entry.cgroups.iter().copied() {
+                let name = format!("tests in a VM, {}, cgroup {cgroup:?}", kernel.label);
+                run.step(&name, || vm_test(repo, &kernel, cgroup, options.filter.as_deref()));
+            }
+        }
+    }
+    run.end()
+}
+
+struct Run {
+    started: Instant,
+    tally: Tally,
+}
+
+impl Run {
+    fn step(&mut self, name: &str, work: impl FnOnce() -> Tally) {
+        say::progress(&format!("test: {name} …"));
+        let started = Instant::now();
+        let tally = work();
+        self.tally.add(tally);
+        let Tally { passed, failed, skipped } = tally;
+        say::progress(&format!(
+            "test: {name}: {} ({passed} passed, {failed} failed, {skipped} skipped, {:.0} s)",
+            if failed == 0 { "ok" } else { "FAILED" },
+            started.elapsed().as_secs_f64()
+        ));
+    }
+
+    fn end(self) -> Result<ExitCode> {
+        say::progress(&format!(
+            "test: over, {:.0} s, {} skipped",
+            self.started.elapsed().as_secs_f64(),
+            self.tally.skipped
+        ));
+        say::output(format!("{} passed, {} failed\n", self.tally.passed, self.tally.failed).as_bytes())?;
+        Ok(if self.tally.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}
+
+fn report(outcome: Result<()>) -> bool {
+    outcome.inspect_err(|error| say::progress(&format!("error: {error:#}"))).is_ok()
+}
+
+fn clippy(repo: &Repo) -> Result<()> {
+    let mut command = repo.cargo();
+    command.arg("clippy").args(HOST_CRATES).args(["--all-targets", "--all-features", "--", "-D", "warnings"]);
+    run::run(&mut command)
+}
+
+fn ebpf_clippy(repo: &Repo) -> Result<()> {
+    let compiler = Compiler::find()?.context("there is no compiler for the eBPF program")?;
+    run::run(compiler.cargo(repo, "clippy")?.args(["--all-features", "--", "-D", "warnings"]))
+}
+
+fn cargo_test(repo: &Repo, filter: Option<&str>) -> Tally {
+    let mut command = repo.cargo();
+    command.arg("test").args(HOST_CRATES).arg("--no-fail-fast").env("OOMWATCH_BIN", repo.agent());
+    if let Some(filter) = filter {
+        command.args(["--", filter]);
+    }
+    let mut heard = Vec::new();
+    let succeeded = report(stream(&mut command, &mut heard));
+    Tally::of(&String::from_utf8_lossy(&heard), succeeded)
+}
+
+fn vm_test(repo: &Repo, kernel: &Kernel, cgroup: Cgroup, filter: Option<&str>) -> Tally {
+    let machine = Machine {
+        kernel,
+        cgroup,
+        root: Root::Initramfs,
+        accel: Accel::Tcg,
+        memory_mib: 512,
+        cpus: 2,
+        append: "",
+        timeout: VM_TIME_LIMIT,
+        files: vm_options::own_files(repo),
+    };
+    let words = ["oomwatch-guest", "test"].into_iter().chain(filter);
+    let command: Vec<String> = words.map(str::to_owned).collect();
+    let mut heard = Vec::new();
+    let outcome = machine.run(repo, &command, &mut |bytes| {
+        heard.extend_from_slice(bytes);
+        say::output(bytes)
+    });
+    let succeeded = match outcome {
+        Ok(status) => status == 0,
+        Err(error) => report(Err(error)),
+    };
+    Tally::of(&String::from_utf8_lossy(&heard), succeeded)
+}
+
+/// Runs a command, passes its stdout on as it comes and keeps a copy.
+fn stream(command: &mut Command, heard: &mut Vec<u8>) -> Result<()> {
+    let mut child =
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("cannot start cargo")?;
+    let mut stdout = child.stdout.take().context("cargo's output is not a pipe")?;
+    let mut buffer = [0; 8 << 10];
+    while let Ok(length @ 1..) = stdout.read(&mut buffer) {
+        let piece = buffer.get(..length).unwrap_or_default();
+        heard.extend_from_slice(piece);
+        say::output(piece)?;
+    }
+    let status = child.wait().context("cannot wait for cargo")?;
+    anyhow::ensure!(status.success(), "`cargo test` failed ({status})");
+    Ok(())
+}
