@@ -93,7 +93,7 @@ impl Capture {
 /// The files of a process, in the order in which they are read: what dies first comes first. `exe` is a link; `stat`
 /// has the start time that tells a process from a later one of the same number.
 pub const PROCESS_FILES: &[&str] =
-    &["status", "stat", "cmdline", "exe", "oom_score", "oom_score_adj", "cgroup", "limits"];
+    &["status", "stat", "cmdline", "exe", "oom_score", "oom_score_adj", "cgroup"];
 
 /// The files of a cgroup v2.
 pub const CGROUP_V2_FILES: &[&str] = &[

@@ -197,7 +197,7 @@ impl Context {
             rss_shmem: self.pages(task.rss_shmem),
             swap: self.pages(task.swapents),
             pgtables: read_u64(task.pgtables_bytes).map(Bytes),
-            hiwater_rss: self.pages(task.hiwater_rss),
+            hiwater_rss: self.peak(task),
             exact: task.flags & wire::TASK_RSS_EXACT != 0,
         });
         Process {
@@ -251,6 +251,14 @@ impl Context {
 
     fn pages(&self, value: u64) -> Option<Bytes> {
         read_u64(value).map(|pages| self.page_size.bytes(Pages(pages)))
+    }
+
+    /// As `get_mm_hiwater_rss` has it (include/linux/mm.h): the field is only raised when memory is unmapped, and stays
+    /// 0 till then.
+    fn peak(&self, task: &wire::Task) -> Option<Bytes> {
+        let parts = [task.rss_anon, task.rss_file, task.rss_shmem].map(|part| self.pages(part));
+        let present = parts.into_iter().try_fold(0_u64, |sum, part| Some(sum.saturating_add(part?.0)))?;
+        Some(self.pages(task.hiwater_rss)?.max(Bytes(present)))
     }
 
     fn limit(&self, value: u64) -> Option<Limit> {

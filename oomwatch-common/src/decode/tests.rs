@@ -24,6 +24,7 @@ pub(crate) fn task(tgid: u32, name: &[u8]) -> wire::Task {
         rss_anon: 8158,
         rss_shmem: 336,
         swapents: 0,
+        hiwater_rss: 0,
         pgtables_bytes: 106_496,
         tgid,
         tid: tgid,
@@ -120,6 +121,7 @@ fn a_begin_gives_domain_trigger_chosen_and_paths_root_first() {
     let memory = begin.chosen.memory.unwrap();
     assert_eq!((memory.rss_anon, memory.total_vm), (Some(Bytes(8158 * 4096)), Some(Bytes(8682 * 4096))));
     assert_eq!(memory.pgtables, Some(Bytes(106_496)));
+    assert_eq!(memory.hiwater_rss, Some(Bytes((8158 + 1 + 336) * 4096)), "not yet noted: the present RSS");
     let memcg = begin.chosen.memcg.unwrap();
     assert_eq!(memcg.path.to_bytes(), b"/kubepods/pod1");
     assert_eq!(memcg.swap_limit, Some(Limit::Unlimited));

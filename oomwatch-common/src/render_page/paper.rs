@@ -112,7 +112,7 @@ fn bar(part: u64, whole: u64) -> String {
     format!("{}{last}{}", "█".repeat(full), "·".repeat(BAR.saturating_sub(filled)))
 }
 
-/// Breaks at spaces; a word that is too long after a `/`, else wherever the line ends.
+/// Breaks at spaces; a word that is too long before a `/`, else wherever the line ends.
 pub(super) fn wrap(text: &str, width: usize) -> Vec<String> {
     let width = width.max(1);
     let mut lines = vec![String::new()];
@@ -128,7 +128,7 @@ pub(super) fn wrap(text: &str, width: usize) -> Vec<String> {
             } else if length <= width {
                 0
             } else {
-                break_at(&word, room)
+                break_at(&word, room, used == 0)
             };
             if taken > 0 {
                 let rest = word.split_off(word.char_indices().nth(taken).map_or(word.len(), |(at, _)| at));
@@ -148,12 +148,13 @@ pub(super) fn wrap(text: &str, width: usize) -> Vec<String> {
     lines
 }
 
-/// After the last `/` of the first `room` characters; with none, at their end if that is a whole line's worth.
-fn break_at(word: &str, room: usize) -> usize {
+/// Before the last `/` of the first `room` characters. With none: nowhere, or at their end where that is a whole line.
+fn break_at(word: &str, room: usize, whole_line: bool) -> usize {
     let slash = word.chars().take(room).collect::<Vec<_>>().iter().rposition(|&character| character == '/');
     match slash {
         Some(slash) if slash > 0 => slash,
-        _ => room,
+        _ if whole_line => room,
+        _ => 0,
     }
 }
 
@@ -168,6 +169,7 @@ mod tests {
             ("one", 3, vec!["one"]),
             ("", 5, vec![""]),
             ("a /kubepods.slice/x/y", 10, vec!["a", "/kubepods.", "slice/x/y"]),
+            ("to /ab/cdefghijk", 8, vec!["to /ab", "/cdefghi", "jk"]),
             ("/aaaa/bbbb/cccc", 11, vec!["/aaaa/bbbb", "/cccc"]),
             ("abcdefgh", 3, vec!["abc", "def", "gh"]),
         ] {

@@ -7,8 +7,10 @@ use crate::{
     units::{BoottimeNs, Bytes, Limit, PageSize},
 };
 
-const POD: &str = "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod87c52d60_fefd_45a9_a420_\
-                   895256fc03b5.slice";
+const POD: &str = concat!(
+    "/kubepods.slice/kubepods-burstable.slice",
+    "/kubepods-burstable-pod87c52d60_fefd_45a9_a420_895256fc03b5.slice"
+);
 const MIB: u64 = 1 << 20;
 
 #[test]

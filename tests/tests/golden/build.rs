@@ -40,7 +40,7 @@ impl Case {
 
 /// Nanoseconds since boot of a kernel log's `[    5.719954]`.
 pub(super) fn at(seconds: f64) -> BoottimeNs {
-    BoottimeNs(std::time::Duration::from_secs_f64(seconds).as_micros() as u64 * 1000)
+    BoottimeNs(u64::try_from(std::time::Duration::from_secs_f64(seconds).as_micros()).unwrap() * 1000)
 }
 
 /// `total-vm`, `anon-rss`, `file-rss`, `shmem-rss`, `pgtables` of "Killed process", all kB.

@@ -114,10 +114,10 @@ fn tracepoint_v1() -> Case {
     (cgroup.swap_usage, cgroup.swap_limit) = (Some(Bytes(67_108_864)), Some(Limit::Unlimited));
     cgroup.levels = levels(&[(67_108_864, Some(67_108_864))]);
     let mut victim = process(29_382, "ingest-worker", memory(66_280, 57_088, 544, 8192, 164), &cgroup);
-    victim.started = Some(at(4640.47));
+    victim.started = Some(at(4_640.47));
     (victim.parent_tgid, victim.parent_comm) = (Some(Tgid(29_341)), Some(Comm::new(b"python3")));
     let mut incident =
-        incident(at(4642.503_692), oom(Constraint::Memcg, 0xcc0, 16_384, 16_500), vec![victim], None);
+        incident(at(4_642.503_692), oom(Constraint::Memcg, 0xcc0, 16_384, 16_500), vec![victim], None);
     (incident.level, incident.oom) = (ProbeLevel::Tracepoint, None);
     let capture =
         Reader::new(&incident).process(29_382, "6.18-v1").cgroup_v1(905, "6.18-v1").node("6.18-v1").done();

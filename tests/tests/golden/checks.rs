@@ -151,3 +151,16 @@ fn nothing_is_null_or_empty_text_in_any_report() {
         assert!(found.is_empty(), "{}: {found:?}", case.name);
     }
 }
+
+#[test]
+fn a_page_of_a_large_group_shows_twenty_and_counts_the_rest() {
+    let mut case = all().remove(0);
+    let last = case.incident.victims[3].clone();
+    case.incident.victims.resize(25, last);
+    let report = report(&case);
+    let page = page(&report, Style::Plain);
+    assert_eq!(page.lines().filter(|line| line.trim_end().ends_with("  java")).count(), 20, "{page}");
+    assert!(page.contains("KILLED: 25 PROCESSES") && page.contains("… and 5 more"), "{page}");
+    assert!(text(&report).contains("OOM kill of 25 processes: java (pid 155, uid 0) and 24 more"));
+    assert_eq!(report.victims.len(), 25);
+}
