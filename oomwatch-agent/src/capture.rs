@@ -85,7 +85,8 @@ struct Thread {
 impl Thread {
     fn run(mut self, epoll: &OwnedFd, stop: &OwnedFd) -> Probe {
         if let Err(error) = sys::make_realtime() {
-            tracing::info!(%error, "no real-time priority: a victim may be gone before it is read (CAP_SYS_NICE gives it)");
+            tracing::info!(%error,
+                "no real-time priority, so a victim may be gone before it is read: give CAP_SYS_NICE");
         }
         let mut stopping = false;
         loop {

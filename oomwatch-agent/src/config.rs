@@ -77,13 +77,16 @@ pub struct RunOptions {
     #[arg(long, env = "OOMWATCH_LOG", value_enum, default_value_t = LogLevel::Info)]
     pub log: LogLevel,
     /// Size of the ring buffer between kernel and agent, KiB: a power of two
-    #[arg(long, env = "OOMWATCH_RING_BUFFER_KIB", default_value_t = 512, value_parser = power_of_two, value_name = "KIB")]
+    #[arg(long, env = "OOMWATCH_RING_BUFFER_KIB", default_value_t = 512, value_parser = power_of_two,
+        value_name = "KIB")]
     pub ring_buffer_kib: u32,
     /// Reports that may wait for a slow stdout before further ones are dropped (and counted)
-    #[arg(long, env = "OOMWATCH_QUEUE", default_value_t = 256, value_parser = clap::value_parser!(u16).range(1..), value_name = "REPORTS")]
+    #[arg(long, env = "OOMWATCH_QUEUE", default_value_t = 256, value_parser = clap::value_parser!(u16).range(1..),
+        value_name = "REPORTS")]
     pub queue: u16,
     /// How long reading /proc and cgroup files may take for one incident, milliseconds
-    #[arg(long, env = "OOMWATCH_CAPTURE_DEADLINE_MS", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=60_000), value_name = "MS")]
+    #[arg(long, env = "OOMWATCH_CAPTURE_DEADLINE_MS", default_value_t = 500, 
+        value_parser = clap::value_parser!(u32).range(1..=60_000), value_name = "MS")]
     pub capture_deadline_ms: u32,
     /// Keep each incident's raw records and files below this directory, for `oomwatch replay`
     #[arg(long, env = "OOMWATCH_RECORD_TO", value_name = "DIR")]

@@ -104,7 +104,8 @@ impl Desk {
         let denied = capture.sources.iter().filter(|source| source.outcome == Outcome::Denied);
         let denied: Vec<&str> = denied.map(|source| source.file).collect();
         if !denied.is_empty() {
-            tracing::warn!(files = %denied.join(", "), "even the agent's own files are not readable: reports will lack them");
+            let files = denied.join(", ");
+            tracing::warn!(%files, "even the agent's own files are not readable: reports will lack them");
         }
         capture.done_at = now;
         clear(&mut capture);

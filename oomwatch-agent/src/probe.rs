@@ -230,7 +230,7 @@ where
 pub fn resolve(btf: &Path) -> Result<Resolved, Refusal> {
     let blob = fs::read(btf).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => Refusal::not_supported(format!(
-            "this kernel has no BTF at {}: it needs CONFIG_DEBUG_INFO_BTF=y, or --btf FILE with the BTF of this very kernel",
+            "this kernel has no BTF at {}: it needs CONFIG_DEBUG_INFO_BTF=y, or --btf FILE with its very own",
             btf.display()
         )),
         io::ErrorKind::PermissionDenied => {

@@ -50,7 +50,8 @@ fn differences(process: &Process, proc: &Path) -> Option<String> {
         && comm.as_deref() == Some(own_comm.as_str())
     {
         return Some(format!(
-            "the kernel knows this process as {:?}, /proc as {:?}: oomwatch must run in the host's pid namespace (hostPID: true)",
+            "the kernel knows this process as {:?}, /proc as {:?}: run oomwatch in the host's pid namespace \
+             (hostPID: true)",
             process.tgid,
             number("Tgid")
         ));

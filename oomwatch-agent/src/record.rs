@@ -149,8 +149,10 @@ pub fn read(dir: &Path) -> io::Result<Vec<Recording>> {
 
 fn read_one(dir: &Path) -> io::Result<Recording> {
     let within = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", dir.display()));
-    let context = fs::read(dir.join("context.json")).map_err(within)?;
-    let circumstances = serde_json::from_slice(&context).map_err(|error| within(error.into()))?;
+    let path = dir.join("context.json");
+    let in_context = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+    let context = fs::read(&path).map_err(in_context)?;
+    let circumstances = serde_json::from_slice(&context).map_err(|error| in_context(error.into()))?;
     let bytes = fs::read(dir.join("records")).map_err(within)?;
     let mut records = Vec::new();
     let mut rest = bytes.as_slice();

@@ -52,7 +52,7 @@ pub fn run(options: &RunOptions) -> Result<(), Refusal> {
     let publisher = Publisher::live(options, page_size);
     announce(&probe);
     if let Err(error) = sys::lock_memory() {
-        tracing::info!(%error, "memory is not locked: reports may be slow under memory pressure (CAP_IPC_LOCK allows it)");
+        tracing::info!(%error, "memory is not locked, so reports may be late under pressure: give CAP_IPC_LOCK");
     }
     let losses = Arc::new(Losses::default());
     let (queue, incidents) = mpsc::channel(options.queue.into());
@@ -122,7 +122,8 @@ fn announce(probe: &Probe) {
         }
     }
     if !probe.absent.is_empty() {
-        tracing::info!(fields = %probe.absent.join(", "), "this kernel does not have these fields: reports leave them out");
+        let fields = probe.absent.join(", ");
+        tracing::info!(%fields, "this kernel does not have these fields: reports leave them out");
     }
 }
 

@@ -17,8 +17,8 @@ mod vmstat;
 
 pub use cgroup::memory_cgroup;
 pub use cmdline::cmdline;
-pub(crate) use lines::{number, whole_lines, words};
 pub use lines::Malformed;
+pub(crate) use lines::{number, whole_lines, words};
 pub use loadavg::{Load, loadavg};
 pub use meminfo::{Meminfo, meminfo};
 pub use pressure::{Pressure, Stall, pressure};

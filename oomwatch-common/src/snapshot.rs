@@ -131,8 +131,12 @@ impl Snapshot {
             return Outcome::Malformed;
         };
         let taken = match source.subject {
-            Subject::Process(tgid) => update(&mut self.processes, tgid, |files| files.take(source.file, text)),
-            Subject::Cgroup(id) => update(&mut self.cgroups, id, |files| files.take(source.file, text, page_size)),
+            Subject::Process(tgid) => {
+                update(&mut self.processes, tgid, |files| files.take(source.file, text))
+            }
+            Subject::Cgroup(id) => {
+                update(&mut self.cgroups, id, |files| files.take(source.file, text, page_size))
+            }
             Subject::Node => self.node.take(source.file, text),
         };
         if taken.is_ok() { Outcome::Read } else { Outcome::Malformed }
@@ -239,10 +243,13 @@ mod tests {
     const PROCESS: Subject = Subject::Process(Tgid(7));
     const CGROUP: Subject = Subject::Cgroup(CgroupId(9));
 
-    fn captured(files: &[(Subject, &'static str, Result<&[u8], Outcome>)]) -> Capture {
+    type File<'a> = (Subject, &'static str, Result<&'a [u8], Outcome>);
+
+    fn captured(files: &[File<'_>]) -> Capture {
         let mut capture = Capture::default();
         for &(subject, file, contents) in files {
-            let (bytes, outcome) = contents.map_or_else(|outcome| (&[][..], outcome), |bytes| (bytes, Outcome::Read));
+            let (bytes, outcome) =
+                contents.map_or_else(|outcome| (&[][..], outcome), |bytes| (bytes, Outcome::Read));
             let (start, len) = (capture.bytes.len(), bytes.len());
             capture.bytes.extend_from_slice(bytes);
             capture.sources.push(SourceRead { subject, file, outcome, start, len, truncated: false });
@@ -272,7 +279,10 @@ mod tests {
         assert_eq!((process.exe.as_deref(), process.oom_score_adj), (Some("/bin/hog"), Some(-998)));
         assert_eq!(process.cgroup, Some((CgroupPath::parse(b"/a"), true)));
         let cgroup = snapshot.cgroup(CgroupId(9)).unwrap();
-        assert_eq!((cgroup.limit, cgroup.usage, cgroup.v1), (Some(Limit::Unlimited), Some(Bytes(4096)), false));
+        assert_eq!(
+            (cgroup.limit, cgroup.usage, cgroup.v1),
+            (Some(Limit::Unlimited), Some(Bytes(4096)), false)
+        );
         assert_eq!(cgroup.oom_group, Some(true));
         assert_eq!(snapshot.node.meminfo.unwrap().mem_total_bytes, Some(Bytes(4096)));
         assert_eq!((snapshot.missing.as_slice(), snapshot.process(Tgid(8))), ([].as_slice(), None));

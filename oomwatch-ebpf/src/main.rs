@@ -4,6 +4,14 @@
 
 #![no_std]
 #![no_main]
+#![expect(clippy::inline_always, reason = "behind a call the verifier would know less of the arguments")]
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    clippy::cast_ptr_alignment,
+    reason = "64-bit registers hold what is narrower; a checked conversion is a branch more to verify"
+)]
 
 mod kernel;
 mod memcg;

@@ -137,13 +137,19 @@ impl Memcg {
     }
 
     /// How often a charge failed and the OOM killer was asked, whether or not it killed: `oom` of `memory.events`; v1
-    /// has only `memory.failcnt`, which counts charges that reclaim then served as well.
+    /// has only failcnt, which counts charges that reclaim then served as well: that of memory+swap, which is charged
+    /// first and has the same limit here, and that of memory where the kernel does not account for swap.
     ///
     /// # Errors
     /// The file cannot be read.
     pub fn oom_attempts(&self) -> Result<u64> {
         match self.version {
-            Version::V1 => self.counter("memory.failcnt", ""),
+            Version::V1 if !self.directory().join("memory.memsw.failcnt").exists() => {
+                self.counter("memory.failcnt", "")
+            }
+            Version::V1 => {
+                Ok(self.counter("memory.failcnt", "")? + self.counter("memory.memsw.failcnt", "")?)
+            }
             Version::V2 => self.counter("memory.events", "oom "),
         }
     }

@@ -38,7 +38,7 @@ pub struct Report {
 pub struct Oom {
     /// `none`, `cpuset`, `memory_policy`, `memcg`
     pub constraint: Option<String>,
-    /// As a number.
+    /// `"0xcc0"`, as a number.
     pub gfp_mask: Option<u64>,
     /// -1: sysrq-f.
     pub order: Option<i64>,
@@ -117,7 +117,7 @@ impl Report {
             cause: text(&json, "/cause"),
             oom: Oom {
                 constraint: text(&json, "/oom/constraint"),
-                gfp_mask: oom("/gfp_mask").and_then(number_or_hexadecimal),
+                gfp_mask: oom("/gfp_mask").and_then(hexadecimal),
                 order: oom("/order").and_then(Value::as_i64),
                 totalpages: oom("/totalpages").and_then(Value::as_u64),
                 totalpages_bytes: oom("/totalpages_bytes").and_then(Value::as_u64),
@@ -180,11 +180,8 @@ fn bytes(json: &Value, path: &str) -> Option<Vec<u8>> {
     at(json, path)?.as_str().map(|text| unescape(text.as_bytes()))
 }
 
-fn number_or_hexadecimal(value: &Value) -> Option<u64> {
-    match value {
-        Value::String(text) => u64::from_str_radix(text.strip_prefix("0x")?, 16).ok(),
-        _ => value.as_u64(),
-    }
+fn hexadecimal(value: &Value) -> Option<u64> {
+    u64::from_str_radix(value.as_str()?.strip_prefix("0x")?, 16).ok()
 }
 
 #[cfg(test)]

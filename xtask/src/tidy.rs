@@ -7,8 +7,8 @@ use anyhow::{Context, Result, bail};
 use crate::{repo::Repo, run, say};
 
 const LONGEST_FILE: usize = 400;
-/// The only files with unsafe code: the kernel side's reads and its memory in maps, and wrappers of system calls that
-/// no safe crate has.
+const LONGEST_LINE: usize = 120;
+/// The only files with unsafe code: the kernel side's reads, and two wrappers of system calls that no safe crate has.
 const MAY_BE_UNSAFE: [&str; 4] = [
     "oomwatch-ebpf/src/kernel.rs",
     "oomwatch-ebpf/src/scratch.rs",
@@ -70,6 +70,9 @@ fn check(path: &str, text: &str) -> Vec<String> {
         if let Some(word) = LEFT_OVER.iter().find(|word| line.contains(**word)) {
             complaints.push(format!("{number}: {word} is not committed; do it, or open an issue"));
         }
+        if line.chars().count() > LONGEST_LINE {
+            complaints.push(format!("{number}: the line is longer than {LONGEST_LINE} columns"));
+        }
     }
     complaints
 }
@@ -82,7 +85,8 @@ mod tests {
     fn each_rule_finds_what_it_is_for() {
         let left_over = format!("//! A.\n// {} later\n", LEFT_OVER[0]);
         let long = format!("//! A.\n{}", "\n".repeat(LONGEST_FILE));
-        let table: [(&str, &str, &[&str]); 7] = [
+        let wide = format!("//! A.\n// {}\n", "ä".repeat(LONGEST_LINE - 2));
+        let table: [(&str, &str, &[&str]); 8] = [
             ("a.rs", "//! A.\nfn main() {}\n", &[]),
             ("a.rs", "fn main() {}\n", &["1"]),
             ("a.rs", "//! A.\nfn f() { unsafe { g() } }\n", &["2"]),
@@ -90,6 +94,7 @@ mod tests {
             ("a.rs", "//! A.\n// No unsafe { is needed here.\n", &[]),
             ("a.rs", &left_over, &["2"]),
             ("a.rs", &long, &["401"]),
+            ("a.rs", &wide, &["2"]),
         ];
         for (path, text, lines) in table {
             let complaints = check(path, text);

@@ -50,7 +50,7 @@ pub(crate) fn memcg(path_offset: usize, path: &[u8]) -> wire::Memcg {
         hierarchy_id: 0,
         path_offset: u32::try_from(path_offset).unwrap(),
         path_len: u32::try_from(path.len()).unwrap(),
-        depth: u32::try_from(path.iter().filter(|&&byte| byte == 0).count()).unwrap(),
+        depth: u32::try_from(path.split(|&byte| byte == 0).count() - 1).unwrap(),
         flags: wire::MEMCG_KNOWN,
     }
 }

@@ -33,7 +33,7 @@ pub(super) fn cgroup_limit(facts: &Facts<'_>) -> Option<Finding> {
         basis => {
             let owner = report.limit_owner.as_ref()?;
             evidence.cgroup(owner, "limit_owner");
-            let limit = owner.limit_bytes.map_or(String::new(), |limit| format!(" of {}", size(limit)));
+            let limit = owner.limit_bytes.map_or(String::new(), |limit| format!(", {},", size(limit)));
             let made_of = made_of(facts).map_or(String::new(), |made_of| format!(" {made_of}"));
             let equal = if basis == Basis::EqualLimits {
                 " The kernel names the pod's cgroup, which has the same limit and is also charged for the pause \
@@ -113,7 +113,8 @@ fn made_of(facts: &Facts<'_>) -> Option<String> {
         (Some(shmem), "shared memory and tmpfs"),
         (stat.size("kernel"), "kernel memory"),
     ];
-    let (part, name) = parts.into_iter().filter_map(|(part, name)| Some((part?, name))).max_by_key(|(part, _)| *part)?;
+    let (part, name) =
+        parts.into_iter().filter_map(|(part, name)| Some((part?, name))).max_by_key(|(part, _)| *part)?;
     (part <= usage && part.0 > 0).then(|| format!("Of {} in use {} were {name}.", size(usage), size(part)))
 }
 

@@ -30,7 +30,8 @@ impl EvidenceList {
         self.bytes("limit", cgroup.limit_bytes, from);
         if let Some(stat) = &cgroup.stat {
             let from = format!("{whose}/memory.stat");
-            for (name, key) in [("anon", "anon"), ("file", "file"), ("shmem", "shmem"), ("kernel", "kernel")] {
+            for (name, key) in [("anon", "anon"), ("file", "file"), ("shmem", "shmem"), ("kernel", "kernel")]
+            {
                 self.bytes(name, stat.size(key), &from);
             }
         }
@@ -46,7 +47,8 @@ impl EvidenceList {
             return;
         }
         let anon = report.victims.iter().filter_map(|victim| victim.rss?.anon_bytes);
-        let total = anon.fold(None, |sum: Option<u64>, Bytes(anon)| Some(sum.unwrap_or(0).saturating_add(anon)));
+        let total =
+            anon.fold(None, |sum: Option<u64>, Bytes(anon)| Some(sum.unwrap_or(0).saturating_add(anon)));
         self.bytes("victims_rss_anon", total.map(Bytes), "probe");
     }
 

@@ -14,21 +14,21 @@ pub(super) fn node_exhausted(facts: &Facts<'_>) -> Option<Finding> {
     if let Some(memory) = report.node_memory {
         for (name, value) in [
             ("mem_total", memory.mem_total_bytes),
-            ("mem_available_after", memory.mem_available_bytes),
+            ("mem_available", memory.mem_available_bytes),
             ("swap_total", memory.swap_total_bytes),
-            ("swap_free_after", memory.swap_free_bytes),
+            ("swap_free", memory.swap_free_bytes),
         ] {
             evidence.bytes(name, value, "node/meminfo");
         }
     }
     evidence.victims(report);
     let total = report.node_memory.and_then(|memory| memory.mem_total_bytes);
-    let total = total.map_or(String::new(), |total| format!(" of {}", size(total)));
+    let total = total.map_or(String::new(), |total| format!(", {},", size(total)));
     let memory = report.node_memory.unwrap_or_default();
     let swap = match (memory.swap_total_bytes, memory.swap_free_bytes) {
         (Some(Bytes(0)), _) => " It has no swap.".to_owned(),
         (Some(swap), Some(free)) => {
-            format!(" Of {} of swap {} were free right after the kill.", size(swap), size(free))
+            format!(" Of {} of swap {} were free when it was read.", size(swap), size(free))
         }
         _ => String::new(),
     };

@@ -9,7 +9,11 @@ pub(super) fn sysrq(facts: &Facts<'_>) -> Option<Finding> {
         return None;
     }
     let mut evidence = EvidenceList::default();
-    evidence.bytes("mem_available", report.node_memory.and_then(|memory| memory.mem_available_bytes), "node/meminfo");
+    evidence.bytes(
+        "mem_available",
+        report.node_memory.and_then(|memory| memory.mem_available_bytes),
+        "node/meminfo",
+    );
     evidence.victims(report);
     Some(Finding {
         cause: Cause::Sysrq,

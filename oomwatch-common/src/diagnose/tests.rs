@@ -80,8 +80,10 @@ fn exactly_one_base_rule_speaks_for_each_scope() {
 
 #[test]
 fn evidence_has_the_numbers_and_where_they_were_read() {
-    let finding = &report(Constraint::Memcg, 0, Some("/kubepods/burstable/pod1"), ProbeLevel::Kprobe).findings[0];
-    let value = |name: &str| finding.evidence.iter().find(|evidence| evidence.name == name).map(|found| found.value);
+    let finding =
+        &report(Constraint::Memcg, 0, Some("/kubepods/burstable/pod1"), ProbeLevel::Kprobe).findings[0];
+    let value =
+        |name: &str| finding.evidence.iter().find(|evidence| evidence.name == name).map(|found| found.value);
     assert_eq!((value("usage"), value("limit")), (Some(128 * MIB), Some(128 * MIB)));
     assert_eq!(finding.confidence, Confidence::Certain);
 }
@@ -90,7 +92,10 @@ fn evidence_has_the_numbers_and_where_they_were_read() {
 fn a_cause_that_is_inferred_is_only_possible_and_says_so() {
     let finding = &report(Constraint::None, 0, None, ProbeLevel::Tracepoint).findings[0];
     assert_eq!((finding.cause, finding.confidence), (Cause::ContainerLimit, Confidence::Possible));
-    assert!(finding.text.contains("probably") && finding.text.contains("/kubepods/burstable/pod1/c1"), "{finding:?}");
+    assert!(
+        finding.text.contains("probably") && finding.text.contains("/kubepods/burstable/pod1/c1"),
+        "{finding:?}"
+    );
     assert_eq!(finding.evidence[0].value, 64 * MIB);
 }
 

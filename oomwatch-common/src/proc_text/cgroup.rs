@@ -20,7 +20,9 @@ pub fn memory_cgroup(text: &[u8]) -> Result<Option<(CgroupPath, bool)>, Malforme
         // kernel/cgroup/cgroup.c), and it escapes nothing here.
         let mut fields = line.splitn(3, |&byte| byte == b':');
         let (id, controllers, path) = (fields.next(), fields.next(), fields.next());
-        let (Some(id), Some(controllers), Some(path)) = (id, controllers, path) else { return Err(Malformed) };
+        let (Some(id), Some(controllers), Some(path)) = (id, controllers, path) else {
+            return Err(Malformed);
+        };
         let id: u32 = number(id)?;
         let path = CgroupPath::parse(path);
         if controllers.split(|&byte| byte == b',').any(|controller| controller == b"memory") {
@@ -43,7 +45,7 @@ mod tests {
     #[test]
     fn the_hierarchy_that_accounts_memory_is_found() {
         let table: &[(&[u8], &str, bool)] = &[
-            (TEXT, "/oomwatch-h2", false),
+            (TEXT, "/oomwatch-test", false),
             (b"0::/kubepods/burstable/pod1/c1\n", "/kubepods/burstable/pod1/c1", true),
             (b"0::/\n", "/", true),
             (b"0::/we ird:name=x\n", "/we ird:name=x", true),
@@ -63,7 +65,7 @@ mod tests {
     fn cut_anywhere_it_is_a_whole_line_or_nothing() {
         for end in 0..TEXT.len() {
             if let Ok(Some((path, _))) = memory_cgroup(&TEXT[..end]) {
-                assert_eq!(path.to_bytes(), b"/oomwatch-h2", "cut at {end}");
+                assert_eq!(path.to_bytes(), b"/oomwatch-test", "cut at {end}");
             }
         }
     }

@@ -55,12 +55,12 @@ mod tests {
     fn a_real_loadavg_is_read() {
         let text = include_bytes!("../../../tests/fixtures/proc/6.18-v1/loadavg");
         let expected = Load {
-            avg1: 0.26,
-            avg5: 0.27,
-            avg15: 0.20,
-            runnable: 3,
-            tasks: 104,
-            text: "0.26 0.27 0.20 3/104 13216".into(),
+            avg1: 3.0,
+            avg5: 2.79,
+            avg15: 1.63,
+            runnable: 2,
+            tasks: 97,
+            text: "3.00 2.79 1.63 2/97 29382".into(),
         };
         assert_eq!(loadavg(text), Ok(expected));
         for end in 0..text.len() {
@@ -70,7 +70,9 @@ mod tests {
 
     #[test]
     fn what_is_no_loadavg_is_malformed() {
-        for text in ["\n", "0.1 0.2 0.3 1 5\n", "0.1 0.2 inf 1/2 5\n", "a b c 1/2 5\n", "0.1 0.2 0.3 1/2 \u{1b}\n"] {
+        for text in
+            ["\n", "0.1 0.2 0.3 1 5\n", "0.1 0.2 inf 1/2 5\n", "a b c 1/2 5\n", "0.1 0.2 0.3 1/2 \u{1b}\n"]
+        {
             assert!(loadavg(text.as_bytes()).is_err(), "{text:?}");
         }
     }

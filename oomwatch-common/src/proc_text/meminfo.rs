@@ -80,7 +80,7 @@ mod tests {
     fn a_real_meminfo_is_read_in_bytes() {
         let meminfo = meminfo(TEXT).unwrap();
         assert_eq!(meminfo.mem_total_bytes, Some(Bytes(24_684_096 * 1024)));
-        assert_eq!(meminfo.inactive_anon_bytes, Some(Bytes(332_852 * 1024)));
+        assert_eq!(meminfo.inactive_anon_bytes, Some(Bytes(301_424 * 1024)));
         assert_eq!(meminfo.swap_total_bytes, Some(Bytes(0)));
         assert_eq!(meminfo.hugetlb_bytes, Some(Bytes(0)));
     }

@@ -28,8 +28,8 @@ mod tests {
     #[test]
     fn the_start_is_found_behind_any_name() {
         let text = std::str::from_utf8(TEXT).unwrap();
-        for name in ["(java)", "(a) (b)", "(S 1 2 3)", "(()", "())", "(\n)"] {
-            assert_eq!(start_ticks(text.replace("(java)", name).as_bytes()), Ok(323_216), "{name}");
+        for name in ["(ingest-worker)", "(a) (b)", "(S 1 2 3)", "(()", "())", "(\n)"] {
+            assert_eq!(start_ticks(text.replace("(ingest-worker)", name).as_bytes()), Ok(464_047), "{name}");
         }
     }
 
@@ -38,7 +38,7 @@ mod tests {
         let mut found = 0;
         for end in 0..TEXT.len() {
             if let Ok(ticks) = start_ticks(&TEXT[..end]) {
-                assert_eq!(ticks, 323_216, "cut at {end}");
+                assert_eq!(ticks, 464_047, "cut at {end}");
                 found += 1;
             }
         }

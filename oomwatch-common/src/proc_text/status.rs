@@ -176,15 +176,15 @@ mod tests {
     #[test]
     fn a_real_status_is_read_in_bytes() {
         let status = status(TEXT).unwrap();
-        assert_eq!(status.name.as_deref(), Some("java"));
+        assert_eq!(status.name.as_deref(), Some("ingest-worker"));
         assert_eq!(status.state.as_deref(), Some("S (sleeping)"));
-        assert_eq!(status.vm_rss_bytes, Some(Bytes(46_184 * 1024)));
-        assert_eq!(status.rss_anon_bytes, Some(Bytes(34_088 * 1024)));
+        assert_eq!(status.vm_rss_bytes, Some(Bytes(49_864 * 1024)));
+        assert_eq!(status.rss_anon_bytes, Some(Bytes(41_020 * 1024)));
         assert_eq!(status.rss_shmem_bytes, Some(Bytes(8192 * 1024)));
-        assert_eq!(status.vm_pte_bytes, Some(Bytes(140 * 1024)));
+        assert_eq!(status.vm_pte_bytes, Some(Bytes(132 * 1024)));
         assert_eq!(status.uid, Some(Ids { real: 0, effective: 0, saved: 0, filesystem: 0 }));
-        assert_eq!(status.nspid.as_deref(), Some([13115].as_slice()));
-        assert_eq!((status.threads, status.nonvoluntary_ctxt_switches), (Some(1), Some(7)));
+        assert_eq!(status.nspid.as_deref(), Some([29382].as_slice()));
+        assert_eq!((status.threads, status.nonvoluntary_ctxt_switches), (Some(1), Some(5)));
     }
 
     #[test]
@@ -218,7 +218,9 @@ mod tests {
 
     #[test]
     fn known_lines_with_wrong_values_are_malformed() {
-        for line in ["VmRSS:\t12", "VmRSS:\t12 MB", "VmRSS:\t-1 kB", "Uid:\t0 0 0", "Threads:\tmany", "Name:x"] {
+        for line in
+            ["VmRSS:\t12", "VmRSS:\t12 MB", "VmRSS:\t-1 kB", "Uid:\t0 0 0", "Threads:\tmany", "Name:x"]
+        {
             assert!(status(format!("Name:\thog\n{line}\n").as_bytes()).is_err(), "{line}");
         }
         for text in ["", "\n", "Tgid:\t1\n", "Name:\thog"] {

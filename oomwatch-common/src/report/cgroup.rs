@@ -99,6 +99,7 @@ pub struct Level {
     pub unlimited: bool,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 pub(super) fn is_false(value: &bool) -> bool {
     !value
 }
@@ -116,8 +117,11 @@ impl Cgroup {
         let limit = memcg.limit.or(files.limit);
         let (swap_usage, swap_limit) =
             (memcg.swap_usage.or(files.swap_usage), memcg.swap_limit.or(files.swap_limit));
-        let (swap, memsw) =
-            if v2 { ((swap_usage, swap_limit), (None, None)) } else { ((None, None), (swap_usage, swap_limit)) };
+        let (swap, memsw) = if v2 {
+            ((swap_usage, swap_limit), (None, None))
+        } else {
+            ((None, None), (swap_usage, swap_limit))
+        };
         let version = memcg.v2.map(|v2| if v2 { "v2" } else { "v1" }.to_owned());
         Self {
             cgroup: escape(&memcg.path.to_bytes()),

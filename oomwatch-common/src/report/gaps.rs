@@ -3,7 +3,7 @@
 use super::{Gap, Report, process::subject};
 use crate::{
     capture::{Capture, Outcome, Subject},
-    ids::Tgid,
+    ids::{CgroupPath, Tgid},
     incident::{Incident, Memcg, ProbeLevel},
     snapshot::{Missing, Snapshot},
 };
@@ -45,9 +45,7 @@ pub(super) fn gaps(report: &Report, incident: &Incident, capture: &Capture, snap
         gaps.push(not_read("cgroup"));
     }
     not_tried(&mut gaps, incident, capture);
-    for missing in &snapshot.missing {
-        gaps.push(file(missing, incident));
-    }
+    files(&mut gaps, incident, capture, snapshot);
     gaps
 }
 
@@ -76,7 +74,8 @@ fn domain(gaps: &mut Vec<Gap>, report: &Report, incident: &Incident) {
             ];
             unread(gaps, "oom", &fields);
             let node_wide = ["none", "cpuset", "memory_policy"];
-            let has_none = oom.constraint.as_deref().is_some_and(|constraint| node_wide.contains(&constraint));
+            let has_none =
+                oom.constraint.as_deref().is_some_and(|constraint| node_wide.contains(&constraint));
             if report.limit_owner.is_none() && !has_none {
                 gaps.push(not_read("limit_owner"));
             }
@@ -119,30 +118,58 @@ fn not_tried(gaps: &mut Vec<Gap>, incident: &Incident, capture: &Capture) {
         let subject = subject(victim).map(Subject::Process);
         expect(format!("victims[{index}]/*"), subject, "its files below /proc were not looked for");
     }
-    let memcg = incident.victims.first().and_then(|victim| victim.memcg.as_ref());
-    for (whose, memcg) in [("limit_owner", incident.limit_owner.as_ref()), ("cgroup", memcg)] {
-        if let Some(memcg) = memcg {
-            let why = "its directory is not known, or its hierarchy is not mounted";
-            expect(format!("{whose}/*"), memcg.id.map(Subject::Cgroup), why);
-        }
+    for (whose, memcg) in memcgs(incident).filter(|(_, memcg)| memcg.path != CgroupPath::default()) {
+        let why = "its directory is not known, or its hierarchy is not mounted";
+        expect(format!("{whose}/*"), memcg.id.map(Subject::Cgroup), why);
     }
     expect("node/*".to_owned(), Some(Subject::Node), "the node's files were not looked for");
 }
 
-fn file(missing: &Missing, incident: &Incident) -> Gap {
-    let whose = match missing.subject {
-        Subject::Process(tgid) => whose_process(tgid, incident),
-        Subject::Cgroup(id) => {
-            let is_owner = |memcg: &Memcg| memcg.id == Some(id);
-            if incident.limit_owner.as_ref().is_some_and(is_owner) { "limit_owner" } else { "cgroup" }.to_owned()
+/// File by file; one gap for all of a process's or a cgroup's files where all went the same way.
+fn files(gaps: &mut Vec<Gap>, incident: &Incident, capture: &Capture, snapshot: &Snapshot) {
+    let mut all_gone: Vec<Subject> = Vec::new();
+    for Missing { subject, file, outcome } in &snapshot.missing {
+        // The root cgroup has no limit and no usage of its own: the files are not missing there.
+        if *outcome == Outcome::Unsupported && is_root(*subject, incident) || all_gone.contains(subject) {
+            continue;
         }
+        let why = match outcome {
+            Outcome::Read => "cut: longer than what is kept of it",
+            outcome => outcome.name(),
+        };
+        let whose = whose(*subject, incident);
+        let tried = capture.sources.iter().filter(|source| source.subject == *subject).count();
+        let alike = |missing: &&Missing| missing.subject == *subject && missing.outcome == *outcome;
+        let is_all = tried > 1 && snapshot.missing.iter().filter(alike).count() == tried;
+        if is_all {
+            all_gone.push(*subject);
+        }
+        let file = if is_all { "*" } else { file };
+        gaps.push(Gap { what: format!("{whose}/{file}"), why: why.to_owned() });
+    }
+}
+
+fn memcgs(incident: &Incident) -> impl Iterator<Item = (&'static str, &Memcg)> {
+    let victims = incident.victims.first().and_then(|victim| victim.memcg.as_ref());
+    let both = [("limit_owner", incident.limit_owner.as_ref()), ("cgroup", victims)];
+    both.into_iter().filter_map(|(whose, memcg)| Some((whose, memcg?)))
+}
+
+fn is_root(subject: Subject, incident: &Incident) -> bool {
+    memcgs(incident).any(|(_, memcg)| {
+        memcg.id.map(Subject::Cgroup) == Some(subject) && memcg.path == CgroupPath::default()
+    })
+}
+
+fn whose(subject: Subject, incident: &Incident) -> String {
+    match subject {
+        Subject::Process(tgid) => whose_process(tgid, incident),
+        Subject::Cgroup(_) => memcgs(incident)
+            .find(|(_, memcg)| memcg.id.map(Subject::Cgroup) == Some(subject))
+            .map_or("cgroup", |(whose, _)| whose)
+            .to_owned(),
         Subject::Node => "node".to_owned(),
-    };
-    let why = match missing.outcome {
-        Outcome::Read => "cut: longer than what is kept of it",
-        outcome => outcome.name(),
-    };
-    Gap { what: format!("{whose}/{}", missing.file), why: why.to_owned() }
+    }
 }
 
 fn whose_process(tgid: Tgid, incident: &Incident) -> String {

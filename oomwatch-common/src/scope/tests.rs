@@ -7,7 +7,8 @@ use crate::{
     units::{BoottimeNs, Bytes, Limit, PageSize},
 };
 
-const POD: &str = "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod87c52d60_fefd_45a9_a420_895256fc03b5.slice";
+const POD: &str = "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod87c52d60_fefd_45a9_a420_\
+                   895256fc03b5.slice";
 const MIB: u64 = 1 << 20;
 
 #[test]
@@ -68,9 +69,9 @@ fn memcg(path: &str, limits_leaf_first: &[(u64, Option<u64>)]) -> Memcg {
     Memcg { path, limit: levels.first().and_then(|level| level.limit), levels, ..Memcg::default() }
 }
 
-fn incident(constraint: Option<Option<Constraint>>, owner: Option<Memcg>, victim: Memcg) -> Incident {
+fn incident(constraint: Option<Constraint>, owner: Option<Memcg>, victim: Memcg) -> Incident {
     let oom = constraint.map(|constraint| Oom {
-        constraint,
+        constraint: Some(constraint),
         gfp_mask: None,
         order: None,
         totalpages: None,
@@ -98,7 +99,7 @@ fn scoped(incident: &Incident) -> Scoped {
 fn a_pod_slice_at_the_limit_of_its_only_container_is_the_containers_limit() {
     let container = format!("{POD}/cri-containerd-abc.scope");
     let owner = memcg(POD, &[(64 * MIB, Some(64 * MIB))]);
-    let memcg_constraint = Some(Some(Constraint::Memcg));
+    let memcg_constraint = Some(Constraint::Memcg);
     for (container_limit, sub, scope, basis) in [
         (Some(64 * MIB), "", Scope::Container, Basis::EqualLimits),
         (Some(64 * MIB), "/init.scope", Scope::Container, Basis::EqualLimits),
@@ -126,7 +127,7 @@ fn what_the_kernel_says_is_the_scope() {
         (Constraint::Memcg, Some(memcg("/kubepods", &[])), Scope::Kubepods),
         (Constraint::Memcg, Some(memcg("/system.slice/app.service", &[])), Scope::System),
     ] {
-        assert_eq!(scoped(&incident(Some(Some(constraint)), owner, anywhere())).scope, scope, "{constraint:?}");
+        assert_eq!(scoped(&incident(Some(constraint), owner, anywhere())).scope, scope, "{constraint:?}");
     }
 }
 

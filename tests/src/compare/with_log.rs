@@ -63,12 +63,8 @@ fn with_header(differences: &mut Differences, report: &Report, header: &Header, 
     let trigger = report.trigger.as_ref();
     let comm = trigger.and_then(|trigger| trigger.comm.as_deref());
     differences.same_name("trigger.comm", comm, &header.trigger_comm);
-    // The schema gives the trigger's oom_score_adj only where the trigger is among the victims.
-    let among_victims =
-        report.victims.iter().find(|victim| victim.tgid == trigger.and_then(|trigger| trigger.tgid));
-    if let Some(victim) = among_victims.filter(|victim| victim.tgid.is_some()) {
-        differences.equal("trigger's oom_score_adj", victim.oom_score_adj, i64::from(header.oom_score_adj));
-    }
+    let oom_score_adj = trigger.and_then(|trigger| trigger.oom_score_adj);
+    differences.equal("trigger.oom_score_adj", oom_score_adj, i64::from(header.oom_score_adj));
     if sees_domain {
         differences.equal("oom.gfp_mask", report.oom.gfp_mask, u64::from(header.gfp_mask));
         differences.equal("oom.order", report.oom.order, i64::from(header.order));
@@ -138,9 +134,9 @@ mod tests {
     };
 
     const REPORT: &str = r#"{"schema":1,"probe":{"level":"kprobe"},
-        "oom":{"constraint":"memcg","gfp_mask":3264,"order":0,"totalpages":8192,"totalpages_bytes":33554432,
+        "oom":{"constraint":"memcg","gfp_mask":"0xcc0","order":0,"totalpages":8192,"totalpages_bytes":33554432,
                "message":"Memory cgroup out of memory","group":false},
-        "trigger":{"tgid":97,"tid":97,"comm":"hog"},
+        "trigger":{"tgid":97,"tid":97,"comm":"hog","oom_score_adj":0},
         "victims":[{"tgid":97,"tid":97,"comm":"hog","uid":0,"oom_score_adj":0,"total_vm_bytes":34656256,
             "rss":{"anon_bytes":33189888,"file_bytes":4096,"shmem_bytes":716800,"exact":false},
             "pgtables_bytes":102400,"cgroup":"/docker/abc123"}],
@@ -169,7 +165,7 @@ mod tests {
     fn every_false_value_is_found() {
         for (truth, falsehood) in [
             (r#""constraint":"memcg""#, r#""constraint":"none""#),
-            ("3264", "3265"),
+            ("0xcc0", "0xcc1"),
             (r#""order":0"#, r#""order":1"#),
             (r#""totalpages":8192"#, r#""totalpages":8191"#),
             (r#""totalpages_bytes":33554432"#, r#""totalpages_bytes":33550336"#),

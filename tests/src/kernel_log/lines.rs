@@ -1,7 +1,8 @@
 //! The single lines of an OOM kill in the kernel's log.
 //!
 //! The kernel escapes nothing in them: a comm or a cgroup's name may hold any text, `) total-vm:` excepted only
-//! because `TASK_COMM_LEN` is 16 and it would have to be followed by numbers. So what the kernel writes itself is looked for from the right.
+//! because `TASK_COMM_LEN` is 16 and it would have to be followed by numbers. So what the kernel writes
+//! itself is looked for from the right.
 
 /// `C invoked oom-killer: gfp_mask=0xcc0(GFP_KERNEL), order=0, oom_score_adj=0`
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,7 +94,8 @@ impl Summary {
     }
 }
 
-/// `M: Killed process N (C) total-vm:1kB, anon-rss:2kB, file-rss:3kB, shmem-rss:4kB, UID:0 pgtables:5kB oom_score_adj:0`
+/// `M: Killed process N (C) total-vm:1kB, anon-rss:2kB, file-rss:3kB, shmem-rss:4kB, UID:0
+/// pgtables:5kB oom_score_adj:0`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Killed {
     /// `Out of memory`, `Memory cgroup out of memory`, …

@@ -74,11 +74,11 @@ pub(super) fn already_exiting(bench: &mut Bench) -> Result<()> {
     let frozen = Frozen::process(dying.pid)?;
     dying.kill()?;
     trigger.go_to_stop()?;
-    dying.wait_for_kill()?;
     let mut differences = Differences::default();
     differences.equal("oom_kill of the cgroup", Some(before.0), memcg.oom_kills()?);
     differences.that("the OOM killer was not even called", memcg.oom_attempts()? > before.1);
     drop(frozen);
+    dying.wait_for_kill()?;
     // A kill that is one: were the other reported, it would have come first.
     trigger.go()?;
     trigger.wait_for_kill()?;

@@ -1,0 +1,163 @@
+//! Where it happened, who was killed, who asked.
+
+use super::paper::{Ink, Paper};
+use crate::{
+    render_text::{trigger_name, triggered_by, victims_cgroup},
+    report::{Report, StatusFrom, Victim, size},
+    units::Bytes,
+};
+
+/// Victims that are shown; further ones are counted.
+const VICTIMS: usize = 20;
+/// Characters of a command line that are shown.
+const COMMAND: usize = 400;
+
+/// The victims' cgroup, and the limit owner's where it is another.
+pub(super) fn place(paper: &mut Paper, report: &Report) {
+    let victims = victims_cgroup(report);
+    if let Some(cgroup) = victims {
+        paper.entry("cgroup", cgroup);
+    }
+    if let Some(owner) = report.limit_owner.as_ref().filter(|owner| Some(owner.cgroup.as_str()) != victims) {
+        paper.entry("whose limit", &owner.cgroup);
+    }
+}
+
+pub(super) fn victims(paper: &mut Paper, report: &Report) {
+    let count = report.victims.len();
+    let heading = if count == 1 { "KILLED".to_owned() } else { format!("KILLED: {count} PROCESSES") };
+    paper.heading(&heading);
+    let columns = ["pid", "uid", "adj", "anon", "file", "shmem", "swap", "page tables"];
+    let header = row(&columns.map(str::to_owned), "name");
+    let header = paper.inked(Ink::Faint, &header);
+    paper.line(&header);
+    for victim in report.victims.iter().take(VICTIMS) {
+        table_row(paper, victim);
+    }
+    if count > VICTIMS {
+        paper.line(&format!("  … and {} more", count - VICTIMS));
+    }
+    if let Some(first) = report.victims.first() {
+        details(paper, first, count > 1);
+    }
+}
+
+fn row(columns: &[String; 8], name: &str) -> String {
+    let [pid, uid, adj, anon, file, shmem, swap, tables] = columns;
+    format!("  {pid:>8} {uid:>6} {adj:>5} {anon:>11} {file:>10} {shmem:>10} {swap:>10} {tables:>11}  {name}")
+}
+
+fn table_row(paper: &mut Paper, victim: &Victim) {
+    let number = |value: Option<i64>| value.map_or_else(|| "?".to_owned(), |value| value.to_string());
+    let bytes = |value: Option<Bytes>| value.map_or_else(|| "?".to_owned(), size);
+    let rss = victim.rss.unwrap_or_default();
+    let columns = [
+        number(victim.tgid.map(i64::from)),
+        number(victim.uid.map(i64::from)),
+        number(victim.oom_score_adj),
+        bytes(rss.anon_bytes),
+        bytes(rss.file_bytes),
+        bytes(rss.shmem_bytes),
+        bytes(victim.swap_bytes),
+        bytes(victim.pgtables_bytes),
+    ];
+    let start = row(&columns, "");
+    let name = victim.comm.as_deref().unwrap_or("?");
+    paper.paragraph(&start, victim.leader_comm.as_deref().unwrap_or(name), Ink::Plain);
+}
+
+/// What is known of one victim beside its memory.
+fn details(paper: &mut Paper, victim: &Victim, of_several: bool) {
+    if of_several {
+        paper.line("");
+        paper.line("  The one that the kernel chose:");
+    }
+    command(paper, victim.cmdline.as_deref());
+    if let (Some(_), Some(comm), Some(tid)) = (&victim.leader_comm, &victim.comm, victim.tid) {
+        paper.entry(
+            "thread",
+            &format!("{comm} (tid {tid}): the kernel's log names it, not the process's first thread"),
+        );
+    }
+    if let Some(exe) = &victim.exe {
+        paper.entry("program", exe);
+    }
+    if let Some(parent) = &victim.parent {
+        let comm = parent.comm.as_deref().unwrap_or("?");
+        paper.entry("parent", &format!("{comm} (pid {})", parent.tgid));
+    }
+    let inside = victim.pid_in_namespace.filter(|inside| Some(*inside) != victim.tgid);
+    if let Some(inside) = inside {
+        paper.entry("inside", &format!("pid {inside} in its own pid namespace"));
+    }
+    if let Some(started) = &victim.started_at {
+        let started = started.split_once('.').map_or(started.as_str(), |(seconds, _)| seconds);
+        paper.entry("started", &started.replace('T', " ").replace('Z', ""));
+    }
+    let mut sizes = Vec::new();
+    let peak = victim.status.as_ref().and_then(|status| status.vm_hwm_bytes).or(victim.hiwater_rss_bytes);
+    // The kernel raises its high-water mark late: the present RSS may be above it.
+    let rss = victim.rss.map(|rss| rss.total());
+    if let Some(peak) = peak.filter(|peak| Some(*peak) > rss) {
+        sizes.push(format!("RSS was {} at its highest", size(peak)));
+    }
+    if let Some(total_vm) = victim.total_vm_bytes {
+        sizes.push(format!("{} of address space reserved", size(total_vm)));
+    }
+    if let Some(threads) = victim.status.as_ref().and_then(|status| status.threads) {
+        sizes.push(if threads == 1 { "1 thread".to_owned() } else { format!("{threads} threads") });
+    }
+    if !sizes.is_empty() {
+        paper.entry("also", &sizes.join(", "));
+    }
+    if victim.rss.is_some_and(|rss| !rss.exact) {
+        paper.entry("note", "RSS is approximate, as in the kernel's own log: off by some pages for each CPU");
+    }
+    if victim.status_from == StatusFrom::Kernel {
+        paper.entry("note", "its files below /proc could not be read in time: all of this is from the probe");
+    }
+}
+
+pub(super) fn trigger(paper: &mut Paper, report: &Report) {
+    let Some(trigger) = &report.trigger else { return };
+    paper.heading("WHO ASKED");
+    let name = trigger_name(trigger);
+    let by = triggered_by(report);
+    let what = report.oom.as_ref().and_then(|oom| {
+        let pages = match oom.order? {
+            -1 => return None,
+            0 => "one page".to_owned(),
+            order => format!("2^{order} contiguous pages"),
+        };
+        Some(format!(
+            " asked for {pages}{}",
+            oom.gfp_mask.as_ref().map_or(String::new(), |mask| format!(" (gfp {mask})"))
+        ))
+    });
+    let itself = match by.as_str() {
+        "triggered by itself" => ", the victim itself,",
+        "triggered by one of them" => ", one of the victims,",
+        _ => "",
+    };
+    paper.paragraph(
+        "  ",
+        format!("{name}{itself}{}", what.unwrap_or_default()).trim_end_matches(','),
+        Ink::Plain,
+    );
+    let is_victims = trigger.cgroup.as_deref() == victims_cgroup(report);
+    if let Some(cgroup) = trigger.cgroup.as_ref().filter(|_| !is_victims) {
+        paper.entry("cgroup", cgroup);
+    }
+    if itself.is_empty() {
+        command(paper, trigger.cmdline.as_deref());
+    }
+}
+
+/// A command line, unless it is empty as a zombie's is; what JSON has of a very long one is cut once more.
+fn command(paper: &mut Paper, cmdline: Option<&[String]>) {
+    let Some(cmdline) = cmdline.filter(|cmdline| !cmdline.is_empty()) else { return };
+    let whole = cmdline.join(" ");
+    let shown: String = whole.chars().take(COMMAND).collect();
+    let cut = if shown.len() < whole.len() { " …" } else { "" };
+    paper.entry("command", &format!("{shown}{cut}"));
+}

@@ -1,0 +1,176 @@
+//! One line an incident, for a person on call. The whole story is [`crate::render_page`]'s.
+
+use crate::{
+    diagnose::{Cause, Confidence},
+    report::{Report, Rss, Trigger, Victim, size},
+    units::Bytes,
+};
+
+/// Characters of a path that are shown whole; a longer one is cut to its last two components.
+const PATH_CHARACTERS: usize = 60;
+
+/// The line, without a line end. Everything that a process chose is already escaped in the report.
+pub fn text(report: &Report) -> String {
+    let time = report.time.split_once('.').map_or(report.time.as_str(), |(seconds, _)| seconds);
+    let time = time.trim_end_matches('Z');
+    let place = victims_cgroup(report).map_or(String::new(), |cgroup| format!(" in {}", short_path(cgroup)));
+    let memory = memory(report).map_or(String::new(), |memory| format!(": {memory}"));
+    format!("{time}Z {}{place}{memory}; {}; {}", headline(report), verdict(report), triggered_by(report))
+}
+
+/// `OOM kill: java (pid 4242, uid 1000)`, `OOM kill of 3 processes: java (pid 4242, uid 1000) and 2 more`.
+pub(crate) fn headline(report: &Report) -> String {
+    match report.victims.as_slice() {
+        [] => "OOM kill".to_owned(),
+        [victim] => format!("OOM kill: {}", who(victim)),
+        [first, others @ ..] => {
+            format!("OOM kill of {} processes: {} and {} more", others.len() + 1, who(first), others.len())
+        }
+    }
+}
+
+/// `java (pid 4242, uid 1000)`
+fn who(victim: &Victim) -> String {
+    let comm = victim.leader_comm.as_ref().or(victim.comm.as_ref()).map_or("a process", |comm| name(comm));
+    let pid = match (victim.tgid, victim.tid) {
+        (Some(tgid), _) => format!("pid {tgid}"),
+        (None, Some(tid)) => format!("tid {tid}"),
+        (None, None) => "pid unknown".to_owned(),
+    };
+    match victim.uid {
+        Some(uid) => format!("{comm} ({pid}, uid {uid})"),
+        None => format!("{comm} ({pid})"),
+    }
+}
+
+/// A task may have taken the empty name.
+fn name(comm: &str) -> &str {
+    if comm.is_empty() { "a nameless process" } else { comm }
+}
+
+/// The path that all victims share.
+pub(crate) fn victims_cgroup(report: &Report) -> Option<&str> {
+    let first = report.victims.first()?.cgroup.as_deref()?;
+    report.victims.iter().all(|victim| victim.cgroup.as_deref() == Some(first)).then_some(first)
+}
+
+/// `497.9 MiB anon + 1.2 MiB file of a 512.0 MiB limit`
+fn memory(report: &Report) -> Option<String> {
+    let mut sums = [None; 3];
+    for Rss { anon_bytes, file_bytes, shmem_bytes, .. } in
+        report.victims.iter().filter_map(|victim| victim.rss)
+    {
+        for (sum, part) in sums.iter_mut().zip([anon_bytes, file_bytes, shmem_bytes]) {
+            let Some(Bytes(part)) = part else { continue };
+            *sum = Some(Bytes(sum.map_or(0, |Bytes(sum)| sum).saturating_add(part)));
+        }
+    }
+    let parts: Vec<_> = sums
+        .into_iter()
+        .zip(["anon", "file", "shmem"])
+        .filter_map(|(sum, name)| Some((sum.filter(|sum| sum.0 > 0)?, name)))
+        .map(|(sum, name)| format!("{} {name}", size(sum)))
+        .collect();
+    if parts.is_empty() {
+        return None;
+    }
+    let limit = report.limit_owner.as_ref().and_then(|owner| owner.limit_bytes);
+    let limit = limit.map_or(String::new(), |limit| format!(" of a {} limit", size(limit)));
+    Some(format!("{}{limit}", parts.join(" + ")))
+}
+
+/// What hit its limit, in a few words.
+pub(crate) fn verdict(report: &Report) -> String {
+    let words = match report.cause {
+        Cause::ContainerLimit => "container limit reached".to_owned(),
+        Cause::PodLimit => "pod limit reached".to_owned(),
+        Cause::QosLimit => "limit of the QoS class reached".to_owned(),
+        Cause::NodeAllocatable => "node allocatable exhausted (limit of all pods)".to_owned(),
+        Cause::SystemServiceLimit => "cgroup limit reached (outside Kubernetes)".to_owned(),
+        Cause::NodeExhausted => node_wide(report),
+        Cause::Cpuset => "the memory nodes of its cpuset ran out".to_owned(),
+        Cause::Mempolicy => "the memory nodes of its memory policy ran out".to_owned(),
+        Cause::Sysrq => "asked for by sysrq-f".to_owned(),
+        Cause::Unknown => "cause not known".to_owned(),
+    };
+    let is_certain = report.findings.first().is_some_and(|finding| finding.confidence == Confidence::Certain);
+    if is_certain || report.cause == Cause::Unknown { words } else { format!("probably {words}") }
+}
+
+/// `node-wide: its 463.4 MiB ran out, 12.0 MiB available 1.9 ms later`
+fn node_wide(report: &Report) -> String {
+    let memory = report.node_memory.unwrap_or_default();
+    let total =
+        memory.mem_total_bytes.map_or("its memory".to_owned(), |total| format!("its {}", size(total)));
+    let available = memory.mem_available_bytes.map_or(String::new(), |available| {
+        format!(", {} available {} later", size(available), milliseconds(report.latency.hook_to_read_us))
+    });
+    format!("node-wide: {total} ran out{available}")
+}
+
+/// `1.9 ms`
+pub(crate) fn milliseconds(us: u64) -> String {
+    format!("{}.{} ms", us / 1000, us % 1000 / 100)
+}
+
+/// Who asked for the page that was not there.
+pub(crate) fn triggered_by(report: &Report) -> String {
+    let Some(trigger) = &report.trigger else { return "trigger not known".to_owned() };
+    if trigger.tgid.is_some() && report.victims.iter().any(|victim| victim.tgid == trigger.tgid) {
+        return if report.victims.len() == 1 { "triggered by itself" } else { "triggered by one of them" }
+            .to_owned();
+    }
+    format!("triggered by {}", trigger_name(trigger))
+}
+
+pub(crate) fn trigger_name(trigger: &Trigger) -> String {
+    let comm = trigger.comm.as_deref().map_or("a task", name);
+    let thread = if trigger.kernel_thread { "kernel thread " } else { "" };
+    match trigger.tgid {
+        Some(tgid) => format!("{thread}{comm} (pid {tgid})"),
+        None => format!("{thread}{comm}"),
+    }
+}
+
+/// A path that fits on a line: whole where it is short, else its last two components, ids cut to 12 digits.
+pub(crate) fn short_path(path: &str) -> String {
+    if path.chars().count() <= PATH_CHARACTERS {
+        return path.to_owned();
+    }
+    let components: Vec<_> = path.split('/').filter(|component| !component.is_empty()).collect();
+    let last_two = components.get(components.len().saturating_sub(2)..).unwrap_or_default();
+    let shown: Vec<_> = last_two.iter().map(|component| short_id(component)).collect();
+    let above = if components.len() > 2 { "/…" } else { "" };
+    format!("{above}/{}", shown.join("/"))
+}
+
+/// Cuts a run of 64 hexadecimal digits to its first 12, as every container tool shows it.
+pub(crate) fn short_id(component: &str) -> String {
+    let is_id = |part: &&str| part.len() == 64 && part.bytes().all(|byte| byte.is_ascii_hexdigit());
+    match component.split(['-', '.', ':']).find(is_id) {
+        Some(id) => component.replace(id, id.get(..12).unwrap_or(id)),
+        None => component.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::short_path;
+
+    #[test]
+    fn long_paths_keep_the_pod_and_the_container() {
+        let id = "c56b45eabb31accbc115a09366a55df93410ba7d150ee150f62bcf1533aee857";
+        let pod = "kubepods-burstable-pod9d1f7b3e_b2f2_4cdf_afae_de4f2c5c7d3e.slice";
+        for (path, short) in [
+            ("/".to_owned(), "/".to_owned()),
+            ("/system.slice/app.service".to_owned(), "/system.slice/app.service".to_owned()),
+            (
+                format!("/kubepods.slice/kubepods-burstable.slice/{pod}/cri-containerd-{id}.scope"),
+                format!("/…/{pod}/cri-containerd-c56b45eabb31.scope"),
+            ),
+            (format!("/docker/{id}"), "/docker/c56b45eabb31".to_owned()),
+        ] {
+            assert_eq!(short_path(&path), short);
+        }
+    }
+}
