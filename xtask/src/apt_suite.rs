@@ -48,7 +48,7 @@ impl Suite {
         Ok(suite)
     }
 
-    /// The newest package whose name matches `pattern`, in which `*` stands for any text.
+    /// The newest package whose name matches `pattern`, in which `*` stands for text that begins with a digit.
     pub(crate) fn newest(&self, pattern: &str) -> Result<Package> {
         let prefix = pattern.split('*').next().unwrap_or_default();
         let names = run::read(self.apt("apt-cache").args(["pkgnames", prefix]))?;
@@ -198,7 +198,8 @@ fn codename(os_release: &str) -> &str {
 fn matches(name: &str, pattern: &str) -> bool {
     match pattern.split_once('*') {
         Some((start, end)) => {
-            name.len() >= start.len() + end.len() && name.starts_with(start) && name.ends_with(end)
+            let between = name.strip_prefix(start).and_then(|rest| rest.strip_suffix(end));
+            between.is_some_and(|text| text.starts_with(|first: char| first.is_ascii_digit()))
         }
         None => name == pattern,
     }
@@ -281,7 +282,10 @@ deb https://tools.example/apt tools-bookworm main
     }
 
     #[test]
-    fn a_pattern_takes_kernels_and_not_their_debug_symbols() {
+    fn a_pattern_takes_kernels_and_not_what_is_named_like_them() {
+        let binary = "linux-binary-*-cloud-amd64";
+        assert!(matches("linux-binary-7.2.13+deb14-cloud-amd64", binary));
+        assert!(!matches("linux-binary-unsigned-7.2.13+deb14-cloud-amd64", binary));
         let table = [
             ("linux-image-6.1.0-56-cloud-amd64", true),
             ("linux-image-6.1.0-56-cloud-amd64-dbg", false),

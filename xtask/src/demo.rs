@@ -1,5 +1,5 @@
-//! `cargo xtask demo`: from a bare machine to the reports of real OOM kills, in one command. The kills themselves are the
-//! guest program's business.
+//! `cargo xtask demo`: from a bare machine to the reports of real OOM kills, in one command. The kills themselves are
+//! the guest program's business.
 
 use std::{
     process::ExitCode,

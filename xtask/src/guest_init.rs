@@ -1,7 +1,8 @@
 //! The first process of a VM: a shell script that mounts what a Linux system has mounted, runs one command, says how it
 //! ended, and stops. Its own complaints go to the console; the command's output has a serial line to itself.
 //!
-//! With the host's files as root there are two scripts: one that mounts them, from the initramfs, and then the usual one.
+//! With the host's files as root there are two scripts: one that mounts them, from the initramfs, and then the usual
+//! one.
 
 use std::path::Path;
 
@@ -16,30 +17,53 @@ pub(crate) const HOST_TAG: &str = "host";
 pub(crate) struct Init<'a> {
     pub(crate) cgroup: Cgroup,
     pub(crate) marker: &'a str,
-    /// Set when the root is the host's: the folder to start the command in.
-    pub(crate) host_folder: Option<&'a Path>,
+    /// Set when the root is the host's.
+    pub(crate) host: Option<HostRoot<'a>>,
+}
+
+/// What the usual script has to do about the host's files.
+pub(crate) struct HostRoot<'a> {
+    /// The folder to start the command in.
+    pub(crate) folder: &'a Path,
+    /// Where to put the files that came along, which lie in the VM's own folder by their number in this list.
+    pub(crate) files: Vec<&'a str>,
+}
+
+impl HostRoot<'_> {
+    /// One by one and by full path, so that a link of the host's, such as that from /bin to /usr/bin, is followed.
+    fn script(&self) -> String {
+        let copies: Vec<String> = (0..)
+            .zip(&self.files)
+            .map(|(number, path): (u32, _)| {
+                let folder = path.rsplit_once('/').map_or("/", |(folder, _)| folder);
+                let (folder, path) = (quoted(&format!("{folder}/")), quoted(path));
+                format!("$bb mkdir -p {folder}\nmust $bb cp -a {HOST_FOLDER}/files/{number} {path}\n")
+            })
+            .collect();
+        format!("{}cd {}\n", copies.concat(), quoted(&self.folder.to_string_lossy()))
+    }
 }
 
 /// The script that runs the command `command`, itself a script at the path `command` beside busybox.
 pub(crate) fn init(init: &Init<'_>) -> String {
-    let (own, path) = match init.host_folder {
-        Some(_) => (HOST_FOLDER, "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
-        None => ("/bin", "/bin"),
+    // The host's own shell where there is one: busybox's takes its own applets before the programs on PATH.
+    let (own, shell, path) = match init.host {
+        Some(_) => (HOST_FOLDER, "/bin/sh", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
+        None => ("/bin", "$bb sh", "/bin"),
     };
     let cgroup = match init.cgroup {
         Cgroup::V1 => CGROUP_V1,
         Cgroup::V2 => CGROUP_V2,
     };
-    let place = match init.host_folder {
-        Some(folder) => format!("{HOST_FILES}cd {}\n", quoted(&folder.to_string_lossy())),
-        None => MEMORY_MOUNTS.to_owned(),
-    };
-    // Whatever the command left running is ended first: it must not write behind the marker. Init then waits for the
-    // host to pull the plug, so that nothing is still in a buffer when the machine goes.
+    let place = init.host.as_ref().map_or_else(|| MEMORY_MOUNTS.to_owned(), HostRoot::script);
+    // Init holds the serial line open itself: when the last process that has it open is one that was killed, the kernel
+    // throws away what is still to be sent. In the background, because a shell that waits in the foreground adds its
+    // own "Killed". Whatever the command left running is ended before the marker is written, and then init waits for
+    // the host to pull the plug, so that nothing is in a buffer when the machine goes.
     format!(
         "#!/bin/busybox sh\nbb={own}/busybox\nexport PATH={path} HOME=/root\n{MUST}{BASE_MOUNTS}{cgroup}{place}\
-         $bb sh {own}/command > /dev/ttyS1 2>&1\nstatus=$?\nkill -KILL -1\n\
-         echo \"{} $status\" > /dev/ttyS1\n$bb sleep 20\n$bb poweroff -f\n",
+         exec 3> /dev/ttyS1\n{shell} {own}/command >&3 2>&3 3>&- &\nwait $!\nstatus=$?\nkill -KILL -1\n\
+         echo \"{} $status\" >&3\n$bb sleep 20\n$bb poweroff -f\n",
         init.marker
     )
 }
@@ -56,7 +80,7 @@ pub(crate) fn host_init() -> String {
          must $bb mount -t overlay -o lowerdir=/lower,upperdir=/upper/files,workdir=/upper/work root /newroot\n\
          must $bb mount -t tmpfs run /newroot/run\n\
          must $bb cp -a /host-run /newroot{HOST_FOLDER}\n\
-         must $bb umount /dev\n\
+         must $bb mount --move /dev /newroot/dev\n\
          exec $bb switch_root /newroot {HOST_FOLDER}/busybox sh {HOST_FOLDER}/init\n\
          $bb poweroff -f\n"
     )
@@ -77,7 +101,7 @@ const MUST: &str = "must() { \"$@\" || { echo \"oomwatch-vm: failed: $*\"; $bb p
 
 /// Raw mode keeps the terminal layer from writing CR LF for each newline.
 const BASE_MOUNTS: &str = "\
-$bb mount -t devtmpfs dev /dev
+$bb test -c /dev/ttyS1 || $bb mount -t devtmpfs dev /dev
 exec < /dev/null > /dev/ttyS0 2>&1
 must $bb mount -t proc proc /proc
 must $bb mount -t sysfs sys /sys
@@ -116,9 +140,6 @@ $bb mount -t cgroup2 unified /sys/fs/cgroup/unified
 
 const MEMORY_MOUNTS: &str = "must $bb mount -t tmpfs tmp /tmp\nmust $bb mount -t tmpfs run /run\n";
 
-/// By way of a file tree, so that a link in the host's root, such as that from /bin to /usr/bin, is followed.
-const HOST_FILES: &str = "$bb cp -a /run/oomwatch-vm/files/. /\n";
-
 #[cfg(test)]
 mod tests {
     use std::process::Command;
@@ -135,10 +156,11 @@ mod tests {
 
     #[test]
     fn every_script_is_one_that_a_shell_can_read() {
-        let folder = Path::new("/it's here");
         for cgroup in [Cgroup::V1, Cgroup::V2] {
-            for host_folder in [None, Some(folder)] {
-                let script = init(&Init { cgroup, marker: "END", host_folder });
+            for host_root in [false, true] {
+                let folder = Path::new("/it's here");
+                let host = host_root.then(|| HostRoot { folder, files: vec!["/bin/it's", "/a"] });
+                let script = init(&Init { cgroup, marker: "END", host });
                 run::read(Command::new("sh").args(["-n", "-c", &script])).unwrap();
             }
         }

@@ -13,18 +13,9 @@ use anyhow::{Context, Result, bail};
 
 use crate::{kernels::Kernel, needs, run};
 
-/// What it takes to mount virtiofs and overlayfs, each after what it builds on. Those that a kernel has built in, or
-/// does not know, are left out.
-const MODULES: [&str; 8] = [
-    "virtio",
-    "virtio_ring",
-    "virtio_pci_legacy_dev",
-    "virtio_pci_modern_dev",
-    "virtio_pci",
-    "fuse",
-    "virtiofs",
-    "overlay",
-];
+/// What it takes to mount virtiofs and overlayfs, but for what these in turn depend on. Those that a kernel has built
+/// in are not found and need not be.
+const MODULES: [&str; 3] = ["virtio_pci", "virtiofs", "overlay"];
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A file server for one VM; ends with it.
@@ -76,14 +67,39 @@ impl Drop for FileServer {
     }
 }
 
-/// The modules to load, in order: name and uncompressed content.
+/// The modules to load, each after those it depends on: name and uncompressed content.
 pub(crate) fn modules(kernel: &Kernel) -> Result<Vec<(String, Vec<u8>)>> {
     let mut found = Vec::new();
     for name in MODULES {
-        let Some(path) = find(&kernel.modules.join("kernel"), name) else { continue };
-        found.push((format!("{:02}-{name}.ko", found.len()), content(&path)?));
+        add(&kernel.modules.join("kernel"), name, &mut found)?;
     }
-    Ok(found)
+    Ok((0..)
+        .zip(found)
+        .map(|(at, (name, content)): (u32, _)| (format!("{at:02}-{name}.ko"), content))
+        .collect())
+}
+
+fn add(folder: &Path, name: &str, found: &mut Vec<(String, Vec<u8>)>) -> Result<()> {
+    if found.iter().any(|(known, _)| known == name) {
+        return Ok(());
+    }
+    let Some(path) = find(folder, name) else { return Ok(()) };
+    let content = content(&path)?;
+    for dependency in dependencies(&content) {
+        add(folder, &dependency, found)?;
+    }
+    found.push((name.to_owned(), content));
+    Ok(())
+}
+
+/// What a module says in its `.modinfo` section, as zero-terminated text. The packages come without `modules.dep`,
+/// which is made when they are installed.
+fn dependencies(module: &[u8]) -> Vec<String> {
+    const KEY: &[u8] = b"\0depends=";
+    let Some(at) = module.windows(KEY.len()).position(|window| window == KEY) else { return Vec::new() };
+    let value = module.get(at + KEY.len()..).and_then(|rest| rest.split(|byte| *byte == 0).next());
+    let value = String::from_utf8_lossy(value.unwrap_or_default());
+    value.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect()
 }
 
 fn find(folder: &Path, name: &str) -> Option<PathBuf> {
@@ -93,11 +109,17 @@ fn find(folder: &Path, name: &str) -> Option<PathBuf> {
             if let Some(found) = find(&path, name) {
                 return Some(found);
             }
-        } else if path.file_name()?.to_string_lossy().split('.').next() == Some(name) {
+        } else if module_name(&path) == name {
             return Some(path);
         }
     }
     None
+}
+
+/// Files are named with either of `-` and `_`; `depends` has `_` only.
+fn module_name(path: &Path) -> String {
+    let file = path.file_name().unwrap_or_default().to_string_lossy();
+    file.split('.').next().unwrap_or_default().replace('-', "_")
 }
 
 fn content(module: &Path) -> Result<Vec<u8>> {
@@ -110,4 +132,22 @@ fn content(module: &Path) -> Result<Vec<u8>> {
         bail!("xz cannot unpack {}: {}", module.display(), String::from_utf8_lossy(&output.stderr).trim());
     }
     Ok(output.stdout)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dependencies_are_read_from_a_module() {
+        let table: [(&[u8], &[&str]); 4] = [
+            (b"ELF\0license=GPL\0depends=virtio,virtio_ring\0name=x\0", &["virtio", "virtio_ring"]),
+            (b"ELF\0depends=\0softdepends=no\0", &[]),
+            (b"ELF\0softdepends=no\0", &[]),
+            (b"ELF\0depends=fuse", &["fuse"]),
+        ];
+        for (module, expected) in table {
+            assert_eq!(dependencies(module), expected);
+        }
+    }
 }

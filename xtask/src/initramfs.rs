@@ -33,7 +33,7 @@ pub(crate) fn build(
     let busybox = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
     cpio.file("/bin/busybox", &busybox)?;
     let command = guest_init::command(command);
-    if init.host_folder.is_none() {
+    if init.host.is_none() {
         for folder in FOLDERS {
             cpio.folder(folder)?;
         }
@@ -44,7 +44,9 @@ pub(crate) fn build(
         }
         cpio.file("/init", guest_init::init(init).as_bytes())?;
         cpio.file("/bin/command", command.as_bytes())?;
-        add(&mut cpio, "", files)?;
+        for file in files {
+            cpio.file(&file.guest, &file.content()?)?;
+        }
     } else {
         for folder in ["/dev", "/lower", "/upper", "/newroot", "/host-run/files"] {
             cpio.folder(folder)?;
@@ -58,15 +60,16 @@ pub(crate) fn build(
         cpio.file("/host-run/busybox", &busybox)?;
         cpio.file("/host-run/init", guest_init::init(init).as_bytes())?;
         cpio.file("/host-run/command", command.as_bytes())?;
-        add(&mut cpio, "/host-run/files", files)?;
+        for (number, file) in (0..).zip(files) {
+            let number: u32 = number;
+            cpio.file(&format!("/host-run/files/{number}"), &file.content()?)?;
+        }
     }
     cpio.finish()
 }
 
-fn add(cpio: &mut Cpio, below: &str, files: &[GuestFile]) -> Result<()> {
-    for file in files {
-        let content = fs::read(&file.host).with_context(|| format!("cannot read {}", file.host.display()))?;
-        cpio.file(&format!("{below}/{}", file.guest.trim_start_matches('/')), &content)?;
+impl GuestFile {
+    fn content(&self) -> Result<Vec<u8>> {
+        fs::read(&self.host).with_context(|| format!("cannot read {}", self.host.display()))
     }
-    Ok(())
 }

@@ -38,7 +38,8 @@ impl Compiler {
                 let toolchain = rustup_home().join("toolchains").join(name);
                 if !has_sources(&toolchain) {
                     bail!(
-                        "{CHOICE} is {name}, but {} has no rust-src: run `rustup component add rust-src --toolchain {name}`",
+                        "{CHOICE} is {name}, but {} has no rust-src: \
+                         run `rustup component add rust-src --toolchain {name}`",
                         toolchain.display()
                     );
                 }

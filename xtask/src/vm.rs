@@ -19,7 +19,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 use crate::{
-    guest_init::{HOST_TAG, Init},
+    guest_init::{HOST_TAG, HostRoot, Init},
     host_root::FileServer,
     initramfs::{self, GuestFile},
     kernels::{Cgroup, Kernel},
@@ -28,8 +28,8 @@ use crate::{
     status_marker::StatusMarker,
 };
 
-/// Without `no_timer_check` an emulated machine under load now and then panics at boot; without the trusted CPU it waits
-/// for entropy. A panic ends the VM, as it reboots at once and QEMU is told not to.
+/// Without `no_timer_check` an emulated machine under load now and then panics at boot; without the trusted CPU it
+/// waits for entropy. A panic ends the VM, as it reboots at once and QEMU is told not to.
 const KERNEL_ARGUMENTS: &str =
     "console=ttyS0 quiet panic=-1 no_timer_check random.trust_cpu=on log_buf_len=1M";
 const CONSOLE_LINES_SHOWN: usize = 20;
@@ -78,8 +78,11 @@ impl Machine<'_> {
         let folder = Folder::create(repo)?;
         let mut marker = StatusMarker::new()?;
         let here = env::current_dir().context("cannot tell the current folder")?;
-        let host_folder = (self.root == Root::Host).then_some(here.as_path());
-        let init = Init { cgroup: self.cgroup, marker: marker.text(), host_folder };
+        let host = (self.root == Root::Host).then(|| HostRoot {
+            folder: &here,
+            files: self.files.iter().map(|file| file.guest.as_str()).collect(),
+        });
+        let init = Init { cgroup: self.cgroup, marker: marker.text(), host };
         let archive = initramfs::build(self.kernel, &init, command, &self.files)?;
         let initrd = folder.path.join("initramfs");
         fs::write(&initrd, archive).with_context(|| format!("cannot write {}", initrd.display()))?;
@@ -114,9 +117,9 @@ impl Machine<'_> {
         output(&marker.rest())?;
         let complaint = qemu.complaint();
         bail!(
-            "the VM ({}) {what_went_wrong}. {complaint}The end of its console:\n{}",
+            "the VM ({}) {what_went_wrong}. {complaint}Its console:\n{}",
             self.kernel.label,
-            run::last_lines(&console, CONSOLE_LINES_SHOWN)
+            telling_lines(&fs::read(&console).unwrap_or_default())
         );
     }
 
@@ -186,6 +189,15 @@ impl Drop for Qemu {
     }
 }
 
+/// From the panic on, if there was one, because the end of a long trace says less; else the end.
+fn telling_lines(console: &[u8]) -> String {
+    let text = String::from_utf8_lossy(console);
+    let lines: Vec<&str> = text.lines().collect();
+    let panic = lines.iter().position(|line| line.contains("Kernel panic") || line.contains("BUG: "));
+    let begin = panic.unwrap_or(lines.len().saturating_sub(CONSOLE_LINES_SHOWN));
+    lines.split_at(begin).1.iter().take(CONSOLE_LINES_SHOWN).copied().collect::<Vec<_>>().join("\n")
+}
+
 fn pieces(mut stdout: ChildStdout) -> Receiver<Vec<u8>> {
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || {
@@ -230,5 +242,21 @@ impl Folder {
 impl Drop for Folder {
     fn drop(&mut self) {
         fs::remove_dir_all(&self.path).ok();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_shown_from_its_first_line() {
+        let trace = "[1.0] trace\r\n".repeat(30);
+        let boot = "[0.1] boot\r\n".repeat(30);
+        let panic = telling_lines(format!("{boot}[1.0] Kernel panic - not syncing: x\r\n{trace}").as_bytes());
+        assert!(panic.starts_with("[1.0] Kernel panic - not syncing: x\n[1.0] trace\n"), "{panic}");
+        assert_eq!(panic.lines().count(), CONSOLE_LINES_SHOWN);
+        assert_eq!(telling_lines(format!("{trace}{boot}").as_bytes()).lines().last(), Some("[0.1] boot"));
+        assert_eq!(telling_lines(b""), "");
     }
 }
