@@ -6,7 +6,9 @@ use oomwatch_common::{
     assemble::Assembly,
     capture::{Capture, NODE_FILES, Subject},
     decode::{Body, Record},
+    ids::Tgid,
     incident::{Gap, Incident, ProbeLevel, Process},
+    proc_text::status,
     units::BoottimeNs,
 };
 
@@ -68,7 +70,10 @@ impl Job {
         let group = assembly.oom_group().map(|memcg| members(roots, memcg)).unwrap_or_default();
         let trigger = assembly.trigger().filter(|trigger| !trigger.kthread).cloned();
         let processes = group.into_iter().chain(trigger).collect();
-        Some(Self { assembly, capture, plan: plan.into(), processes, last_record, read_until, records: None })
+        let mut job =
+            Self { assembly, capture, plan: plan.into(), processes, last_record, read_until, records: None };
+        job.identify();
+        Some(job)
     }
 
     /// From now on keeps the raw records, beginning with the first.
@@ -93,6 +98,17 @@ impl Job {
             records.push(raw.to_vec());
         }
         self.assembly.push(record);
+        self.identify();
+    }
+
+    /// A kernel whose tracepoint passes a bare pid leaves the rest to `/proc`.
+    fn identify(&mut self) {
+        for tid in self.assembly.unidentified() {
+            let text = self.capture.contents(Subject::Process(Tgid(tid.0)), "status");
+            if let Some(status) = text.and_then(|text| status(text).ok()) {
+                self.assembly.identify(tid, &status);
+            }
+        }
     }
 
     /// Makes the next read. False: there is none left.

@@ -6,8 +6,10 @@
 
 use crate::{
     decode::{Begin, Body, Marked, Record},
-    ids::{Tgid, Tid},
+    escape::unescape,
+    ids::{Comm, Tgid, Tid},
     incident::{Gap, Incident, Memcg, ProbeLevel, Process},
+    proc_text::Status,
     units::BoottimeNs,
 };
 
@@ -88,7 +90,9 @@ impl Assembly {
         match (&record.body, &self.marked) {
             // A group is killed by one invocation, so by one trigger; each mark has a number of its own.
             (Body::Marked(marked), Some((trigger, true))) => {
-                marked.group && marked.trigger.tid.is_some() && marked.trigger.tid == trigger.tid
+                // Of a task that came as a bare pid the group is not known.
+                let may_be_of_it = marked.group || marked.victim.memcg.is_none();
+                may_be_of_it && marked.trigger.tid.is_some() && marked.trigger.tid == trigger.tid
             }
             (Body::Marked(_), _) => false,
             _ => record.incident == self.number && record.incident != 0,
@@ -199,6 +203,27 @@ impl Assembly {
         if !self.candidates.iter().any(|known| same(&known.process, &marked.victim)) {
             self.candidates.push(Candidate { process: marked.victim, killed: true });
         }
+    }
+
+    /// The threads that came as bare pids: the kernel passed no task to read.
+    pub fn unidentified(&self) -> Vec<Tid> {
+        let processes = self.candidates.iter().map(|candidate| &candidate.process);
+        processes.filter(|process| process.tgid.is_none()).filter_map(|process| process.tid).collect()
+    }
+
+    /// Gives such a thread the process that its `/proc/PID/status` names, which may by now be another one's.
+    pub fn identify(&mut self, tid: Tid, status: &Status) {
+        let mut processes = self.candidates.iter_mut().map(|candidate| &mut candidate.process);
+        let Some(process) = processes.find(|process| process.tgid.is_none() && process.tid == Some(tid))
+        else {
+            return;
+        };
+        process.tgid = status.tgid.map(Tgid);
+        process.uid = status.uid.map(|ids| ids.real);
+        process.parent_tgid = status.ppid.map(Tgid);
+        process.comm = status.name.as_deref().and_then(unescape).map(|name| Comm::new(&name));
+        self.gaps
+            .push(Gap::new("victims", "the kernel passed a bare pid: the process is known from /proc alone"));
     }
 
     /// How many processes were marked or may be killed so far.

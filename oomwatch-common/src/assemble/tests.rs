@@ -126,3 +126,47 @@ fn records_of_another_invocation_are_not_taken() {
     let other = decode(&victim(2, task(10, b"hog")), PageSize::default()).unwrap();
     assert!(!Assembly::start(first).unwrap().takes(&other));
 }
+
+/// A mark at level tracepoint, as `decode` gives it.
+fn mark(number: u64, trigger: u32, victim: Process, group: bool) -> Record {
+    let trigger = Process { tgid: Some(Tgid(trigger)), tid: Some(Tid(trigger)), ..Process::default() };
+    let body = Body::Marked(Box::new(Marked { trigger, victim, group }));
+    Record { incident: number, at: BoottimeNs(number), body }
+}
+
+fn known(tgid: u32) -> Process {
+    Process {
+        tgid: Some(Tgid(tgid)),
+        tid: Some(Tid(tgid)),
+        started: Some(BoottimeNs(1)),
+        memcg: Some(Memcg::default()),
+        ..Process::default()
+    }
+}
+
+#[test]
+fn marks_of_a_group_belong_together_by_their_trigger() {
+    let mut assembly = Assembly::start(mark(1, 5, known(10), true)).unwrap();
+    assert!(assembly.takes(&mark(2, 5, known(11), true)));
+    assert!(!assembly.takes(&mark(2, 6, known(11), true)), "another trigger");
+    assert!(!assembly.takes(&mark(2, 5, known(11), false)), "in no group");
+    assembly.push(mark(2, 5, known(11), true));
+    assert_eq!(victims(&assembly.finish().unwrap()), [10, 11]);
+    let alone = Assembly::start(mark(1, 5, known(10), false)).unwrap();
+    assert!(!alone.takes(&mark(2, 5, known(11), false)));
+}
+
+#[test]
+fn a_bare_pid_in_a_group_is_identified_by_its_status() {
+    let bare = Process { tid: Some(Tid(11)), ..Process::default() };
+    let mut assembly = Assembly::start(mark(1, 10, known(10), true)).unwrap();
+    assert!(assembly.takes(&mark(2, 10, bare.clone(), false)), "its group cannot be read");
+    assembly.push(mark(2, 10, bare, false));
+    assert_eq!(assembly.unidentified(), [Tid(11)]);
+    let text = b"Name:\tsleep\nTgid:\t11\nPid:\t11\nPPid:\t1\nUid:\t7\t7\t7\t7\n";
+    assembly.identify(Tid(11), &crate::proc_text::status(text).unwrap());
+    assert_eq!(assembly.unidentified(), []);
+    let incident = assembly.finish().unwrap();
+    assert_eq!(victims(&incident), [10, 11]);
+    assert_eq!((incident.victims[1].uid, incident.gaps.len()), (Some(7), 1));
+}
