@@ -5,6 +5,7 @@
 #![no_std]
 #![no_main]
 #![expect(clippy::inline_always, reason = "behind a call the verifier would know less of the arguments")]
+#![expect(clippy::needless_pass_by_value, reason = "aya's macros hand the contexts over by value")]
 #![expect(
     clippy::cast_possible_truncation,
     clippy::cast_possible_wrap,
@@ -50,6 +51,8 @@ macro_rules! debug_log {
     ($ctx:expr, $text:literal) => {
         #[cfg(feature = "debug-log")]
         aya_log_ebpf::debug!($ctx, $text);
+        #[cfg(not(feature = "debug-log"))]
+        let _ = $ctx;
     };
 }
 
@@ -71,8 +74,8 @@ fn oom_kill_victim(ctx: ProbeContext) -> u32 {
 
 /// Return of `oom_kill_process`.
 #[kretprobe]
-fn oom_kill_process_return(_ctx: RetProbeContext) -> u32 {
-    debug_log!(&_ctx, "oom_kill_process returned");
+fn oom_kill_process_return(ctx: RetProbeContext) -> u32 {
+    debug_log!(&ctx, "oom_kill_process returned");
     oom::end();
     0
 }

@@ -142,7 +142,7 @@ impl Bench {
                     let ours = report
                         .victims
                         .iter()
-                        .any(|victim| victim.tgid.is_some_and(|pid| victims.contains(&pid)));
+                        .any(|victim| victim.number().is_some_and(|pid| victims.contains(&pid)));
                     if ours || self.alone {
                         reports.push(report);
                     }
@@ -215,7 +215,7 @@ impl Bench {
 }
 
 fn names(reports: &[Report], pid: u32) -> bool {
-    reports.iter().flat_map(|report| &report.victims).any(|victim| victim.tgid == Some(pid))
+    reports.iter().flat_map(|report| &report.victims).any(|victim| victim.number() == Some(pid))
 }
 
 fn concerns(incident: &LoggedIncident, victims: &[u32]) -> bool {

@@ -22,6 +22,12 @@ pub struct Slack {
 impl Slack {
     /// They must be equal.
     pub const NONE: Self = Self { bytes: 0, why: "none" };
+
+    /// The wider of the two.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        if self.bytes >= other.bytes { self } else { other }
+    }
 }
 
 /// The differences found.

@@ -21,6 +21,8 @@ pub struct Machine {
     pub ram: u64,
     /// Swap, bytes.
     pub swap: u64,
+    /// Tracepoint `oom/mark_victim` passes the task: since 6.9, 6.1.130 and 5.10.235; before, its thread id alone.
+    pub mark_victim_passes_task: bool,
 }
 
 impl Machine {
@@ -42,6 +44,7 @@ impl Machine {
             page: u64::try_from(rustix::param::page_size())?,
             ram: meminfo.bytes("MemTotal").context("/proc/meminfo has no MemTotal")?,
             swap: meminfo.bytes("SwapTotal").unwrap_or(0),
+            mark_victim_passes_task: mark_victim_format().is_none_or(|format| format.contains("total_vm")),
         })
     }
 
@@ -62,11 +65,26 @@ impl Machine {
         if self.version < (7, 0) { self.unsummed() } else { Slack::NONE }
     }
 
+    /// How far RSS may move, in bytes, between the agent's read and the kernel's while the victim still runs on another
+    /// CPU. Up to 6.1 each thread keeps up to 64 pages to itself and hands them in when it likes (`SPLIT_RSS_COUNTING`,
+    /// `mm/memory.c`).
+    pub fn not_handed_in(&self) -> Slack {
+        if self.version < (6, 2) {
+            return Slack { bytes: 64 * self.page, why: "pages that a running thread has not yet handed in" };
+        }
+        Slack::NONE
+    }
+
     /// How far a cgroup's usage may move between the agent's read and the kernel's, in bytes: each CPU keeps up to 64
     /// pages charged in stock and gives them back when another one drains it (`MEMCG_CHARGE_BATCH`, `mm/memcontrol.c`).
     pub fn stocked(&self) -> Slack {
         Slack { bytes: self.cpus * 64 * self.page, why: "pages charged in stock by each CPU" }
     }
+}
+
+fn mark_victim_format() -> Option<String> {
+    let events = ["/sys/kernel/tracing/events", "/sys/kernel/debug/tracing/events"];
+    events.iter().find_map(|events| fs::read_to_string(format!("{events}/oom/mark_victim/format")).ok())
 }
 
 /// `oom_kill` of `/proc/vmstat`: processes that this kernel's OOM killer killed since boot.
@@ -102,8 +120,15 @@ mod tests {
 
     #[test]
     fn the_log_is_off_between_6_2_and_6_19_only() {
-        let machine =
-            |version| Machine { version, cpus: 2, page: 4096, ram: 0, swap: 0, release: String::new() };
+        let machine = |version| Machine {
+            version,
+            cpus: 2,
+            page: 4096,
+            ram: 0,
+            swap: 0,
+            release: String::new(),
+            mark_victim_passes_task: true,
+        };
         assert_eq!(machine((6, 1)).logged_rss().bytes, 0);
         assert_eq!(machine((6, 12)).logged_rss().bytes, 2 * 31 * 4096);
         assert_eq!(machine((7, 0)).logged_rss().bytes, 0);

@@ -98,6 +98,13 @@ pub struct Memcg {
     pub limit: Option<u64>,
 }
 
+impl Process {
+    /// Its process id, or, where the kernel told the agent no more, the thread's number.
+    pub fn number(&self) -> Option<u32> {
+        self.tgid.or(self.tid)
+    }
+}
+
 impl Report {
     /// Reads a line.
     ///

@@ -16,7 +16,7 @@ pub(crate) fn bless(repo: &Repo) -> Result<()> {
     build::build(repo, &BuildOptions::default())?;
     run::run(
         repo.cargo()
-            .args(["test", "--workspace", "--exclude", "oomwatch-ebpf", "--", "golden"])
+            .args(["test", "-p", "oomwatch-tests", "--test", "golden", "--test", "replay"])
             .env("OOMWATCH_BIN", repo.agent())
             .env("OOMWATCH_BLESS", "1"),
     )?;

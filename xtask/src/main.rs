@@ -24,7 +24,7 @@ mod toolchain;
 mod vm;
 mod vm_options;
 
-use std::process::ExitCode;
+use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -68,6 +68,8 @@ enum Command {
     Tidy,
     /// Write the golden files anew; review the difference before committing it
     Bless,
+    /// Cut the types that the probe's layout is resolved from out of a kernel's BTF, for tests/fixtures/btf
+    BtfExcerpt(BtfExcerptOptions),
 }
 
 #[derive(clap::Args)]
@@ -77,6 +79,14 @@ struct RunOptions {
     /// Arguments of `oomwatch run`
     #[arg(last = true)]
     arguments: Vec<String>,
+}
+
+#[derive(clap::Args)]
+struct BtfExcerptOptions {
+    /// BTF as /sys/kernel/btf/vmlinux has it
+    from: PathBuf,
+    /// Where the excerpt goes
+    to: PathBuf,
 }
 
 fn main() -> ExitCode {
@@ -100,5 +110,10 @@ fn dispatch(command: Command, repo: &Repo) -> Result<ExitCode> {
         Command::Ci => test::test(repo, &TestOptions::default()),
         Command::Tidy => tidy::tidy(repo).map(|()| ExitCode::SUCCESS),
         Command::Bless => bless::bless(repo).map(|()| ExitCode::SUCCESS),
+        Command::BtfExcerpt(BtfExcerptOptions { from, to }) => {
+            let mut program = repo.cargo();
+            program.args(["run", "--quiet", "--package", "oomwatch-tests", "--bin", "btf_excerpt"]);
+            run::run(program.arg("--").args([from, to])).map(|()| ExitCode::SUCCESS)
+        }
     }
 }

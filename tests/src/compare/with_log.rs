@@ -14,7 +14,7 @@ pub fn with_log(differences: &mut Differences, report: &Report, logged: &LoggedI
     differences.equal("number of victims", Some(report.victims.len()), victims.len());
     for killed in victims {
         match report.victims.iter().find(|victim| victim.tid == Some(killed.tid)) {
-            Some(victim) => with_killed(differences, victim, killed, machine),
+            Some(victim) => with_killed(differences, report, victim, killed, machine),
             None => differences.wrong(format!("no victim has tid {} of \"Killed process\"", killed.tid)),
         }
     }
@@ -41,13 +41,21 @@ pub fn with_log(differences: &mut Differences, report: &Report, logged: &LoggedI
 }
 
 /// "Killed process". It prints kB; every value is a whole number of pages, so nothing is lost.
-fn with_killed(differences: &mut Differences, victim: &Process, killed: &Killed, machine: &Machine) {
+fn with_killed(
+    differences: &mut Differences,
+    report: &Report,
+    victim: &Process,
+    killed: &Killed,
+    machine: &Machine,
+) {
     let mut size = |name: &str, ours: Option<u64>, kib: u64, slack: Slack| {
         differences.close(&format!("victim {} {name}", killed.tid), ours, kib * 1024, slack);
     };
     // What the agent could not sum has the same error as what the kernel did not; where the kernel sums and the agent
     // could not, only the agent's has it. The bound is the same.
     let rss = if victim.exact == Some(true) { machine.logged_rss() } else { machine.unsummed() };
+    let stands_still = report.trigger.as_ref().is_some_and(|trigger| trigger.tid == victim.tid);
+    let rss = if stands_still { rss } else { rss.or(machine.not_handed_in()) };
     size("total_vm_bytes", victim.total_vm, killed.total_vm_kib, Slack::NONE);
     size("rss.anon_bytes", victim.rss_anon, killed.rss_anon_kib, rss);
     size("rss.file_bytes", victim.rss_file, killed.rss_file_kib, rss);
@@ -150,7 +158,15 @@ mod tests {
 
     fn compared(report: &str) -> anyhow::Result<()> {
         let release = "5.10.0-46-cloud-amd64".to_owned();
-        let machine = Machine { release, version: (5, 10), cpus: 2, page: 4096, ram: 1 << 29, swap: 0 };
+        let machine = Machine {
+            release,
+            version: (5, 10),
+            cpus: 2,
+            page: 4096,
+            ram: 1 << 29,
+            swap: 0,
+            mark_victim_passes_task: true,
+        };
         let mut differences = Differences::default();
         with_log(&mut differences, &Report::parse(report)?, &logged(), &machine);
         differences.finish()

@@ -80,8 +80,15 @@ mod tests {
     }
 
     fn compared(victim: &Process, since: Since) -> anyhow::Result<()> {
-        let machine =
-            Machine { release: String::new(), version: (6, 1), cpus: 2, page: 4096, ram: 0, swap: 0 };
+        let machine = Machine {
+            release: String::new(),
+            version: (6, 1),
+            cpus: 2,
+            page: 4096,
+            ram: 0,
+            swap: 0,
+            mark_victim_passes_task: true,
+        };
         let mut differences = Differences::default();
         with_status(&mut differences, victim, &Status::parse(STATUS), since, &machine);
         differences.finish()

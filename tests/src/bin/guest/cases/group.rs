@@ -8,6 +8,7 @@ use oomwatch_tests::{
     compare::{Differences, Since, with_log, with_status},
     hog::Hog,
     memcg::Memcg,
+    report::Process,
 };
 
 use super::{Standing, stand};
@@ -94,10 +95,17 @@ pub(super) fn by_tracepoint(bench: &mut Bench) -> Result<()> {
     let Observed { reports, logged, kernel_count } = bench.observe(&group.pids())?;
     let mut differences = Differences::default();
     let victims = || reports.iter().flat_map(|report| &report.victims);
-    each_once(&mut differences, victims().map(|victim| victim.tgid), &group);
+    each_once(&mut differences, victims().map(Process::number), &group);
     differences.equal("oom_kill of /proc/vmstat", Some(4), kernel_count);
     for killed in logged.iter().flat_map(|incident| incident.victims()) {
         let victim = victims().find(|victim| victim.tid == Some(killed.tid));
+        if !bench.machine.mark_victim_passes_task && victim.is_some_and(|victim| victim.total_vm.is_none()) {
+            // A bare pid: the kernel gave no more, and /proc had nothing left. It must at least be said.
+            let named =
+                reports.iter().any(|report| report.gaps.iter().any(|gap| gap.starts_with("victims[")));
+            differences.that("what a bare pid leaves out must be among the gaps", named);
+            continue;
+        }
         let comm = victim.and_then(|victim| victim.comm.as_deref());
         differences.same_name("victim comm", comm, &killed.comm);
         let total_vm = victim.and_then(|victim| victim.total_vm);
