@@ -47,6 +47,8 @@ pub struct Probe {
     pub absent: Vec<&'static str>,
     /// The record that proved the layout: the agent's own process.
     pub proof: Vec<u8>,
+    /// Why RSS will not be exact, where it will not.
+    pub rss_inexact: Option<&'static str>,
 }
 
 /// What the probe is loaded with.
@@ -68,6 +70,7 @@ pub struct Loaded {
     absent: Vec<&'static str>,
     /// The record that the program `prove` made of the calling process.
     pub proof: Vec<u8>,
+    rss_inexact: Option<&'static str>,
 }
 
 impl Probe {
@@ -130,7 +133,14 @@ pub fn load(settings: &Settings<'_>, kill_hook: bool) -> Result<Loaded, Refusal>
         .next()
         .map(|record| record.to_vec())
         .ok_or_else(|| Refusal::failed("the eBPF program ran, but its record did not arrive"))?;
-    Ok(Loaded { ebpf, ring, absent: absent.clone(), proof })
+    let rss_inexact = match (percpu, config.per_cpu_offset) {
+        (false, _) => Some("up to 6.1 the kernel keeps up to 64 pages of each thread out of the count"),
+        (true, 0) => {
+            Some("__per_cpu_offset is not in /proc/kallsyms (CONFIG_KALLSYMS_ALL, CAP_SYSLOG, kptr_restrict)")
+        }
+        (true, _) => None,
+    };
+    Ok(Loaded { ebpf, ring, absent: absent.clone(), proof, rss_inexact })
 }
 
 impl Loaded {
@@ -169,6 +179,7 @@ impl Loaded {
             why_not_higher: None,
             absent: self.absent,
             proof: self.proof,
+            rss_inexact: self.rss_inexact,
         }
     }
 }

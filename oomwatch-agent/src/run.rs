@@ -121,6 +121,9 @@ fn announce(probe: &Probe) {
             tracing::warn!(level = %probe.level.name(), %why, "probe attached at a lower level: victims only");
         }
     }
+    if let Some(why) = probe.rss_inexact {
+        tracing::info!(%why, "RSS will be approximate, as in the kernel's own log");
+    }
     if !probe.absent.is_empty() {
         let fields = probe.absent.join(", ");
         tracing::info!(%fields, "this kernel does not have these fields: reports leave them out");

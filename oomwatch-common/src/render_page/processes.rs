@@ -111,7 +111,10 @@ fn details(paper: &mut Paper, victim: &Victim, of_several: bool) {
         paper.entry("also", &sizes.join(", "));
     }
     if victim.rss.is_some_and(|rss| !rss.exact) {
-        paper.entry("note", "RSS is approximate, as in the kernel's own log: off by some pages for each CPU");
+        paper.entry(
+            "note",
+            "RSS is approximate, as in the kernel's own log: some pages of each thread or CPU are missing",
+        );
     }
     if victim.status_from == StatusFrom::Kernel {
         paper.entry("note", "its files below /proc could not be read in time: all of this is from the probe");
