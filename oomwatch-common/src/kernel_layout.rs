@@ -68,7 +68,6 @@ const LINES: &[Line] = lines! {
     task_cgroups = "task_struct" ["cgroups"];
     signal_oom_score_adj = "signal_struct" ["oom_score_adj"];
     signal_thread_head = "signal_struct" ["thread_head"];
-    signal_flags = "signal_struct" ["flags"];
     cred_uid = "cred" ["uid"];
     pid_level = "pid" ["level"];
     pid_numbers = "pid" ["numbers"];

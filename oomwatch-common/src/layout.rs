@@ -51,7 +51,7 @@ kernel_layout! {
     /// `oom_control.constraint`
     oom_control_constraint,
 
-    /// `task_struct.flags`: `PF_EXITING`, `PF_KTHREAD`.
+    /// `task_struct.flags`: `PF_KTHREAD`.
     task_flags,
     /// `task_struct.pid`: what userspace calls the thread id.
     task_pid,
@@ -82,8 +82,6 @@ kernel_layout! {
     signal_oom_score_adj,
     /// `signal_struct.thread_head`
     signal_thread_head,
-    /// `signal_struct.flags`: `SIGNAL_GROUP_EXIT`.
-    signal_flags,
 
     /// `cred.uid`
     cred_uid,

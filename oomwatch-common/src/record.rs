@@ -163,7 +163,7 @@ wire! {
         pub pid_in_namespace: u32,
         /// Process id of the real parent.
         pub parent_tgid: u32,
-        /// [`TASK_KNOWN`], [`TASK_HAS_MM`], [`TASK_RSS_EXACT`], [`TASK_EXITING`], [`TASK_KTHREAD`]
+        /// [`TASK_KNOWN`], [`TASK_HAS_MM`], [`TASK_RSS_EXACT`], [`TASK_KTHREAD`]
         pub flags: u32,
         /// `signal.oom_score_adj`
         pub oom_score_adj: i16,
@@ -185,10 +185,8 @@ pub const TASK_HAS_MM: u32 = 2;
 /// RSS was summed over all CPUs. Not set: it is what the kernel's own log prints, off by up to
 /// CPUs × (batch − 1) pages since 6.2, and by up to 64 pages a thread before.
 pub const TASK_RSS_EXACT: u32 = 4;
-/// The process was already on its way out.
-pub const TASK_EXITING: u32 = 8;
 /// A kernel thread.
-pub const TASK_KTHREAD: u32 = 16;
+pub const TASK_KTHREAD: u32 = 8;
 
 wire! {
     /// `struct oom_control` (include/linux/oom.h), and the message of the call.

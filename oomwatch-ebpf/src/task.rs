@@ -1,18 +1,14 @@
 //! A task and its process: identity, memory, parent.
 
 use oomwatch_common::record::{
-    TASK_EXITING, TASK_HAS_MM, TASK_KNOWN, TASK_KTHREAD, TASK_RSS_EXACT, Task, UNREAD_I16, UNREAD_TASK,
-    UNREAD_U32, UNREAD_U64,
+    TASK_HAS_MM, TASK_KNOWN, TASK_KTHREAD, TASK_RSS_EXACT, Task, UNREAD_I16, UNREAD_TASK, UNREAD_U32,
+    UNREAD_U64,
 };
 
 use crate::kernel::{self, Address, layout};
 
-/// include/linux/sched.h: the task is on its way out.
-const PF_EXITING: u32 = 0x0000_0004;
 /// include/linux/sched.h: a kernel thread.
 const PF_KTHREAD: u32 = 0x0020_0000;
-/// include/linux/sched/signal.h: the whole process is on its way out.
-const SIGNAL_GROUP_EXIT: u32 = 0x0000_0004;
 
 /// Threads that are looked at for one that still has the address space. Only a leader stays behind when it has
 /// exited, so the second one is nearly always it.
@@ -41,12 +37,6 @@ pub(crate) fn fill(into: &mut Task, task: Address) {
         flags |= TASK_KTHREAD;
     }
     let signal = task.pointer(layout!(task_signal));
-    let signal_flags = signal.u32(layout!(signal_flags));
-    if (signal_flags != UNREAD_U32 && signal_flags & SIGNAL_GROUP_EXIT != 0)
-        || (task_flags != UNREAD_U32 && task_flags & PF_EXITING != 0 && owner.is_null())
-    {
-        flags |= TASK_EXITING;
-    }
     into.oom_score_adj = signal.i16(layout!(signal_oom_score_adj)).unwrap_or(UNREAD_I16);
     into.uid = shown.pointer(layout!(task_real_cred)).u32(layout!(cred_uid));
 
@@ -131,7 +121,8 @@ impl Sum {
     fn new() -> Self {
         let config = kernel::config();
         let base = Address::new(config.per_cpu_offset);
-        let exact = layout!(rss_stat_percpu) == 1 && !base.is_null() && config.possible_cpus <= CPUS;
+        let exact =
+            layout!(rss_stat_percpu) == 1 && !base.is_null() && (1..=CPUS).contains(&config.possible_cpus);
         Self { base, cpus: config.possible_cpus, exact }
     }
 
