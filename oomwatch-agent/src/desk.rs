@@ -203,3 +203,6 @@ pub fn clear(capture: &mut Capture) {
     capture.sources.clear();
     capture.bytes.clear();
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,7 +12,7 @@ use oomwatch_common::{
     units::BoottimeNs,
 };
 
-use crate::sources::{PlannedRead, Roots, members, plan_memcg, plan_node, read_process};
+use crate::sources::{PlannedRead, Roots, members, plan_memcg, plan_node, read_process, time_out_process};
 
 /// How long the kernel may take from the first record to the return of `oom_kill_process`: it prints its report
 /// meanwhile, and a slow serial console makes that seconds.
@@ -114,10 +114,7 @@ impl Job {
     /// Makes the next read. False: there is none left.
     pub fn read_next(&mut self, roots: &Roots, now: BoottimeNs) -> bool {
         if now > self.read_until {
-            for read in self.plan.drain(..) {
-                read.time_out(&mut self.capture);
-            }
-            self.processes.clear();
+            self.time_out();
             return false;
         }
         if let Some(process) = self.processes.pop_front() {
@@ -127,6 +124,16 @@ impl Job {
         let Some(read) = self.plan.pop_front() else { return false };
         read.perform(&mut self.capture);
         true
+    }
+
+    /// Notes what there was no time for.
+    fn time_out(&mut self) {
+        for process in self.processes.drain(..) {
+            time_out_process(&process, &mut self.capture);
+        }
+        for read in self.plan.drain(..) {
+            read.time_out(&mut self.capture);
+        }
     }
 
     /// Everything that can come has come.
@@ -167,9 +174,7 @@ impl Job {
     /// # Errors
     /// Where nothing was killed: the capture, to be used again.
     pub fn finish(mut self, now: BoottimeNs) -> Result<Captured, Capture> {
-        for read in self.plan.drain(..) {
-            read.time_out(&mut self.capture);
-        }
+        self.time_out();
         self.capture.done_at = now;
         match self.assembly.finish() {
             Some(incident) => Ok(Captured { incident, capture: self.capture, records: self.records }),

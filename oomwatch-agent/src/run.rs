@@ -90,6 +90,7 @@ async fn report(
         ended = &mut publishing => Some(ended),
         () = either(&mut terminate, &mut interrupt) => None,
     };
+    let told_to_end = ended.is_none();
     stopper.stop();
     let ended = match ended {
         Some(ended) => Some(ended),
@@ -97,6 +98,9 @@ async fn report(
     };
     drop(publishing);
     match ended {
+        Some(Ended::Drained) if !told_to_end => {
+            Err(Refusal::failed("the capture thread ended by itself: its reason stands above"))
+        }
         Some(Ended::Drained | Ended::StdoutClosed) => Ok(running.join()),
         None => {
             tracing::warn!("stdout did not take all reports in time");

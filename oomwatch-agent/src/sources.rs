@@ -85,9 +85,24 @@ pub struct PlannedRead {
     path: PathBuf,
 }
 
+/// The number that a process's files go by: its own, or that of the one thread that is known of it.
+fn number(process: &Process) -> Option<Tgid> {
+    process.tgid.or(process.tid.map(|Tid(tid)| Tgid(tid)))
+}
+
+/// Notes that there was no time for a process's files.
+pub fn time_out_process(process: &Process, capture: &mut Capture) {
+    let Some(subject) = number(process).map(Subject::Process) else { return };
+    if capture.source(subject, "status").is_none() {
+        for file in PROCESS_FILES {
+            skip(capture, subject, file, Outcome::TimedOut);
+        }
+    }
+}
+
 /// Reads all files of a process at once: it is about to die.
 pub fn read_process(roots: &Roots, process: &Process, capture: &mut Capture) {
-    let Some(tgid) = process.tgid.or(process.tid.map(|Tid(tid)| Tgid(tid))) else { return };
+    let Some(tgid) = number(process) else { return };
     let subject = Subject::Process(tgid);
     if capture.source(subject, "status").is_some() {
         // Read ahead, when only its number was known.

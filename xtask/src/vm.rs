@@ -307,11 +307,6 @@ mod tests {
         assert_eq!(telling_lines(format!("{trace}{boot}").as_bytes()).lines().last(), Some("[0.1] boot"));
         assert_eq!(telling_lines(b""), "");
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::is_emulators_fault;
 
     #[test]
     fn only_a_stale_breakpoint_is_the_emulators_fault() {

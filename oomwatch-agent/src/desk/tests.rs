@@ -1,0 +1,226 @@
+//! The desk over a recorded incident: its records, and its files in a tree that is changed as the world may change.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use oomwatch_common::capture::SourceRead;
+use tempfile::TempDir;
+
+use super::*;
+use crate::record::{self, Recording};
+
+const NOW: BoottimeNs = BoottimeNs(7_000_000_000);
+
+/// A copy of a recording that a test may change.
+fn recorded(name: &str) -> (TempDir, Recording) {
+    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/replay").join(name);
+    let folder = TempDir::new().unwrap();
+    copy(&from, folder.path());
+    let recording = record::read(folder.path()).unwrap().pop().unwrap();
+    (folder, recording)
+}
+
+fn copy(from: &Path, to: &Path) {
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        let kind = entry.file_type().unwrap();
+        if kind.is_dir() {
+            fs::create_dir(&to).unwrap();
+            copy(&entry.path(), &to);
+        } else if kind.is_symlink() {
+            std::os::unix::fs::symlink(fs::read_link(entry.path()).unwrap(), &to).unwrap();
+        } else {
+            fs::copy(entry.path(), &to).unwrap();
+        }
+    }
+}
+
+struct Bench {
+    desk: Desk,
+    incidents: mpsc::Receiver<Captured>,
+    losses: Arc<Losses>,
+    recording: Recording,
+    _folder: TempDir,
+}
+
+impl Bench {
+    /// What a tracepoint's mark is held against: kills that the kernel had counted before.
+    fn counted(mut self, kills: u64) -> Self {
+        self.desk.kernel_kills = Some(kills);
+        self
+    }
+
+    fn new(name: &str, queue: usize, deadline_ns: u64, change: impl FnOnce(&Path)) -> Self {
+        let (folder, recording) = recorded(name);
+        change(folder.path());
+        let (sender, incidents) = mpsc::channel(queue);
+        let (_, returned) = blocking::sync_channel(READY_CAPTURES);
+        let losses = Arc::new(Losses::default());
+        let settings = Settings {
+            roots: Roots::new(&folder.path().join("proc"), &folder.path().join("cgroup")),
+            deadline_ns,
+            keep_records: false,
+            page_size: PageSize::default(),
+            kernel_kills: None,
+        };
+        let desk = Desk::new(settings, Arc::clone(&losses), sender, returned);
+        Self { desk, incidents, losses, recording, _folder: folder }
+    }
+
+    /// Feeds the records, reads as long as there is something to read, `later` on the clock, and settles.
+    fn feed(&mut self, later: u64) {
+        for raw in &self.recording.records {
+            self.desk.take(raw, NOW);
+        }
+        let later = BoottimeNs(NOW.0 + later);
+        while self.desk.read_one(later) {}
+        self.desk.settle(false, later);
+    }
+
+    fn sources(&mut self) -> Vec<SourceRead> {
+        self.incidents.try_recv().unwrap().capture.sources
+    }
+}
+
+fn outcomes(sources: &[SourceRead], file: &str) -> Vec<Outcome> {
+    sources.iter().filter(|source| source.file == file).map(|source| source.outcome).collect()
+}
+
+fn victims_folder(root: &Path) -> PathBuf {
+    let numbered = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().parse::<u32>().is_ok();
+    fs::read_dir(root.join("proc")).unwrap().map(|entry| entry.unwrap().path()).find(numbered).unwrap()
+}
+
+#[test]
+fn everything_is_read_and_the_victim_first() {
+    let mut bench = Bench::new("container_limit", 1, u64::MAX, |_| {});
+    bench.feed(0);
+    let sources = bench.sources();
+    let order: Vec<&str> = sources.iter().map(|source| source.file).collect();
+    assert_eq!(order.first(), Some(&"status"));
+    assert!(
+        order.iter().position(|file| *file == "memory.stat")
+            < order.iter().position(|file| *file == "meminfo")
+    );
+    let unread: Vec<_> = sources.iter().filter(|source| source.outcome != Outcome::Read).collect();
+    assert!(unread.is_empty(), "{unread:?}");
+}
+
+#[test]
+fn every_member_of_a_group_is_read_once() {
+    let mut bench = Bench::new("group_kill", 1, u64::MAX, |_| {});
+    bench.feed(0);
+    assert_eq!(outcomes(&bench.sources(), "status"), [Outcome::Read; 3]);
+}
+
+#[test]
+fn after_the_deadline_the_rest_is_timed_out_and_the_victim_is_not() {
+    let mut bench = Bench::new("container_limit", 1, 1000, |_| {});
+    bench.feed(1001);
+    let sources = bench.sources();
+    assert_eq!(outcomes(&sources, "status"), [Outcome::Read]);
+    assert_eq!(outcomes(&sources, "meminfo"), [Outcome::TimedOut]);
+    assert_eq!(outcomes(&sources, "memory.stat"), [Outcome::TimedOut]);
+}
+
+#[test]
+fn a_number_that_another_process_has_by_now_is_gone() {
+    let mut bench = Bench::new("container_limit", 1, u64::MAX, |root| {
+        let stat = victims_folder(root).join("stat");
+        let text = fs::read_to_string(&stat).unwrap();
+        let (name, rest) = text.rsplit_once(") ").unwrap();
+        let mut fields: Vec<&str> = rest.split(' ').collect();
+        fields[19] = "99999999";
+        fs::write(&stat, format!("{name}) {}", fields.join(" "))).unwrap();
+    });
+    bench.feed(0);
+    let captured = bench.incidents.try_recv().unwrap();
+    for file in ["status", "stat", "cmdline", "exe", "cgroup"] {
+        assert_eq!(outcomes(&captured.capture.sources, file), [Outcome::Gone], "{file}");
+    }
+    assert_eq!(captured.incident.victims.len(), 1, "what the probe read of the victim stays");
+}
+
+#[test]
+fn a_process_and_a_cgroup_that_are_gone_leave_the_incident() {
+    let mut bench = Bench::new("container_limit", 1, u64::MAX, |root| {
+        fs::remove_dir_all(victims_folder(root)).unwrap();
+        fs::remove_dir_all(root.join("cgroup/kubepods.slice")).unwrap();
+    });
+    bench.feed(0);
+    let sources = bench.sources();
+    assert_eq!(outcomes(&sources, "status"), [Outcome::Gone]);
+    assert_eq!(outcomes(&sources, "memory.stat"), [Outcome::Gone]);
+    assert_eq!(outcomes(&sources, "meminfo"), [Outcome::Read]);
+}
+
+#[test]
+fn a_file_that_this_kernel_does_not_have_is_unsupported() {
+    let mut bench = Bench::new("container_limit", 1, u64::MAX, |root| {
+        fs::remove_file(root.join("proc/pressure/memory")).unwrap();
+    });
+    bench.feed(0);
+    assert_eq!(outcomes(&bench.sources(), "pressure/memory"), [Outcome::Unsupported]);
+}
+
+#[test]
+fn what_finds_the_queue_full_is_counted() {
+    let mut bench = Bench::new("container_limit", 1, u64::MAX, |_| {});
+    for _ in 0..3 {
+        bench.feed(0);
+    }
+    assert_eq!(bench.losses.get(Stage::Queue), 2);
+    assert!(bench.incidents.try_recv().is_ok() && bench.incidents.try_recv().is_err());
+}
+
+#[test]
+fn what_is_no_record_is_counted() {
+    let mut bench = Bench::new("container_limit", 1, u64::MAX, |_| {});
+    for garbage in [&b""[..], &[0xff; 7], &[0; 900]] {
+        bench.desk.take(garbage, NOW);
+    }
+    assert_eq!(bench.losses.get(Stage::Malformed), 3);
+}
+
+#[test]
+fn an_incident_whose_end_never_comes_is_reported_after_its_time() {
+    let mut bench = Bench::new("container_limit", 1, u64::MAX, |_| {});
+    bench.recording.records.pop();
+    bench.feed(0);
+    assert!(bench.incidents.try_recv().is_err(), "its end may still come");
+    let at = bench.desk.settles_at().unwrap();
+    bench.desk.settle(false, at);
+    let captured = bench.incidents.try_recv().unwrap();
+    assert_eq!(captured.incident.gaps.len(), 1, "{:?}", captured.incident.gaps);
+}
+
+/// `oom_kill` of the recorded vmstat.
+const COUNTED_AFTER: u64 = 1035;
+
+#[test]
+fn a_mark_that_the_kernel_counted_as_a_kill_is_an_incident() {
+    let mut bench = Bench::new("tracepoint_v1", 1, u64::MAX, |_| {}).counted(COUNTED_AFTER - 1);
+    bench.feed(0);
+    let captured = bench.incidents.try_recv().unwrap();
+    assert_eq!((captured.incident.victims.len(), captured.incident.gaps.len()), (1, 0));
+}
+
+#[test]
+fn a_mark_of_a_task_that_exited_on_its_own_is_none() {
+    let mut bench = Bench::new("tracepoint_v1", 1, u64::MAX, |_| {}).counted(COUNTED_AFTER);
+    bench.feed(0);
+    assert!(bench.incidents.try_recv().is_err(), "the kernel counted no kill");
+    assert_eq!(bench.losses.get(Stage::Queue), 0);
+}
+
+#[test]
+fn a_mark_that_cannot_be_held_against_a_count_is_reported_with_a_gap() {
+    let mut bench = Bench::new("tracepoint_v1", 1, u64::MAX, |root| {
+        fs::write(root.join("proc/vmstat"), "nr_free_pages 1\n").unwrap();
+    });
+    bench.feed(0);
+    assert_eq!(bench.incidents.try_recv().unwrap().incident.gaps.len(), 1);
+}
