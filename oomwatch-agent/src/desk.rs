@@ -91,7 +91,7 @@ impl Desk {
         };
         let Some(mut capture) = self.ready.pop() else { return };
         let roots = &self.settings.roots;
-        read_process(roots, &process, &mut capture);
+        read_process(roots, &process, true, &mut capture);
         let mut plan = Vec::new();
         if let Some(memcg) = &process.memcg {
             drop(members(roots, memcg));

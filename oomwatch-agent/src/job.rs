@@ -59,7 +59,7 @@ impl Job {
         let last_record = record.at;
         let assembly = Assembly::start(record)?;
         if let Some(victim) = assembly.chosen() {
-            read_process(roots, victim, &mut capture);
+            read_process(roots, victim, assembly.node_is_exhausted(), &mut capture);
         }
         let mut plan = Vec::new();
         let victims_own = assembly.chosen().and_then(|victim| victim.memcg.as_ref());
@@ -88,9 +88,10 @@ impl Job {
 
     /// Takes a record; the process that it names is read at once.
     pub fn push(&mut self, record: Record, raw: &[u8], roots: &Roots) {
+        let exhausted = self.assembly.node_is_exhausted();
         match &record.body {
-            Body::Victim(process) => read_process(roots, process, &mut self.capture),
-            Body::Marked(marked) => read_process(roots, &marked.victim, &mut self.capture),
+            Body::Victim(process) => read_process(roots, process, exhausted, &mut self.capture),
+            Body::Marked(marked) => read_process(roots, &marked.victim, exhausted, &mut self.capture),
             _ => {}
         }
         self.last_record = record.at;
@@ -118,7 +119,7 @@ impl Job {
             return false;
         }
         if let Some(process) = self.processes.pop_front() {
-            read_process(roots, &process, &mut self.capture);
+            read_process(roots, &process, self.assembly.node_is_exhausted(), &mut self.capture);
             return true;
         }
         let Some(read) = self.plan.pop_front() else { return false };

@@ -17,7 +17,7 @@ use oomwatch_common::{
 };
 use rustix::{
     fs::{Mode, OFlags, open, openat, readlinkat},
-    io::{Errno, read},
+    io::{Errno, pread, read},
 };
 
 /// Bytes kept of one file. The longest that is read, `/proc/vmstat`, has about 5 KiB on 7.2.
@@ -101,7 +101,9 @@ pub fn time_out_process(process: &Process, capture: &mut Capture) {
 }
 
 /// Reads all files of a process at once: it is about to die.
-pub fn read_process(roots: &Roots, process: &Process, capture: &mut Capture) {
+///
+/// Where the node is `exhausted` the arguments come by another way than `cmdline`, see [`read_arguments`].
+pub fn read_process(roots: &Roots, process: &Process, exhausted: bool, capture: &mut Capture) {
     let Some(tgid) = number(process) else { return };
     let subject = Subject::Process(tgid);
     if capture.source(subject, "status").is_some() {
@@ -117,6 +119,9 @@ pub fn read_process(roots: &Roots, process: &Process, capture: &mut Capture) {
         let outcome = match (&dir, &identity) {
             (Err(outcome), _) | (_, Err(outcome)) => skip(capture, subject, file, *outcome),
             (Ok(dir), Ok(())) if file == "exe" => read_link(capture, subject, file, dir.as_fd()),
+            (Ok(dir), Ok(())) if file == "cmdline" && exhausted => {
+                read_arguments(capture, subject, dir.as_fd())
+            }
             (Ok(dir), Ok(())) => read_at(capture, subject, file, dir.as_fd(), file),
         };
         if file == "stat" && outcome == Outcome::Read && !is_same_process(capture, subject, process.started) {
@@ -124,6 +129,64 @@ pub fn read_process(roots: &Roots, process: &Process, capture: &mut Capture) {
             forget(capture, subject);
         }
     }
+}
+
+/// The arguments, without `/proc/PID/cmdline`: that takes hold of the address space and then asks for a page
+/// (`get_mm_cmdline`, fs/proc/base.c). On a node that has none left it waits, the victim exits meanwhile, its memory stays
+/// because it is held, and the kernel, which no longer sees a victim, kills the next process. `/proc/PID/mem` asks for
+/// its page first (`mem_rw`, same file); only arguments that are swapped out would need another one, and are not read.
+fn read_arguments(capture: &mut Capture, subject: Subject, dir: BorrowedFd<'_>) -> Outcome {
+    let file = "cmdline";
+    let swapped = capture.contents(subject, "status").and_then(is_swapped);
+    let range = capture.contents(subject, "stat").and_then(argument_range);
+    let (start, length) = match (swapped, range) {
+        // The address space is gone.
+        (None, _) => return skip(capture, subject, file, Outcome::Gone),
+        (Some(true), _) => return skip(capture, subject, file, Outcome::Withheld),
+        // The kernel hides it from whoever may not trace the process.
+        (Some(false), None) => return skip(capture, subject, file, Outcome::Denied),
+        (Some(false), Some(range)) => range,
+    };
+    let opened = match openat(dir, "mem", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) {
+        Ok(opened) => opened,
+        // A recording has no address space.
+        Err(Errno::NOENT) => return read_at(capture, subject, file, dir, file),
+        Err(error) => return skip(capture, subject, file, outcome_of_process(error)),
+    };
+    let mut arguments = [0; SHORT_BYTES];
+    let wanted = arguments.get_mut(..length.min(SHORT_BYTES)).unwrap_or_default();
+    match pread(&opened, wanted, start) {
+        Ok(len @ 1..) => {
+            let start = capture.bytes.len();
+            capture.bytes.extend_from_slice(arguments.get(..len).unwrap_or_default());
+            let truncated = length > len;
+            capture.sources.push(SourceRead { subject, file, outcome: Outcome::Read, start, len, truncated });
+            Outcome::Read
+        }
+        Ok(_) => skip(capture, subject, file, Outcome::Gone),
+        Err(error) => skip(capture, subject, file, outcome_of_process(error)),
+    }
+}
+
+/// Fields 48 and 49 of `/proc/PID/stat`: where the arguments begin and end; `None` where they are hidden or none.
+fn argument_range(stat: &[u8]) -> Option<(u64, usize)> {
+    let (start, end) = (stat_field(stat, 48)?, stat_field(stat, 49)?);
+    let length = usize::try_from(end.checked_sub(start)?).ok()?;
+    (start > 0 && length > 0).then_some((start, length))
+}
+
+/// Whether any of the process's memory is swapped out; `None` where it has none any more.
+fn is_swapped(status: &[u8]) -> Option<bool> {
+    let value = status.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(b"VmSwap:"))?;
+    Some(value.trim_ascii() != b"0 kB")
+}
+
+/// A field of `/proc/PID/stat` from the third on, by its number in proc_pid_stat(5).
+fn stat_field(stat: &[u8], number: usize) -> Option<u64> {
+    // The name stands in parentheses and may itself contain any of them.
+    let after_name = stat.iter().rposition(|&byte| byte == b')').and_then(|end| stat.get(end + 1..))?;
+    let mut fields = after_name.split(u8::is_ascii_whitespace).filter(|field| !field.is_empty());
+    std::str::from_utf8(fields.nth(number.checked_sub(3)?)?).ok()?.parse().ok()
 }
 
 /// All that was read under this number is another process's.
@@ -157,12 +220,7 @@ fn is_same_process(capture: &Capture, subject: Subject, started: Option<Boottime
     let (Some(stat), Some(BoottimeNs(started))) = (capture.contents(subject, "stat"), started) else {
         return true;
     };
-    // The name stands in parentheses and may itself contain any of them.
-    let after_name =
-        stat.iter().rposition(|&byte| byte == b')').and_then(|end| stat.get(end + 1..)).unwrap_or_default();
-    let field = after_name.split(|&byte| byte == b' ').filter(|field| !field.is_empty()).nth(19);
-    let ticks =
-        field.and_then(|field| std::str::from_utf8(field).ok()).and_then(|text| text.parse::<u64>().ok());
+    let ticks = stat_field(stat, 22);
     let expected = started / NANOSECONDS_PER_TICK;
     let Subject::Process(Tgid(tgid)) = subject else { return true };
     let is_thread = !stat.starts_with(format!("{tgid} ").as_bytes());

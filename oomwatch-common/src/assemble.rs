@@ -121,6 +121,11 @@ impl Assembly {
         self.begin.as_ref().map(|begin| &begin.chosen).or(self.candidates.first().map(|first| &first.process))
     }
 
+    /// The node itself may be out of memory: no cgroup's limit is known to have been hit.
+    pub fn node_is_exhausted(&self) -> bool {
+        self.limit_owner().is_none()
+    }
+
     /// The cgroup whose limit was hit.
     pub fn limit_owner(&self) -> Option<&Memcg> {
         self.begin.as_ref()?.limit_owner.as_ref()

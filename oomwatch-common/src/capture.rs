@@ -31,6 +31,8 @@ pub enum Outcome {
     TimedOut,
     /// Read, but not what it ought to be.
     Malformed,
+    /// Not read, because that could have held on to the very memory that the kill is to free.
+    Withheld,
 }
 
 impl Outcome {
@@ -43,6 +45,7 @@ impl Outcome {
             Self::Unsupported => "unsupported",
             Self::TimedOut => "timed out",
             Self::Malformed => "malformed",
+            Self::Withheld => "withheld",
         }
     }
 }

@@ -224,3 +224,19 @@ fn a_mark_that_cannot_be_held_against_a_count_is_reported_with_a_gap() {
     bench.feed(0);
     assert_eq!(bench.incidents.try_recv().unwrap().incident.gaps.len(), 1);
 }
+
+#[test]
+fn arguments_that_may_be_swapped_out_are_withheld_on_an_exhausted_node() {
+    let swap = |root: &Path| {
+        let status = victims_folder(root).join("status");
+        let text = fs::read_to_string(&status).unwrap();
+        fs::write(&status, text.replace("VmSwap:\t       0 kB", "VmSwap:\t       8 kB")).unwrap();
+    };
+    let mut bench = Bench::new("node_wide", 1, u64::MAX, swap);
+    bench.feed(0);
+    assert_eq!(outcomes(&bench.sources(), "cmdline"), [Outcome::Withheld]);
+    // In a cgroup at its own limit the reader finds the page that it asks for.
+    let mut bench = Bench::new("container_limit", 1, u64::MAX, swap);
+    bench.feed(0);
+    assert_eq!(outcomes(&bench.sources(), "cmdline"), [Outcome::Read]);
+}
