@@ -74,3 +74,45 @@ impl fmt::Debug for CgroupPath {
         write!(f, "CgroupPath(\"{}\")", self.to_bytes().escape_ascii())
     }
 }
+
+/// A pod's uid, dashes as the kubelet's API has them. A UUID; of a static pod 32 hexadecimal digits, or whatever its
+/// manifest says: letters, digits, `-`, `.` and `_`, which is safe to print anywhere.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PodUid(String);
+
+impl PodUid {
+    /// `None` for what no uid can be.
+    pub fn new(uid: &[u8]) -> Option<Self> {
+        plain_name(uid).map(Self)
+    }
+
+    /// The uid as the API spells it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A container's id, as its runtime knows it: 64 hexadecimal digits from all that Kubernetes uses. Safe to print.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ContainerId(String);
+
+impl ContainerId {
+    /// `None` for what no id can be.
+    pub fn new(id: &[u8]) -> Option<Self> {
+        plain_name(id).map(Self)
+    }
+
+    /// The whole id, without the runtime's name before it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// NAME_MAX of Linux: no component of a path is longer.
+const LONGEST_NAME: usize = 255;
+
+fn plain_name(name: &[u8]) -> Option<String> {
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+    let fits = !name.is_empty() && name.len() <= LONGEST_NAME && name.iter().all(is_plain);
+    fits.then(|| String::from_utf8(name.to_vec()).ok()).flatten()
+}

@@ -23,6 +23,8 @@ pub mod btf_excerpt;
 #[cfg(feature = "analysis")]
 pub mod capture;
 #[cfg(feature = "analysis")]
+pub mod cgroup_path;
+#[cfg(feature = "analysis")]
 pub mod decode;
 #[cfg(feature = "analysis")]
 pub mod diagnose;

@@ -13,7 +13,7 @@ const PATH_CHARACTERS: usize = 60;
 pub fn text(report: &Report) -> String {
     let time = report.time.split_once('.').map_or(report.time.as_str(), |(seconds, _)| seconds);
     let time = time.trim_end_matches('Z');
-    let place = victims_cgroup(report).map_or(String::new(), |cgroup| format!(" in {}", short_path(cgroup)));
+    let place = place(report).map_or(String::new(), |place| format!(" in {place}"));
     let memory = memory(report).map_or(String::new(), |memory| format!(": {memory}"));
     format!("{time}Z {}{place}{memory}; {}; {}", headline(report), verdict(report), triggered_by(report))
 }
@@ -52,6 +52,21 @@ fn name(comm: &str) -> &str {
 pub(crate) fn victims_cgroup(report: &Report) -> Option<&str> {
     let first = report.victims.first()?.cgroup.as_deref()?;
     report.victims.iter().all(|victim| victim.cgroup.as_deref() == Some(first)).then_some(first)
+}
+
+/// Where it happened: a path that fits on the line, or else, of a pod's, what tells its pod and container apart from
+/// all others.
+fn place(report: &Report) -> Option<String> {
+    let cgroup = victims_cgroup(report)?;
+    let kubernetes = report.kubernetes.as_ref().filter(|_| cgroup.chars().count() > PATH_CHARACTERS);
+    let pod = kubernetes.and_then(|kubernetes| kubernetes.pod_uid.as_ref()).map(|uid| format!("pod {uid}"));
+    let container = kubernetes.and_then(|kubernetes| kubernetes.container_id.as_ref());
+    let container = container.map(|id| format!("container {}", short_id(id)));
+    match (container, pod) {
+        (Some(container), Some(pod)) => Some(format!("{container} of {pod}")),
+        (Some(alone), None) | (None, Some(alone)) => Some(alone),
+        (None, None) => Some(short_path(cgroup)),
+    }
 }
 
 /// `497.9 MiB anon + 1.2 MiB file of a 512.0 MiB limit`

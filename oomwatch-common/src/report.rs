@@ -7,6 +7,7 @@
 mod build;
 mod cgroup;
 mod gaps;
+mod kubernetes;
 mod process;
 mod size;
 
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 pub use build::Context;
 pub use cgroup::{Cgroup, FiguresFrom, Level};
+pub use kubernetes::Kubernetes;
 pub use process::{Parent, Rss, StatusFrom, Trigger, Victim};
 pub use size::size;
 
@@ -62,6 +64,9 @@ pub struct Report {
     /// The first victim's own cgroup.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cgroup: Option<Cgroup>,
+    /// The first victim's pod and container.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kubernetes: Option<Kubernetes>,
     /// `/proc/meminfo`
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node_memory: Option<Meminfo>,

@@ -1,11 +1,11 @@
 //! What hit its limit, from the constraint, the limit owner's path and the limits along the victim's path.
 //!
-//! Only the shape of paths is known here: `kubepods`, a QoS class, a pod, something below a pod, by segments, for the
-//! systemd and the cgroupfs driver. Whose pod it is, is not.
+//! What a path is, is [`crate::cgroup_path`]'s to tell; whose pod it is, nobody knows here.
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    cgroup_path::{CgroupKind, place},
     ids::CgroupPath,
     incident::{Constraint, Incident, Memcg, MemcgLevel},
     units::{Bytes, Limit, PageSize, Pages},
@@ -131,75 +131,17 @@ fn is_at_limit(level: MemcgLevel, page_size: PageSize) -> bool {
     }
 }
 
-/// What a cgroup is, by its path. The deepest pod counts: a node may itself run in a container, or in a pod.
+/// What a cgroup's limit is the limit of, by its path.
 pub fn scope_of(path: &CgroupPath) -> Scope {
-    let parts: Vec<Part> = parts(path).collect();
-    if let Some(pod) = parts.iter().rposition(|part| matches!(part, Part::Pod | Part::PodAndContainer)) {
-        let is_container = pod + 1 < parts.len() || parts.get(pod) == Some(&Part::PodAndContainer);
-        return if is_container { Scope::Container } else { Scope::Pod };
-    }
-    match parts.last() {
-        Some(Part::Kubepods) => Scope::Kubepods,
-        Some(Part::Qos) => Scope::Qos,
+    match place(path).kind {
+        CgroupKind::Container { .. } => Scope::Container,
+        CgroupKind::Pod(_) => Scope::Pod,
+        CgroupKind::QosSlice(_) => Scope::Qos,
+        CgroupKind::Kubepods => Scope::Kubepods,
         // The part that is missing may be the one that tells.
         _ if path.truncated => Scope::Unknown,
         _ => Scope::System,
     }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Part {
-    Kubepods,
-    Qos,
-    Pod,
-    /// containerd with the cgroupfs driver below a kubelet with systemd's: `SLICE:cri-containerd:ID` is one name.
-    PodAndContainer,
-    Other,
-}
-
-fn parts(path: &CgroupPath) -> impl Iterator<Item = Part> {
-    let mut above = Part::Other;
-    path.components.iter().map(move |component| {
-        above = part(component, above);
-        above
-    })
-}
-
-/// `above` is what the parent is: `burstable` is a QoS class only below `kubepods`, and a pod's id need not be a uid
-/// there.
-fn part(component: &[u8], above: Part) -> Part {
-    let below_kubepods = matches!(above, Part::Kubepods | Part::Qos);
-    let (name, container) = match component.iter().position(|&byte| byte == b':') {
-        Some(colon) => component.split_at(colon),
-        None => (component, &b""[..]),
-    };
-    if let Some(slice) = name.strip_suffix(b".slice") {
-        let last = slice.rsplit(|&byte| byte == b'-').next().unwrap_or_default();
-        let in_kubepods = slice.split(|&byte| byte == b'-').any(|part| part == b"kubepods");
-        return match last {
-            b"kubepods" => Part::Kubepods,
-            b"burstable" | b"besteffort" if in_kubepods => Part::Qos,
-            _ if is_pod(last, in_kubepods) && container.is_empty() => Part::Pod,
-            _ if is_pod(last, in_kubepods) => Part::PodAndContainer,
-            _ => Part::Other,
-        };
-    }
-    match component {
-        b"kubepods" => Part::Kubepods,
-        b"burstable" | b"besteffort" if above == Part::Kubepods => Part::Qos,
-        _ if is_pod(component, below_kubepods) => Part::Pod,
-        _ => Part::Other,
-    }
-}
-
-/// `podUID`. A static pod's uid is 32 hexadecimal digits, or whatever its manifest says; so where `kubepods` is above
-/// it, anything that follows `pod` is taken.
-fn is_pod(name: &[u8], below_kubepods: bool) -> bool {
-    let Some(uid) = name.strip_prefix(b"pod") else { return false };
-    let digits = uid.iter().filter(|&&byte| byte.is_ascii_hexdigit()).count();
-    let dashes = uid.iter().filter(|&&byte| byte == b'-' || byte == b'_').count();
-    let is_uid = digits == 32 && (dashes == 0 || dashes == 4) && digits + dashes == uid.len();
-    is_uid || (below_kubepods && !uid.is_empty())
 }
 
 #[cfg(test)]

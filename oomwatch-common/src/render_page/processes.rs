@@ -2,8 +2,8 @@
 
 use super::paper::{Ink, Paper};
 use crate::{
-    render_text::{trigger_name, triggered_by, victims_cgroup},
-    report::{Report, StatusFrom, Victim, size},
+    render_text::{short_id, trigger_name, triggered_by, victims_cgroup},
+    report::{Kubernetes, Report, StatusFrom, Victim, size},
     units::Bytes,
 };
 
@@ -12,14 +12,30 @@ const VICTIMS: usize = 20;
 /// Characters of a command line that are shown.
 const COMMAND: usize = 400;
 
-/// The victims' cgroup, and the limit owner's where it is another.
+/// The victims' pod and container, their cgroup, and the limit owner's where it is another.
 pub(super) fn place(paper: &mut Paper, report: &Report) {
     let victims = victims_cgroup(report);
+    if let Some(kubernetes) = report.kubernetes.as_ref().filter(|_| victims.is_some()) {
+        pod_and_container(paper, kubernetes);
+    }
     if let Some(cgroup) = victims {
         paper.entry("cgroup", cgroup);
     }
     if let Some(owner) = report.limit_owner.as_ref().filter(|owner| Some(owner.cgroup.as_str()) != victims) {
         paper.entry("whose limit", &owner.cgroup);
+    }
+}
+
+/// The container's whole id is in the cgroup's path below it.
+fn pod_and_container(paper: &mut Paper, kubernetes: &Kubernetes) {
+    let Kubernetes { pod_uid, container_id, qos, runtime } = kubernetes;
+    if let Some(uid) = pod_uid {
+        let class = qos.map_or(String::new(), |qos| format!(" ({})", qos.name()));
+        paper.entry("pod", &format!("{uid}{class}"));
+    }
+    if let Some(id) = container_id {
+        let by = runtime.map_or(String::new(), |runtime| format!(" ({})", runtime.name()));
+        paper.entry("container", &format!("{}{by}", short_id(id)));
     }
 }
 

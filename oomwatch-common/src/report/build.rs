@@ -3,7 +3,9 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    Cgroup, Latency, Oom, Probe, Report, SCHEMA, Source, Trigger, Victim, gaps::gaps, process::rfc3339,
+    Cgroup, Kubernetes, Latency, Oom, Probe, Report, SCHEMA, Source, Trigger, Victim,
+    gaps::gaps,
+    process::{memory_cgroup, rfc3339},
 };
 use crate::{
     capture::Capture,
@@ -62,6 +64,10 @@ impl Report {
             victims: incident.victims.iter().map(|victim| Victim::new(victim, &snapshot, context)).collect(),
             limit_owner: incident.limit_owner.as_ref().map(|owner| Cgroup::new(owner, &snapshot)),
             cgroup: memcg.map(|memcg| Cgroup::new(memcg, &snapshot)),
+            kubernetes: incident
+                .victims
+                .first()
+                .and_then(|victim| Kubernetes::new(memory_cgroup(victim, &snapshot)?)),
             node_memory: snapshot.node.meminfo,
             vmstat: snapshot.node.vmstat,
             load: snapshot.node.load.clone(),

@@ -3,11 +3,11 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{build::Context, cgroup::is_false};
+use super::{Kubernetes, build::Context, cgroup::is_false};
 use crate::{
     escape::escape,
-    ids::{Comm, Tgid, Tid},
-    incident::{Memcg, Process, ProcessMemory},
+    ids::{CgroupPath, Comm, Tgid, Tid},
+    incident::{Process, ProcessMemory},
     proc_text::Status,
     snapshot::{ProcessFiles, Snapshot},
     units::Bytes,
@@ -149,6 +149,9 @@ pub struct Trigger {
     /// Path of its memory cgroup.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cgroup: Option<String>,
+    /// Its pod and container.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kubernetes: Option<Kubernetes>,
     /// A kernel thread: it has no command line. Absent otherwise.
     #[serde(default, skip_serializing_if = "is_false")]
     pub kernel_thread: bool,
@@ -179,7 +182,7 @@ impl Victim {
             parent: process
                 .parent_tgid
                 .map(|Tgid(tgid)| Parent { tgid, comm: text(process.parent_comm.as_ref()) }),
-            cgroup: path(process.memcg.as_ref(), files),
+            cgroup: path(process, snapshot),
             status: files.status.clone(),
             status_from: if files.status.is_some() { StatusFrom::Proc } else { StatusFrom::Kernel },
         }
@@ -198,7 +201,8 @@ impl Trigger {
             cmdline: files.cmdline.clone(),
             uid: process.uid,
             oom_score_adj: process.oom_score_adj.map(i64::from).or(files.oom_score_adj),
-            cgroup: path(process.memcg.as_ref(), files),
+            cgroup: path(process, snapshot),
+            kubernetes: memory_cgroup(process, snapshot).and_then(Kubernetes::new),
             kernel_thread: process.kthread,
         }
     }
@@ -232,7 +236,12 @@ fn leader_comm(process: &Process) -> Option<String> {
     text(process.leader_comm.as_ref().filter(|leader| process.comm.as_ref() != Some(leader)))
 }
 
-fn path(memcg: Option<&Memcg>, files: &ProcessFiles) -> Option<String> {
-    let from_proc = files.cgroup.as_ref().map(|(path, _)| path);
-    memcg.map(|memcg| &memcg.path).or(from_proc).map(|path| escape(&path.to_bytes()))
+/// Its memory cgroup: the probe's, which is from the real root, before that of `/proc`.
+pub(super) fn memory_cgroup<'a>(process: &'a Process, snapshot: &'a Snapshot) -> Option<&'a CgroupPath> {
+    let from_proc = || snapshot.process(subject(process)?)?.cgroup.as_ref().map(|(path, _)| path);
+    process.memcg.as_ref().map(|memcg| &memcg.path).or_else(from_proc)
+}
+
+fn path(process: &Process, snapshot: &Snapshot) -> Option<String> {
+    memory_cgroup(process, snapshot).map(|path| escape(&path.to_bytes()))
 }

@@ -1,0 +1,86 @@
+//! What a cgroup's path alone says of the pod and the container that a process was in.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    cgroup_path::{CgroupKind, Container, Pod, Qos, Role, Runtime, place},
+    ids::CgroupPath,
+};
+
+/// A process's pod and container.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kubernetes {
+    /// The pod's uid. A static pod's is its manifest's, not that of its mirror in the API.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod_uid: Option<String>,
+    /// The container's whole id, without the runtime's name before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container_id: Option<String>,
+    /// Quality of service class of the pod.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub qos: Option<Qos>,
+    /// Who runs the container.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runtime: Option<Runtime>,
+}
+
+impl Kubernetes {
+    /// `None` for a cgroup that is no pod's.
+    pub(super) fn new(path: &CgroupPath) -> Option<Self> {
+        match place(path).kind {
+            CgroupKind::Container { pod, container } => Some(Self::of(Some(pod), container)),
+            CgroupKind::Pod(pod) => Some(Self::of(Some(pod), Container::default())),
+            // Seen from a cgroup namespace: the pod is left out, but only the kubelet has containers so named.
+            CgroupKind::PlainContainer(container) if is_of_cri(&container) => Some(Self::of(None, container)),
+            _ => None,
+        }
+    }
+
+    fn of(pod: Option<Pod>, container: Container) -> Self {
+        let (pod_uid, qos) = pod.map_or((None, None), |pod| (Some(pod.uid.as_str().to_owned()), pod.qos));
+        // A monitor and a virtual machine are not the container that the id is of, or has none.
+        let id = container.id.filter(|_| container.role == Role::Workload);
+        let container_id = id.map(|id| id.as_str().to_owned());
+        Self { pod_uid, container_id, qos, runtime: container.runtime }
+    }
+}
+
+/// `cri-containerd` and `crio` are names that only containers of the kubelet have; docker's and podman's may be
+/// anyone's.
+fn is_of_cri(container: &Container) -> bool {
+    container.role == Role::Workload && matches!(container.runtime, Some(Runtime::Containerd | Runtime::CriO))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Kubernetes;
+    use crate::ids::CgroupPath;
+
+    #[test]
+    fn only_what_the_path_says_of_a_pod_is_there() {
+        let id = "a126df15fba5713f57f1abad9c484cb75569e9f48f1169bd9710f63bb8af0e46";
+        for (path, expected) in [
+            ("/kubepods/burstable/pod1/ID/x", r#"{"pod_uid":"1","container_id":"ID","qos":"burstable"}"#),
+            (
+                "/kubepods.slice/kubepods-pod1.slice/crio-ID.scope",
+                r#"{"pod_uid":"1","container_id":"ID","qos":"guaranteed","runtime":"cri-o"}"#,
+            ),
+            // Not the container, but what watches it, or holds all of the pod's.
+            (
+                "/kubepods.slice/kubepods-pod1.slice/crio-conmon-ID.scope",
+                r#"{"pod_uid":"1","qos":"guaranteed","runtime":"cri-o"}"#,
+            ),
+            ("/kubepods/besteffort/pod1/kata_ID", r#"{"pod_uid":"1","qos":"besteffort","runtime":"kata"}"#),
+            ("/kubepods/besteffort/pod1", r#"{"pod_uid":"1","qos":"besteffort"}"#),
+            ("/../cri-containerd-ID.scope", r#"{"container_id":"ID","runtime":"containerd"}"#),
+            ("/system.slice/crio-conmon-ID.scope", "null"),
+            ("/docker/ID", "null"),
+            ("/kubepods", "null"),
+            ("/system.slice/kubelet.service", "null"),
+            ("/", "null"),
+        ] {
+            let kubernetes = Kubernetes::new(&CgroupPath::parse(path.replace("ID", id).as_bytes()));
+            assert_eq!(serde_json::to_string(&kubernetes).unwrap(), expected.replace("ID", id), "{path}");
+        }
+    }
+}
