@@ -132,9 +132,10 @@ pub fn read_process(roots: &Roots, process: &Process, exhausted: bool, capture: 
 }
 
 /// The arguments, without `/proc/PID/cmdline`: that takes hold of the address space and then asks for a page
-/// (`get_mm_cmdline`, fs/proc/base.c). On a node that has none left it waits, the victim exits meanwhile, its memory stays
-/// because it is held, and the kernel, which no longer sees a victim, kills the next process. `/proc/PID/mem` asks for
-/// its page first (`mem_rw`, same file); only arguments that are swapped out would need another one, and are not read.
+/// (`get_mm_cmdline`, fs/proc/base.c). On a node that has none left it waits, the victim exits meanwhile, its memory
+/// stays because it is held, and the kernel, which no longer sees a victim, kills the next process. `/proc/PID/mem`
+/// asks for its page first (`mem_rw`, same file); only arguments that are swapped out would need another one, and are
+/// not read.
 fn read_arguments(capture: &mut Capture, subject: Subject, dir: BorrowedFd<'_>) -> Outcome {
     let file = "cmdline";
     let swapped = capture.contents(subject, "status").and_then(is_swapped);

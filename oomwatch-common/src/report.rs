@@ -140,8 +140,8 @@ pub struct Gap {
     /// A field (`limit_owner`, `victims[0].uid`), or a file and whose it is (`victims[0]/status`,
     /// `cgroup/memory.peak`, `node/vmstat`).
     pub what: String,
-    /// Begins with the outcome where a file was tried: `gone`, `denied`, `unsupported`, `timed out`, `malformed`, `withheld`,
-    /// `cut`.
+    /// Begins with the outcome where a file was tried: `gone`, `denied`, `unsupported`, `timed out`, `malformed`,
+    /// `withheld`, `cut`.
     pub why: String,
 }
 
