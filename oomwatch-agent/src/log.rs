@@ -1,11 +1,11 @@
 //! oomwatch's own log: on stderr, coloured only on a terminal.
 
-use std::io::{self, IsTerminal as _};
+use std::io;
 
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-use crate::config::LogLevel;
+use crate::{config::LogLevel, sys};
 
 /// Starts it; a second call changes nothing.
 pub fn init(level: LogLevel) {
@@ -15,12 +15,10 @@ pub fn init(level: LogLevel) {
         LogLevel::Info => LevelFilter::INFO,
         LogLevel::Debug => LevelFilter::DEBUG,
     };
-    let colour =
-        io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let subscriber = tracing_subscriber::fmt()
         .with_max_level(level)
         .with_target(false)
-        .with_ansi(colour)
+        .with_ansi(sys::wants_colour(&io::stderr()))
         .with_writer(io::stderr)
         .finish();
     if subscriber.try_init().is_err() {

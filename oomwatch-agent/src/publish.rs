@@ -1,10 +1,6 @@
 //! The reporter: an incident with what was read for it → a report on stdout.
 
-use std::{
-    io::{self, IsTerminal as _},
-    path::PathBuf,
-    sync::mpsc as blocking,
-};
+use std::{io, path::PathBuf, sync::mpsc as blocking};
 
 use oomwatch_common::{capture::Capture, units::PageSize};
 use tokio::{
@@ -65,10 +61,7 @@ impl Publisher {
         let coloured = match output.color {
             Color::Always => true,
             Color::Never => false,
-            Color::Auto => {
-                io::stdout().is_terminal()
-                    && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
-            }
+            Color::Auto => sys::wants_colour(&io::stdout()),
         };
         Self {
             stdout: stdout(),

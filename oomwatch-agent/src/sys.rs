@@ -2,7 +2,11 @@
 
 #![expect(unsafe_code, reason = "sched_setscheduler and mallopt have no safe wrapper among our dependencies")]
 
-use std::{fs, io, path::Path};
+use std::{
+    env, fs,
+    io::{self, IsTerminal},
+    path::Path,
+};
 
 use oomwatch_common::units::{BoottimeNs, PageSize};
 use rustix::{
@@ -75,6 +79,12 @@ pub fn raise_locked_memory_limit() {
     if setrlimit(Resource::Memlock, Rlimit { current: None, maximum: None }).is_err() {
         tracing::debug!("the limit of locked memory could not be raised");
     }
+}
+
+/// Whether what goes to this stream is to be coloured: on a terminal, unless `NO_COLOR` is set
+/// (<https://no-color.org>).
+pub fn wants_colour(stream: &impl IsTerminal) -> bool {
+    stream.is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 /// `/proc/sys/kernel/random/boot_id`.
