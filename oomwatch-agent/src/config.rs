@@ -1,5 +1,7 @@
 //! Every option, its environment name and its default. What is unknown or cannot be parsed stops the start.
 
+mod kubernetes;
+
 use std::{
     collections::BTreeSet,
     ffi::{OsStr, OsString},
@@ -9,6 +11,7 @@ use std::{
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum, error::ErrorKind};
 
+pub use self::kubernetes::{EventsChoice, KubeletChoice, KubernetesOptions, PodSource};
 use crate::refusal::Refusal;
 
 /// oomwatch: every OOM kill of this node, explained.
@@ -88,6 +91,9 @@ pub struct RunOptions {
     #[arg(long, env = "OOMWATCH_CAPTURE_DEADLINE_MS", default_value_t = 500, 
         value_parser = clap::value_parser!(u32).range(1..=60_000), value_name = "MS")]
     pub capture_deadline_ms: u32,
+    /// How the kubelet and the API server are reached.
+    #[command(flatten)]
+    pub kubernetes: KubernetesOptions,
     /// Keep each incident's raw records and files below this directory, for `oomwatch replay`
     #[arg(long, env = "OOMWATCH_RECORD_TO", value_name = "DIR")]
     pub record_to: Option<PathBuf>,

@@ -9,6 +9,7 @@ pub mod attach;
 pub mod capture;
 pub mod desk;
 pub mod job;
+pub mod kubernetes;
 pub mod log;
 pub mod losses;
 pub mod preflight;

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 pub use build::Context;
 pub use cgroup::{Cgroup, FiguresFrom, Level};
-pub use kubernetes::Kubernetes;
+pub use kubernetes::{ContainerKind, Kubernetes, Workload};
 pub use process::{Parent, Rss, StatusFrom, Trigger, Victim};
 pub use size::size;
 

@@ -28,7 +28,7 @@ pub(super) fn place(paper: &mut Paper, report: &Report) {
 
 /// The container's whole id is in the cgroup's path below it.
 fn pod_and_container(paper: &mut Paper, kubernetes: &Kubernetes) {
-    let Kubernetes { pod_uid, container_id, qos, runtime } = kubernetes;
+    let Kubernetes { pod_uid, container_id, qos, runtime, .. } = kubernetes;
     if let Some(uid) = pod_uid {
         let class = qos.map_or(String::new(), |qos| format!(" ({})", qos.name()));
         paper.entry("pod", &format!("{uid}{class}"));

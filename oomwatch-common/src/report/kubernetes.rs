@@ -5,23 +5,78 @@ use serde::{Deserialize, Serialize};
 use crate::{
     cgroup_path::{CgroupKind, Container, Pod, Qos, Role, Runtime, place},
     ids::CgroupPath,
+    units::Bytes,
 };
 
-/// A process's pod and container.
+/// A process's pod and container. The cgroup's path tells the uid, the container's id, the QoS class and the runtime;
+/// the rest is the kubelet's to tell. Names are Kubernetes' own, which admit nothing that needs escaping; what is no
+/// such name is escaped.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Kubernetes {
+    /// The pod's namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// The pod's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod: Option<String>,
     /// The pod's uid. A static pod's is its manifest's, not that of its mirror in the API.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod_uid: Option<String>,
+    /// A static pod: the uid of its mirror in the API, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mirror_pod_uid: Option<String>,
+    /// The container's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container: Option<String>,
     /// The container's whole id, without the runtime's name before it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub container_id: Option<String>,
+    /// Of what kind the container is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container_kind: Option<ContainerKind>,
+    /// The container's image, as its pod names it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
     /// Quality of service class of the pod.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub qos: Option<Qos>,
     /// Who runs the container.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runtime: Option<Runtime>,
+    /// What the pod belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workload: Option<Workload>,
+    /// The container's memory request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requests_bytes: Option<Bytes>,
+    /// The container's memory limit, as its pod says; what the kernel enforced is `cgroup.limit_bytes`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits_bytes: Option<Bytes>,
+    /// How often the container had been started again when the kubelet was last asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restarts: Option<u32>,
+}
+
+/// Of what kind a container is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ContainerKind {
+    /// Of `spec.containers`.
+    Regular,
+    /// Of `spec.initContainers`, sidecars among them.
+    Init,
+    /// Of `spec.ephemeralContainers`: what `kubectl debug` adds.
+    Ephemeral,
+}
+
+/// What made a pod.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Workload {
+    /// `Deployment`, `StatefulSet`, `DaemonSet`, `CronJob`, `Job`, `ReplicaSet`, any other owner's kind; `StaticPod`
+    /// for a manifest of the node, `Pod` for a pod that nobody owns.
+    pub kind: String,
+    /// Its name. A static pod's and a bare pod's is the pod's.
+    pub name: String,
 }
 
 impl Kubernetes {
@@ -41,7 +96,7 @@ impl Kubernetes {
         // A monitor and a virtual machine are not the container that the id is of, or has none.
         let id = container.id.filter(|_| container.role == Role::Workload);
         let container_id = id.map(|id| id.as_str().to_owned());
-        Self { pod_uid, container_id, qos, runtime: container.runtime }
+        Self { pod_uid, container_id, qos, runtime: container.runtime, ..Self::default() }
     }
 }
 
