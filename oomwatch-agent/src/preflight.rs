@@ -6,10 +6,12 @@ use rustix::system::uname;
 
 use crate::{probe, refusal::Refusal};
 
-/// Capability numbers (include/uapi/linux/capability.h).
+// Capability numbers: include/uapi/linux/capability.h.
 const CAP_SYS_ADMIN: u32 = 21;
-const CAP_PERFMON: u32 = 38;
-const CAP_BPF: u32 = 39;
+/// To attach kprobes and to read kernel memory.
+pub const CAP_PERFMON: u32 = 38;
+/// To load programs and make maps.
+pub const CAP_BPF: u32 = 39;
 
 const EPERM: i32 = 1;
 const EINVAL: i32 = 22;
@@ -26,20 +28,15 @@ pub fn check(proc: &Path) -> Result<(), Refusal> {
         return Err(lockdown_refusal());
     }
     let status = fs::read_to_string(proc.join("self/status")).unwrap_or_default();
-    let effective = status
-        .lines()
-        .find_map(|line| line.strip_prefix("CapEff:"))
-        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
-    let Some(effective) = effective else {
+    let Some(effective) = effective_capabilities(&status) else {
         return Err(Refusal::failed(format!(
             "{}/self/status has no CapEff: is --proc right?",
             proc.display()
         )));
     };
-    let has = |capability: u32| effective >> capability & 1 == 1 || effective >> CAP_SYS_ADMIN & 1 == 1;
     let missing: Vec<&str> = [(CAP_BPF, "CAP_BPF"), (CAP_PERFMON, "CAP_PERFMON")]
         .into_iter()
-        .filter(|&(capability, _)| !has(capability))
+        .filter(|&(capability, _)| !lets_use_bpf(effective, capability))
         .map(|(_, name)| name)
         .collect();
     if missing.is_empty() {
@@ -51,6 +48,23 @@ pub fn check(proc: &Path) -> Result<(), Refusal> {
         missing.join(" and "),
         if missing.len() == 1 { "y" } else { "ies" },
     )))
+}
+
+/// `CapEff` of `/proc/PID/status`: a bit for each capability.
+pub fn effective_capabilities(status: &str) -> Option<u64> {
+    let mask = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
+    u64::from_str_radix(mask.trim(), 16).ok()
+}
+
+/// Whether the kernel takes these capabilities for this one of BPF's: `CAP_SYS_ADMIN` stands for both
+/// (`bpf_capable` and `perfmon_capable`, include/linux/capability.h).
+pub fn lets_use_bpf(effective: u64, capability: u32) -> bool {
+    has(effective, capability) || has(effective, CAP_SYS_ADMIN)
+}
+
+/// Whether a capability is among them.
+pub fn has(effective: u64, capability: u32) -> bool {
+    effective >> capability & 1 == 1
 }
 
 /// The error and its causes in one line, then the verifier's last lines if there is a log.

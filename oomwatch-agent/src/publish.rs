@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use crate::{
-    config::{Color, OutputOptions, RunOptions},
+    config::{OutputOptions, RunOptions},
     desk::clear,
     job::Captured,
     losses::{Losses, Stage},
@@ -41,8 +41,8 @@ impl Publisher {
     /// Publishes live incidents.
     pub fn live(options: &RunOptions, page_size: PageSize) -> Self {
         let circumstances = Circumstances {
-            node: options.node_name.clone().unwrap_or_else(sys::host_name),
-            boot_id: sys::boot_id(&options.proc),
+            node: options.node.node_name.clone().unwrap_or_else(sys::host_name),
+            boot_id: sys::boot_id(&options.node.proc),
             page_size: page_size.get().0,
             realtime_at_boot_ns: 0,
             taken_at_ns: 0,
@@ -58,15 +58,10 @@ impl Publisher {
 
     /// Publishes recorded incidents.
     pub fn replayed(output: &OutputOptions, circumstances: Circumstances) -> Self {
-        let coloured = match output.color {
-            Color::Always => true,
-            Color::Never => false,
-            Color::Auto => sys::wants_colour(&io::stdout()),
-        };
         Self {
             stdout: stdout(),
             output: output.clone(),
-            coloured,
+            coloured: output.color.wanted(&io::stdout()),
             circumstances,
             live: false,
             record_to: None,

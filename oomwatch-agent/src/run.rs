@@ -41,13 +41,13 @@ pub fn run(options: &RunOptions) -> Result<(), Refusal> {
     log::init(options.log);
     let page_size = sys::page_size();
     let settings = desk::Settings {
-        roots: Roots::new(&options.proc, &options.cgroup),
+        roots: Roots::new(&options.node.proc, &options.node.cgroup),
         deadline_ns: u64::try_from(options.capture_deadline().as_nanos()).unwrap_or(u64::MAX),
         keep_records: options.record_to.is_some(),
         page_size,
-        kernel_kills: fs::read(options.proc.join("vmstat")).ok().and_then(|vmstat| oom_kills(&vmstat)),
+        kernel_kills: fs::read(options.node.proc.join("vmstat")).ok().and_then(|vmstat| oom_kills(&vmstat)),
     };
-    let probe = attach::attach(options, page_size)?;
+    let probe = attach::attach(&options.node, page_size)?;
     let level = probe.level;
     let publisher = Publisher::live(options, page_size);
     announce(&probe);
