@@ -33,7 +33,7 @@ impl Failure {
     /// An error of the client.
     pub(super) fn of(error: &(dyn Error + 'static)) -> Self {
         let text = deepest(error);
-        if text.contains("certificate") || text.contains("tls") || text.contains("TLS") {
+        if text.contains("certificate") {
             Self::Certificate(text)
         } else if text.contains("timed out") || text.contains("deadline has elapsed") {
             Self::TimedOut
@@ -51,6 +51,11 @@ impl Failure {
     /// The certificate is trusted, but has another name.
     pub(super) fn is_wrong_name(&self) -> bool {
         matches!(self, Self::Certificate(text) if text.contains("not valid for name"))
+    }
+
+    /// openssl makes such ones unless it is told otherwise; rustls takes none.
+    fn is_ca_itself(&self) -> bool {
+        matches!(self, Self::Certificate(text) if text.contains("CaUsedAsEndEntity"))
     }
 
     /// Of which kind it is.
@@ -82,6 +87,10 @@ impl Failure {
         match self.outcome() {
             Outcome::Certificate if self.is_wrong_name() => {
                 "its certificate is for another name: set --node-name to the node's name as Kubernetes has it"
+            }
+            Outcome::Certificate if self.is_ca_itself() => {
+                "the kubelet serves a CA's own certificate: give it one that is signed by the CA \
+                 (tlsCertFile in its configuration)"
             }
             Outcome::Certificate => {
                 "give --kubelet-ca the certificate that the kubelet's is signed by (kubelets sign their own unless \
@@ -128,7 +137,9 @@ fn deepest(error: &(dyn Error + 'static)) -> String {
     while let Some(source) = error.source() {
         error = source;
     }
-    error.to_string()
+    let text = error.to_string();
+    // rustls: ends without a farewell, and a page of its manual.
+    if text.contains("close_notify") { "the connection broke".to_owned() } else { text }
 }
 
 #[cfg(test)]

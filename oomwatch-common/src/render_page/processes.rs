@@ -39,7 +39,7 @@ fn host_part(paper: &mut Paper, host: &Host) {
     let about: Vec<String> = [user, runtime, critical].into_iter().flatten().collect();
     let about = if about.is_empty() { String::new() } else { format!(" ({})", about.join(", ")) };
     let name = match (&host.name, host.kind) {
-        (Some(id), HostKind::Container) => short_id(id).to_string(),
+        (Some(id), HostKind::Container) => short_id(id),
         (Some(name), _) => name.clone(),
         (None, _) if about.is_empty() => return,
         (None, _) => "of the system".to_owned(),
@@ -57,7 +57,7 @@ fn pod_and_container(paper: &mut Paper, kubernetes: &Kubernetes) {
         (None, Some(uid)) => paper.entry("pod", &format!("{uid}{class}")),
         (None, None) => {}
     }
-    let id = container_id.as_ref().map(|id| short_id(id).to_string());
+    let id = container_id.as_ref().map(|id| short_id(id));
     let kind = match container_kind {
         Some(ContainerKind::Init) => Some("init container".to_owned()),
         Some(ContainerKind::Ephemeral) => Some("ephemeral container".to_owned()),
