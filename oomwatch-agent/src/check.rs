@@ -5,6 +5,7 @@
 
 mod cgroups;
 mod kernel;
+mod kubernetes;
 mod memory;
 mod own;
 mod print;
@@ -22,10 +23,12 @@ use std::{
 
 use oomwatch_common::{incident::ProbeLevel, kernel_layout::Resolved};
 use serde::Serialize;
+use tokio::runtime::{self, Runtime};
 
 use crate::{
     attach,
     config::{CheckOptions, CheckOutput},
+    kubernetes::kubelet::Kubelet,
     probe::resolve,
     refusal::Refusal,
     sys,
@@ -53,6 +56,9 @@ const CHECKS: &[Check] = &[
     own::memory_lock,
     own::priority,
     settings::kernel_log,
+    kubernetes::node_name,
+    kubernetes::kubelet,
+    kubernetes::log_files,
 ];
 
 /// How a thing is.
@@ -120,23 +126,46 @@ struct Look<'a> {
     status: String,
     resolved: Result<Resolved, Refusal>,
     attached: Result<Attached, Refusal>,
+    /// The node's name in reports.
+    node: String,
+    /// The kubelet that `run` would ask.
+    kubelet: Result<Option<Kubelet>, Refusal>,
+    /// What turns while a server is asked.
+    runtime: Runtime,
 }
 
 impl<'a> Look<'a> {
     /// Tries the probe, on the process's first thread, which its proof needs. It is detached again at once.
-    fn new(options: &'a CheckOptions) -> Self {
-        let node = &options.node;
-        let attached = attach::attach(node, sys::page_size()).map(|probe| Attached {
+    fn new(options: &'a CheckOptions) -> Result<Self, Refusal> {
+        let machine = &options.node;
+        let attached = attach::attach(machine, sys::page_size()).map(|probe| Attached {
             level: probe.level,
             why_not_higher: probe.why_not_higher,
             rss_inexact: probe.rss_inexact,
         });
-        Self {
+        let runtime = runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| Refusal::failed(format!("starting the async runtime: {error}")))?;
+        let node = machine.node_name.clone().unwrap_or_else(sys::host_name);
+        let entered = runtime.enter();
+        let kubelet = Kubelet::new(&options.kubernetes, &node);
+        drop(entered);
+        Ok(Self {
             options,
-            status: fs::read_to_string(node.proc.join("self/status")).unwrap_or_default(),
-            resolved: resolve(&node.btf),
+            status: fs::read_to_string(machine.proc.join("self/status")).unwrap_or_default(),
+            resolved: resolve(&machine.btf),
             attached,
-        }
+            node,
+            kubelet,
+            runtime,
+        })
+    }
+
+    /// At which level incidents will be caught, or why `run` would not start: what it looks at first comes first.
+    fn verdict(&self) -> Result<ProbeLevel, &Refusal> {
+        self.kubelet.as_ref()?;
+        self.attached.as_ref().map(|attached| attached.level)
     }
 
     fn proc(&self) -> &Path {
@@ -159,20 +188,21 @@ fn status_field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
 /// stdout cannot be written.
 pub fn check(options: &CheckOptions) -> Result<ExitCode, Refusal> {
     sys::return_large_allocations();
-    let look = Look::new(options);
+    let look = Look::new(options)?;
     let lines: Vec<Line> = CHECKS.iter().flat_map(|check| check(&look)).collect();
+    let verdict = look.verdict();
     let text = match options.output {
-        CheckOutput::Text => print::text(&lines, &look.attached, options.color.wanted(&io::stdout())),
-        CheckOutput::Json => {
-            let node = options.node.node_name.clone().unwrap_or_else(sys::host_name);
-            print::json(&lines, &look.attached, node)?
-        }
+        CheckOutput::Text => print::text(&lines, verdict, options.color.wanted(&io::stdout())),
+        CheckOutput::Json => print::json(&lines, verdict, &look.node)?,
     };
+    let code = verdict.err().map_or(ExitCode::SUCCESS, Refusal::exit_code);
+    // A question that was given up on may still wait for an answer.
+    look.runtime.shutdown_background();
     let mut stdout = io::stdout();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(Refusal::failed(format!("writing to stdout: {error}")))
         }
-        _ => Ok(look.attached.err().map_or(ExitCode::SUCCESS, |refusal| refusal.exit_code())),
+        _ => Ok(code),
     }
 }

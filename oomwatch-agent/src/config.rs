@@ -7,7 +7,7 @@ mod node;
 use std::{
     collections::BTreeSet,
     ffi::{OsStr, OsString},
-    io::IsTerminal,
+    io::{self, IsTerminal},
     path::PathBuf,
     time::Duration,
 };
@@ -51,11 +51,12 @@ One line an incident on stdout; oomwatch's own log goes to stderr.\n\n\
     #[command(after_help = "\
 Tries what `oomwatch run` would do, and changes nothing: the probe is loaded, proved on this process, attached and\n\
 detached again, also beside an agent that runs. Give it the options or the environment that `run` has:\n\n\
-  oomwatch check                                              as root on a node\n  \
-  kubectl -n oomwatch exec daemonset/oomwatch -- oomwatch check   in the agent's own pod\n  \
+  oomwatch check                                                  as root on a node\n  \
+  kubectl -n oomwatch exec daemonset/oomwatch -- /oomwatch check  in the agent's own pod\n  \
   oomwatch check --output json | jq '.checks[] | select(.state != \"ok\")'\n\n\
 Each line is one check: ok, degraded (works, with less), failed, or n/a (not applicable here).\n\
-Exit codes: 0 incidents will be caught, be it with less; 69 this kernel cannot; 77 not permitted.")]
+Exit codes: 0 OOM kills will be caught, be it with less; else that with which `run` would refuse to start:\n\
+64 wrong option, 69 this kernel cannot, 77 not permitted, 1 something else.")]
     Check(Box<CheckOptions>),
     /// Print the reports of incidents that `run --record-to` kept
     Replay(ReplayOptions),
@@ -204,7 +205,9 @@ pub fn parse(
     match Cli::try_parse_from(arguments) {
         Ok(cli) => Ok(Parsed::Command(cli)),
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
-            Ok(Parsed::Print(error.render().ansi().to_string()))
+            let help = error.render();
+            let coloured = sys::wants_colour(&io::stdout());
+            Ok(Parsed::Print(if coloured { help.ansi().to_string() } else { help.to_string() }))
         }
         Err(error) => Err(Refusal::usage(one_line(&error))),
     }

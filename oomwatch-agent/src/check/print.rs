@@ -3,7 +3,7 @@
 use oomwatch_common::{escape::decode_replacing, incident::ProbeLevel};
 use serde::Serialize;
 
-use super::{Attached, Line, State};
+use super::{Line, State};
 use crate::refusal::Refusal;
 
 /// Raised when a field changes its meaning or goes.
@@ -14,7 +14,7 @@ const SCHEMA: u32 = 1;
 struct Document<'a> {
     schema: u32,
     version: &'static str,
-    node: String,
+    node: &'a str,
     catches: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     level: Option<&'static str>,
@@ -28,16 +28,16 @@ struct Document<'a> {
 /// None that is known: all keys are text.
 pub(super) fn json(
     lines: &[Line],
-    attached: &Result<Attached, Refusal>,
-    node: String,
+    verdict: Result<ProbeLevel, &Refusal>,
+    node: &str,
 ) -> Result<String, Refusal> {
     let document = Document {
         schema: SCHEMA,
         version: env!("CARGO_PKG_VERSION"),
         node,
-        catches: attached.is_ok(),
-        level: attached.as_ref().ok().map(|attached| attached.level.name()),
-        exit_code: attached.as_ref().err().map_or(0, |refusal| refusal.kind.code()),
+        catches: verdict.is_ok(),
+        level: verdict.ok().map(ProbeLevel::name),
+        exit_code: verdict.err().map_or(0, |refusal| refusal.kind.code()),
         checks: lines,
     };
     let mut text = serde_json::to_string_pretty(&document)
@@ -47,7 +47,7 @@ pub(super) fn json(
 }
 
 /// A line each, then an empty one, then what it comes to.
-pub(super) fn text(lines: &[Line], attached: &Result<Attached, Refusal>, coloured: bool) -> String {
+pub(super) fn text(lines: &[Line], verdict: Result<ProbeLevel, &Refusal>, coloured: bool) -> String {
     let width = lines.iter().map(|line| line.check.len()).max().unwrap_or(0);
     let mut text = String::new();
     for line in lines {
@@ -64,9 +64,9 @@ pub(super) fn text(lines: &[Line], attached: &Result<Attached, Refusal>, coloure
         text.push_str(&found);
         text.push('\n');
     }
-    let (verdict, ink) = verdict(attached);
+    let (sentence, ink) = sentence(verdict);
     text.push('\n');
-    text.push_str(&paint(&verdict, ink, coloured));
+    text.push_str(&paint(&sentence, ink, coloured));
     text.push('\n');
     text
 }
@@ -85,12 +85,12 @@ fn paint(text: &str, ink: &str, coloured: bool) -> String {
     if coloured { format!("\x1b[{ink}m{text}\x1b[0m") } else { text.to_owned() }
 }
 
-fn verdict(attached: &Result<Attached, Refusal>) -> (String, &'static str) {
-    match attached {
-        Ok(Attached { level: ProbeLevel::Kprobe, .. }) => {
+fn sentence(verdict: Result<ProbeLevel, &Refusal>) -> (String, &'static str) {
+    match verdict {
+        Ok(ProbeLevel::Kprobe) => {
             ("OOM kills will be caught, at level kprobe: whole incidents, before SIGKILL.".to_owned(), "1;32")
         }
-        Ok(Attached { level: ProbeLevel::Tracepoint, .. }) => (
+        Ok(ProbeLevel::Tracepoint) => (
             "OOM kills will be caught, at level tracepoint: victims only, after SIGKILL; not whose limit it was."
                 .to_owned(),
             "1;33",
@@ -113,27 +113,24 @@ mod tests {
         [Line::ok("kernel", "Linux 6.1"), Line::degraded("kubelet", "says \x1b[2J\nso", "change it")]
     }
 
-    const ATTACHED: Result<Attached, Refusal> =
-        Ok(Attached { level: ProbeLevel::Kprobe, why_not_higher: None, rss_inexact: None });
-
     #[test]
     fn a_check_is_one_line_and_commands_no_terminal() {
         let expected = "ok        kernel   Linux 6.1\n\
                         degraded  kubelet  says \\x1b[2J; so → change it\n\n\
                         OOM kills will be caught, at level kprobe: whole incidents, before SIGKILL.\n";
-        assert_eq!(text(&lines(), &ATTACHED, false), expected);
-        let coloured = text(&lines(), &ATTACHED, true);
+        assert_eq!(text(&lines(), Ok(ProbeLevel::Kprobe), false), expected);
+        let coloured = text(&lines(), Ok(ProbeLevel::Kprobe), true);
         assert!(coloured.starts_with("\x1b[32mok      \x1b[0m  kernel   Linux 6.1\n"), "{coloured}");
         assert!(!coloured.contains("\x1b[2J"));
     }
 
     #[test]
     fn a_refusal_is_the_verdict_and_the_exit_code() {
-        let refused = Err(Refusal::not_permitted("CAP_BPF missing:\nrun as root"));
-        let shown = text(&lines(), &refused, false);
+        let refusal = Refusal::not_permitted("CAP_BPF missing:\nrun as root");
+        let shown = text(&lines(), Err(&refusal), false);
         assert!(shown.ends_with("\nNo OOM kill will be caught: CAP_BPF missing:; run as root\n"), "{shown}");
         let document: serde_json::Value =
-            serde_json::from_str(&json(&lines(), &refused, "n".to_owned()).unwrap()).unwrap();
+            serde_json::from_str(&json(&lines(), Err(&refusal), "n").unwrap()).unwrap();
         assert_eq!((&document["catches"], &document["exit_code"]), (&false.into(), &77.into()));
         assert!(document.get("level").is_none());
         assert_eq!(document["checks"][1]["state"], "degraded");

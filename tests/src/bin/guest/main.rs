@@ -3,6 +3,7 @@
 //!
 //! It does not boot guests (xtask does), and it is no part of what is deployed.
 
+mod capabilities;
 mod cases;
 mod demo;
 mod hog;
@@ -15,6 +16,7 @@ const USAGE: &str = "\
 oomwatch-guest test [FILTER]   makes OOM kills of every kind and compares the agent's reports with the kernel's log
 oomwatch-guest demo            three OOM kills, and what the agent reports of them
 oomwatch-guest hog STEP…       takes memory, step by step, and then waits to be killed
+oomwatch-guest without CAPABILITY,… PROGRAM ARGUMENT…   becomes that program, without these capabilities
 
 Steps of the hog:
   anon=MIB           takes anonymous memory and touches every page of it
@@ -36,6 +38,9 @@ fn main() -> ExitCode {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let outcome = match arguments.as_slice() {
         ["hog", steps @ ..] => hog::run(steps),
+        ["without", capabilities, program, arguments @ ..] => {
+            capabilities::run_without(capabilities, program, arguments)
+        }
         ["test"] => suite::run(""),
         ["test", filter] => suite::run(filter),
         ["demo"] => demo::run(),

@@ -1,0 +1,151 @@
+//! `oomwatch check` on the machine that builds it: as root, as nobody, without each capability, and against a machine
+//! and servers that are wrong.
+
+use std::{
+    env, fs,
+    io::{self, Write},
+    net::TcpListener,
+    os::unix::process::CommandExt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, ensure};
+use oomwatch_tests::{
+    agent::{command, run_to_end},
+    check::{Checked, each_capability},
+    status::Status,
+};
+
+/// `nobody`.
+const NOBODY: u32 = 65_534;
+/// The longest that two servers which never answer may take, and then some.
+const PATIENTLY: Duration = Duration::from_secs(9);
+
+fn binary() -> Result<PathBuf> {
+    let path = env::var_os("OOMWATCH_BIN");
+    let path = PathBuf::from(path.context("OOMWATCH_BIN must name the built agent: run `cargo xtask test`")?);
+    ensure!(path.is_file(), "OOMWATCH_BIN is {}, where there is no file", path.display());
+    Ok(path)
+}
+
+/// Whether this is root. Without, a test fails unless whoever runs it said that there is none to be had.
+fn is_root() -> Result<bool> {
+    let root = Status::of_process(std::process::id())?.number("Uid") == Some(0);
+    let none = env::var_os("OOMWATCH_TEST_NO_ROOT").is_some_and(|value| value == "1");
+    ensure!(root || none, "loads a probe: run it as root, or set OOMWATCH_TEST_NO_ROOT=1 to go without it");
+    if !root {
+        // Straight to the terminal: the harness would hide a print of a test that passes.
+        writeln!(io::stderr(), "SKIPPED, because OOMWATCH_TEST_NO_ROOT=1: a test of `oomwatch check`")?;
+    }
+    Ok(root)
+}
+
+#[test]
+fn as_root_it_says_at_which_level_kills_will_be_caught() -> Result<()> {
+    if !is_root()? {
+        return Ok(());
+    }
+    let has_kprobes = Path::new("/sys/bus/event_source/devices/kprobe").exists();
+    let checked = Checked::run(&binary()?, &[])?;
+    checked.expect_code(0)?;
+    checked.expect("probe", if has_kprobes { "ok" } else { "degraded" })?;
+    let level = if has_kprobes { "kprobe" } else { "tracepoint" };
+    ensure!(checked.document.get("level") == Some(&level.into()), "{}", checked.text);
+
+    let schema = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/check-schema-1.json");
+    let schema = serde_json::from_str(&fs::read_to_string(schema)?)?;
+    let validator = jsonschema::validator_for(&schema)?;
+    let errors: Vec<String> =
+        validator.iter_errors(&checked.document).map(|error| error.to_string()).collect();
+    ensure!(errors.is_empty(), "{errors:?}: {}", checked.text);
+    Ok(())
+}
+
+#[test]
+fn text_has_the_same_checks_a_line_each() -> Result<()> {
+    if !is_root()? {
+        return Ok(());
+    }
+    let json = Checked::run(&binary()?, &[])?;
+    let names: Vec<&str> = json.document["checks"]
+        .as_array()
+        .context("no checks")?
+        .iter()
+        .filter_map(|line| line["check"].as_str())
+        .collect();
+    // In the agent's pod this is set for `run`, which has outputs of its own.
+    let ended = run_to_end(command(&binary()?).arg("check").env("OOMWATCH_OUTPUT", "bcc"))?;
+    ensure!(ended.status.success() && ended.log.is_empty(), "{ended:?}");
+    let lines: Vec<&str> = ended.stdout.lines().take_while(|line| !line.is_empty()).collect();
+    let printed: Vec<&str> =
+        lines.iter().filter_map(|line| line.get(8..)?.split_whitespace().next()).collect();
+    ensure!(printed == names, "{printed:?} are not {names:?}");
+    ensure!(!ended.stdout.contains('\u{1b}'), "coloured, and this is no terminal: {}", ended.stdout);
+    let last = ended.stdout.lines().last().unwrap_or_default();
+    ensure!(last.starts_with("OOM kills will be caught, at level "), "{last}");
+    Ok(())
+}
+
+#[test]
+fn nobody_is_told_what_is_missing_and_still_sees_the_rest() -> Result<()> {
+    if !is_root()? {
+        return Ok(());
+    }
+    // Nobody may not be allowed to reach the build's folder.
+    let copy = env::temp_dir().join(format!("oomwatch-check-for-nobody-{}", std::process::id()));
+    fs::copy(binary()?, &copy)?;
+    let checked = Checked::of(command(&copy).args(["check", "--output", "json"]).uid(NOBODY).gid(NOBODY));
+    fs::remove_file(&copy)?;
+    let checked = checked?;
+    checked.expect_code(77)?;
+    for (name, state) in
+        [("probe", "failed"), ("capabilities", "failed"), ("btf", "ok"), ("kernel", "ok"), ("proc", "ok")]
+    {
+        checked.expect(name, state)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn each_missing_capability_is_named_with_its_cost() -> Result<()> {
+    if !is_root()? {
+        return Ok(());
+    }
+    each_capability(Path::new(env!("CARGO_BIN_EXE_oomwatch-guest")), &binary()?)
+}
+
+#[test]
+fn what_run_would_refuse_check_does_too() -> Result<()> {
+    if !is_root()? {
+        return Ok(());
+    }
+    for (arguments, code, name) in [
+        (&["--btf", "/nonexistent"][..], 69, "btf"),
+        (&["--btf", "/dev/null"], 69, "btf"),
+        (&["--proc", "/nonexistent"], 1, "proc"),
+        (&["--kubelet", "https://127.0.0.1:1"], 64, "kubelet"),
+    ] {
+        let checked = Checked::run(&binary()?, arguments)?;
+        checked.expect_code(code).with_context(|| format!("{arguments:?}"))?;
+        checked.expect(name, "failed").with_context(|| format!("{arguments:?}"))?;
+        let run = run_to_end(command(&binary()?).arg("run").args(arguments))?;
+        ensure!(run.status.code() == Some(code), "run {arguments:?} ended otherwise: {run:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_kubelet_that_never_answers_does_not_hold_it() -> Result<()> {
+    if !is_root()? {
+        return Ok(());
+    }
+    let silent = TcpListener::bind("127.0.0.1:0")?;
+    let url = format!("https://{}", silent.local_addr()?);
+    let checked = Checked::run(&binary()?, &["--kubelet", &url, "--kubelet-insecure-tls"])?;
+    checked.expect_code(0)?;
+    checked.expect("kubelet", "degraded")?;
+    ensure!(checked.line("kubelet")?["text"].to_string().contains("in time"), "{}", checked.text);
+    ensure!(checked.took < PATIENTLY, "took {:?}", checked.took);
+    Ok(())
+}
