@@ -111,6 +111,7 @@ fn the_pause_container_is_not_taken_for_the_only_one() {
     let index = index();
     let attribution =
         Attribution::new(&paths("/kubepods/burstable/podBURST/UNKNOWN", true), &kubelet(&index), "WHY");
+    assert!(attribution.is_complete(), "no report waits for it");
     let victim = attribution.victim.unwrap();
     assert_eq!((victim.kubernetes.pod.as_deref(), victim.kubernetes.container), (Some("n-burst"), None));
     assert!(victim.gaps[0].why.contains("pause container"), "{:?}", victim.gaps);
