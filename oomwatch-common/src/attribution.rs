@@ -205,15 +205,12 @@ impl Attributed {
             _ if is_pause => "the pod's pause container, or the runtime as it starts a container".to_owned(),
             [only] => {
                 self.fill_container(only);
-                format!("its id is not listed ({why_unknown}): taken to be the pod's only container")
+                format!("{why_unknown}: taken to be the pod's only container")
             }
-            [] => format!("its id is not listed ({why_unknown})"),
+            [] => why_unknown.to_owned(),
             several => {
                 let names: Vec<&str> = several.iter().map(|container| container.name.as_str()).collect();
-                format!(
-                    "its id is not listed ({why_unknown}): one of {}",
-                    escape(names.join(", ").as_bytes())
-                )
+                format!("{why_unknown}: one of {}", escape(names.join(", ").as_bytes()))
             }
         };
         self.is_unlisted = is_pause;

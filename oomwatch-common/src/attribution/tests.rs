@@ -50,11 +50,11 @@ fn whose_pod_a_path_is() {
         ("/kubepods/burstable/podMULTI", "n-multi/? 3"),
         (
             "/kubepods/burstable/podBURST/UNKNOWN",
-            "n-burst/hog 4 kubernetes.container: its id is not listed (WHY): taken to be the pod's only container",
+            "n-burst/hog 4 kubernetes.container: WHY: taken to be the pod's only container",
         ),
         (
             "/kubepods/burstable/podMULTI/UNKNOWN",
-            "n-multi/? 4 kubernetes.container: its id is not listed (WHY): one of steady, eater, side",
+            "n-multi/? 4 kubernetes.container: WHY: one of steady, eater, side",
         ),
         ("/kubepods/burstable/pod1/UNKNOWN", "?/? 4 kubernetes.pod: WHY"),
         ("/kubepods/burstable/pod1", "?/? 3 kubernetes.pod: WHY"),
