@@ -295,3 +295,6 @@ async fn ask(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
