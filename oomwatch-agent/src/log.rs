@@ -3,7 +3,7 @@
 use std::io;
 
 use tracing::level_filters::LevelFilter;
-use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{filter::Targets, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
 use crate::{config::LogLevel, sys};
 
@@ -20,7 +20,9 @@ pub fn init(level: LogLevel) {
         .with_target(false)
         .with_ansi(sys::wants_colour(&io::stderr()))
         .with_writer(io::stderr)
-        .finish();
+        .finish()
+        // What libraries log of their own is said by us, once and with what to do about it.
+        .with(Targets::new().with_target("oomwatch", level));
     if subscriber.try_init().is_err() {
         tracing::debug!("the log was already started");
     }

@@ -2,7 +2,12 @@
 
 use std::{io, path::PathBuf, sync::mpsc as blocking};
 
-use oomwatch_common::{capture::Capture, units::PageSize};
+use oomwatch_common::{
+    attribution::{Attribution, Paths},
+    capture::Capture,
+    report::Report,
+    units::PageSize,
+};
 use tokio::{
     io::{AsyncWriteExt as _, Stdout, stdout},
     sync::mpsc,
@@ -12,6 +17,7 @@ use crate::{
     config::{Color, OutputOptions, RunOptions},
     desk::clear,
     job::Captured,
+    kubernetes::pods::Pods,
     losses::{Losses, Stage},
     record::{self, Circumstances},
     render, sys,
@@ -24,7 +30,8 @@ pub struct Publisher {
     coloured: bool,
     /// Live: what stays the same from one report to the next. Replayed: all of it.
     circumstances: Circumstances,
-    live: bool,
+    /// Live: who knows whose the processes are.
+    pods: Option<Pods>,
     record_to: Option<PathBuf>,
 }
 
@@ -39,18 +46,19 @@ pub enum Ended {
 
 impl Publisher {
     /// Publishes live incidents.
-    pub fn live(options: &RunOptions, page_size: PageSize) -> Self {
+    pub fn live(options: &RunOptions, node: String, page_size: PageSize, pods: Pods) -> Self {
         let circumstances = Circumstances {
-            node: options.node_name.clone().unwrap_or_else(sys::host_name),
+            node,
             boot_id: sys::boot_id(&options.proc),
             page_size: page_size.get().0,
             realtime_at_boot_ns: 0,
             taken_at_ns: 0,
             done_at_ns: 0,
             reported_at_ns: 0,
+            attribution: None,
         };
         Self {
-            live: true,
+            pods: Some(pods),
             record_to: options.record_to.clone(),
             ..Self::replayed(&options.output, circumstances)
         }
@@ -68,7 +76,7 @@ impl Publisher {
             output: output.clone(),
             coloured,
             circumstances,
-            live: false,
+            pods: None,
             record_to: None,
         }
     }
@@ -81,7 +89,8 @@ impl Publisher {
         losses: &Losses,
     ) -> Ended {
         while let Some(mut captured) = incidents.recv().await {
-            let text = self.render(&captured);
+            let report = self.report(&captured, incidents).await;
+            let text = render::render(&report, self.output.output, self.coloured);
             clear(&mut captured.capture);
             // Full: there are enough of them, and this one's memory goes back.
             drop(spent.try_send(captured.capture));
@@ -101,19 +110,28 @@ impl Publisher {
         Ended::Drained
     }
 
-    fn render(&self, captured: &Captured) -> String {
+    async fn report(&mut self, captured: &Captured, behind: &mpsc::Receiver<Captured>) -> Report {
         let mut circumstances = self.circumstances.clone();
-        if self.live {
-            circumstances.realtime_at_boot_ns = sys::realtime_at_boot();
-            circumstances.taken_at_ns = captured.capture.taken_at.0;
-            circumstances.done_at_ns = captured.capture.done_at.0;
-            circumstances.reported_at_ns = sys::boottime().0;
+        let page_size = PageSize::new(circumstances.page_size).unwrap_or_default();
+        let paths = Paths::new(&captured.incident, &captured.capture, page_size);
+        let Some(pods) = &mut self.pods else {
+            let recorded = circumstances.attribution.take();
+            let attribution = recorded.unwrap_or_else(|| Attribution::new(&paths, &[], "not recorded"));
+            return render::report(captured, &circumstances, &attribution);
+        };
+        // What waits behind a report must not be lost for the sake of a name.
+        let in_a_hurry = || behind.is_closed() || behind.len() > behind.max_capacity() / 2;
+        let attribution = pods.attribute(&paths, captured.incident.at, in_a_hurry).await;
+        circumstances.realtime_at_boot_ns = sys::realtime_at_boot();
+        circumstances.taken_at_ns = captured.capture.taken_at.0;
+        circumstances.done_at_ns = captured.capture.done_at.0;
+        circumstances.reported_at_ns = sys::boottime().0;
+        if let Some(dir) = &self.record_to {
+            circumstances.attribution = Some(attribution.clone());
+            if let Err(error) = record::write(dir, captured, &circumstances) {
+                tracing::warn!(%error, "an incident could not be recorded");
+            }
         }
-        if let Some(dir) = &self.record_to
-            && let Err(error) = record::write(dir, captured, &circumstances)
-        {
-            tracing::warn!(%error, "an incident could not be recorded");
-        }
-        render::render(captured, &circumstances, self.output.output, self.coloured)
+        render::report(captured, &circumstances, &attribution)
     }
 }

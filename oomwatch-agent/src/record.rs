@@ -14,6 +14,7 @@ use std::{
 };
 
 use oomwatch_common::{
+    attribution::Attribution,
     capture::{Outcome, Subject},
     ids::Tgid,
     incident::{Memcg, Process},
@@ -40,6 +41,9 @@ pub struct Circumstances {
     pub done_at_ns: u64,
     /// Boottime when the report was made.
     pub reported_at_ns: u64,
+    /// Whose the processes were, as far as it was known then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attribution: Option<Attribution>,
 }
 
 /// Writes an incident below `dir`.

@@ -2,6 +2,7 @@
 
 use jiff::{Timestamp, tz::TimeZone};
 use oomwatch_common::{
+    attribution::Attribution,
     render_bcc::bcc,
     render_page::{Style, page},
     render_text::text,
@@ -11,8 +12,8 @@ use oomwatch_common::{
 
 use crate::{config::Output, job::Captured, record::Circumstances};
 
-/// The report's text; ends in a newline.
-pub fn render(captured: &Captured, circumstances: &Circumstances, output: Output, coloured: bool) -> String {
+/// All that is to be said of an incident.
+pub fn report(captured: &Captured, circumstances: &Circumstances, attribution: &Attribution) -> Report {
     let context = Context {
         node: circumstances.node.clone(),
         boot_id: circumstances.boot_id.clone().unwrap_or_else(|| "unknown".to_owned()),
@@ -21,12 +22,16 @@ pub fn render(captured: &Captured, circumstances: &Circumstances, output: Output
         source: Source::Live,
         built_at: BoottimeNs(circumstances.reported_at_ns),
     };
-    let report = Report::build(&captured.incident, &captured.capture, &context);
+    Report::build(&captured.incident, &captured.capture, attribution, &context)
+}
+
+/// The report's text; ends in a newline.
+pub fn render(report: &Report, output: Output, coloured: bool) -> String {
     let style = if coloured { Style::Colour } else { Style::Plain };
     let mut rendered = match output {
-        Output::Text => text(&report),
-        Output::Report => page(&report, style),
-        Output::Bcc => bcc(&report, &TimeZone::system()),
+        Output::Text => text(report),
+        Output::Report => page(report, style),
+        Output::Bcc => bcc(report, &TimeZone::system()),
         Output::Json => report.to_json().unwrap_or_else(|error| {
             // Only a map with keys that are not text cannot be JSON, and a report has none.
             tracing::error!(%error, "a report could not be made into JSON");

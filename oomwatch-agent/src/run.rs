@@ -8,7 +8,7 @@ use std::{
 
 use oomwatch_common::counters::ProbeCounter;
 use tokio::{
-    runtime,
+    runtime::{self, Runtime},
     signal::unix::{Signal, SignalKind, signal},
     sync::mpsc,
     time::timeout,
@@ -20,6 +20,7 @@ use crate::{
     config::RunOptions,
     desk::{self, Desk, READY_CAPTURES},
     job::oom_kills,
+    kubernetes::pods::Pods,
     log,
     losses::{Losses, Stage},
     probe::Probe,
@@ -47,9 +48,16 @@ pub fn run(options: &RunOptions) -> Result<(), Refusal> {
         page_size,
         kernel_kills: fs::read(options.proc.join("vmstat")).ok().and_then(|vmstat| oom_kills(&vmstat)),
     };
+    let runtime = runtime()?;
+    // Before the probe: a wrong option is told at once. It asks nobody until the runtime turns.
+    let entered = runtime.enter();
+    let node = options.node_name.clone().unwrap_or_else(sys::host_name);
+    let pods = Pods::start(&options.kubernetes, &node)?;
+    let outcomes = pods.outcomes();
+    drop(entered);
     let probe = attach::attach(options, page_size)?;
     let level = probe.level;
-    let publisher = Publisher::live(options, page_size);
+    let publisher = Publisher::live(options, node, page_size, pods);
     announce(&probe);
     if let Err(error) = sys::lock_memory() {
         tracing::info!(%error, "memory is not locked, so reports may be late under pressure: give CAP_IPC_LOCK");
@@ -61,17 +69,29 @@ pub fn run(options: &RunOptions) -> Result<(), Refusal> {
     desk.warm_up(&probe.proof, sys::boottime());
     let running = capture::start(probe, desk, spent, incidents)
         .map_err(|error| Refusal::failed(format!("starting the capture thread: {error}")))?;
-    let runtime = runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Refusal::failed(format!("starting the async runtime: {error}")))?;
     let probe = runtime.block_on(report(running, publisher, &losses, level.name()));
     // A write to a stdout that nobody reads may never return.
     runtime.shutdown_background();
     if let Some(probe) = probe? {
         account(&probe, &losses);
     }
+    if let Some(outcomes) = outcomes {
+        tracing::info!(answers = outcomes.summary(), "the kubelet was asked");
+    }
     Ok(())
+}
+
+/// One thread for everything that waits, and one more that is kept for what blocks: stdout, the names of log files. It
+/// is there from the start, because a thread cannot be made on a node that has no memory.
+fn runtime() -> Result<Runtime, Refusal> {
+    let runtime = runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(4)
+        .thread_keep_alive(Duration::MAX)
+        .build()
+        .map_err(|error| Refusal::failed(format!("starting the async runtime: {error}")))?;
+    drop(runtime.spawn_blocking(|| ()));
+    Ok(runtime)
 }
 
 /// Reports until told to stop; gives the probe back where the capture thread ended in time.

@@ -17,6 +17,8 @@ pub mod record;
 #[cfg(feature = "analysis")]
 pub mod assemble;
 #[cfg(feature = "analysis")]
+pub mod attribution;
+#[cfg(feature = "analysis")]
 pub mod btf;
 #[cfg(feature = "analysis")]
 pub mod btf_excerpt;
@@ -38,6 +40,8 @@ pub mod incident;
 pub mod kernel_layout;
 #[cfg(feature = "analysis")]
 pub mod memcg_text;
+#[cfg(feature = "analysis")]
+pub mod pods;
 #[cfg(feature = "analysis")]
 pub mod proc_text;
 #[cfg(feature = "analysis")]

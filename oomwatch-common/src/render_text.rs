@@ -54,9 +54,27 @@ pub(crate) fn victims_cgroup(report: &Report) -> Option<&str> {
     report.victims.iter().all(|victim| victim.cgroup.as_deref() == Some(first)).then_some(first)
 }
 
-/// Where it happened: a path that fits on the line, or else, of a pod's, what tells its pod and container apart from
-/// all others.
+/// `namespace/pod/container` where all victims were in it, as far as its names are known.
+pub(crate) fn names(report: &Report) -> Option<String> {
+    let kubernetes = report.kubernetes.as_ref()?;
+    let (namespace, pod) = (kubernetes.namespace.as_deref()?, kubernetes.pod.as_deref()?);
+    let are_in = |id: &str| {
+        let is_in = |cgroup: &String| cgroup.contains(id);
+        report.victims.iter().all(|victim| victim.cgroup.as_ref().is_some_and(is_in))
+    };
+    if victims_cgroup(report).is_none() && !kubernetes.container_id.as_deref().is_some_and(are_in) {
+        return None;
+    }
+    let container = kubernetes.container.as_ref().map_or(String::new(), |container| format!("/{container}"));
+    Some(format!("{namespace}/{pod}{container}"))
+}
+
+/// Where it happened: names, or a path that fits on the line, or else, of a pod's, what tells its pod and container
+/// apart from all others.
 fn place(report: &Report) -> Option<String> {
+    if let Some(names) = names(report) {
+        return Some(names);
+    }
     let cgroup = victims_cgroup(report)?;
     let kubernetes = report.kubernetes.as_ref().filter(|_| cgroup.chars().count() > PATH_CHARACTERS);
     let pod = kubernetes.and_then(|kubernetes| kubernetes.pod_uid.as_ref()).map(|uid| format!("pod {uid}"));
@@ -65,7 +83,11 @@ fn place(report: &Report) -> Option<String> {
     match (container, pod) {
         (Some(container), Some(pod)) => Some(format!("{container} of {pod}")),
         (Some(alone), None) | (None, Some(alone)) => Some(alone),
-        (None, None) => Some(short_path(cgroup)),
+        (None, None) => {
+            let is_critical = report.host.as_ref().is_some_and(|host| host.node_critical);
+            let critical = if is_critical { " (node-critical)" } else { "" };
+            Some(format!("{}{critical}", short_path(cgroup)))
+        }
     }
 }
 

@@ -7,6 +7,7 @@
 mod build;
 mod cgroup;
 mod gaps;
+mod host;
 mod kubernetes;
 mod process;
 mod size;
@@ -15,7 +16,9 @@ use serde::{Deserialize, Serialize};
 
 pub use build::Context;
 pub use cgroup::{Cgroup, FiguresFrom, Level};
-pub use kubernetes::{ContainerKind, Kubernetes, Workload};
+pub use host::{Host, HostKind};
+pub use kubernetes::{ContainerKind, Kubernetes, NamesFrom, Workload};
+pub(crate) use process::memory_cgroup;
 pub use process::{Parent, Rss, StatusFrom, Trigger, Victim};
 pub use size::size;
 
@@ -67,6 +70,9 @@ pub struct Report {
     /// The first victim's pod and container.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kubernetes: Option<Kubernetes>,
+    /// What the first victim belonged to outside of all pods.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<Host>,
     /// `/proc/meminfo`
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node_memory: Option<Meminfo>,

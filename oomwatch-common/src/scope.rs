@@ -1,10 +1,11 @@
 //! What hit its limit, from the constraint, the limit owner's path and the limits along the victim's path.
 //!
-//! What a path is, is [`crate::cgroup_path`]'s to tell; whose pod it is, nobody knows here.
+//! What a path is, is [`crate::cgroup_path`]'s to tell; whose pod it is, [`crate::attribution`]'s.
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    attribution::Attributed,
     cgroup_path::{CgroupKind, place},
     ids::CgroupPath,
     incident::{Constraint, Incident, Memcg, MemcgLevel},
@@ -41,7 +42,8 @@ pub enum Basis {
     /// The kernel said whose limit it was.
     Kernel,
     /// The kernel named the pod, but one of its containers has the same limit: what was set is the container's, and
-    /// the kubelet gives a pod the sum of its containers' limits.
+    /// the kubelet gives a pod the sum of its containers' limits. Not where a limit was set for the pod itself: the
+    /// kubelet writes that one to containers that have none.
     EqualLimits,
     /// The kernel said nothing (level tracepoint); this level of the victim's path was at its limit.
     LevelAtLimit {
@@ -67,8 +69,8 @@ pub struct Scoped {
 /// (`MEMCG_CHARGE_BATCH`, include/linux/memcontrol.h of 6.12; 32 before 5.19).
 const CHARGE_BATCH: Pages = Pages(64);
 
-/// Tells what hit its limit.
-pub fn scope(incident: &Incident, page_size: PageSize) -> Scoped {
+/// Tells what hit its limit. `whose` is the first victim's pod, as far as it is known.
+pub fn scope(incident: &Incident, whose: Option<&Attributed>, page_size: PageSize) -> Scoped {
     let victim = incident.victims.first().and_then(|victim| victim.memcg.as_ref());
     let kernel = |scope| Scoped { scope, basis: Basis::Kernel };
     let Some(oom) = &incident.oom else { return from_levels(victim, page_size) };
@@ -77,7 +79,7 @@ pub fn scope(incident: &Incident, page_size: PageSize) -> Scoped {
         Some(Constraint::Cpuset) => kernel(Scope::Cpuset),
         Some(Constraint::MemoryPolicy) => kernel(Scope::Mempolicy),
         Some(Constraint::Memcg) | None if incident.limit_owner.is_some() => {
-            from_owner(incident.limit_owner.as_ref(), victim)
+            from_owner(incident.limit_owner.as_ref(), victim, whose)
         }
         // A limit owner that could not be read: the levels may still tell.
         Some(Constraint::Memcg) | None => from_levels(victim, page_size),
@@ -85,11 +87,19 @@ pub fn scope(incident: &Incident, page_size: PageSize) -> Scoped {
     }
 }
 
-fn from_owner(owner: Option<&Memcg>, victim: Option<&Memcg>) -> Scoped {
+fn from_owner(owner: Option<&Memcg>, victim: Option<&Memcg>, whose: Option<&Attributed>) -> Scoped {
     let Some(owner) = owner else { return Scoped { scope: Scope::Unknown, basis: Basis::Nothing } };
-    let scope = scope_of(&owner.path);
     let depth = owner.path.components.len();
+    // Whatever a container makes below its own cgroup, and however it names it, is the container's.
+    let is_in_container = whose.is_some_and(|whose| whose.has_container() && depth >= whose.depth)
+        && victim.is_some_and(|victim| victim.path.components.starts_with(&owner.path.components));
+    if is_in_container {
+        return Scoped { scope: Scope::Container, basis: Basis::Kernel };
+    }
+    let scope = scope_of(&owner.path);
+    let has_own_limit = whose.is_some_and(|whose| whose.pod_limit.is_some());
     if scope == Scope::Pod
+        && !has_own_limit
         && let Some(victim) = victim
         && victim.path.components.starts_with(&owner.path.components)
         && let Some(Limit::Bytes(below)) = level(victim, depth + 1).and_then(|level| level.limit)

@@ -2,6 +2,7 @@
 
 use super::{Cause, Confidence, Facts, RULES, diagnose};
 use crate::{
+    attribution::Attribution,
     capture::Capture,
     ids::CgroupPath,
     incident::{Constraint, Incident, Memcg, MemcgLevel, Oom, ProbeLevel, Process, ProcessMemory},
@@ -50,7 +51,7 @@ fn report(constraint: Constraint, order: i32, owner: Option<&str>, level: ProbeL
         source: Source::Live,
         built_at: BoottimeNs(2),
     };
-    Report::build(&incident, &Capture::default(), &context)
+    Report::build(&incident, &Capture::default(), &Attribution::default(), &context)
 }
 
 #[test]

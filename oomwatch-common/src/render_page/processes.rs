@@ -2,8 +2,8 @@
 
 use super::paper::{Ink, Paper};
 use crate::{
-    render_text::{short_id, trigger_name, triggered_by, victims_cgroup},
-    report::{Kubernetes, Report, StatusFrom, Victim, size},
+    render_text::{names, short_id, trigger_name, triggered_by, victims_cgroup},
+    report::{ContainerKind, Host, HostKind, Kubernetes, Report, StatusFrom, Victim, size},
     units::Bytes,
 };
 
@@ -15,8 +15,13 @@ const COMMAND: usize = 400;
 /// The victims' pod and container, their cgroup, and the limit owner's where it is another.
 pub(super) fn place(paper: &mut Paper, report: &Report) {
     let victims = victims_cgroup(report);
-    if let Some(kubernetes) = report.kubernetes.as_ref().filter(|_| victims.is_some()) {
+    if let Some(kubernetes) =
+        report.kubernetes.as_ref().filter(|_| victims.is_some() || names(report).is_some())
+    {
         pod_and_container(paper, kubernetes);
+    }
+    if let Some(host) = report.host.as_ref().filter(|_| victims.is_some()) {
+        host_part(paper, host);
     }
     if let Some(cgroup) = victims {
         paper.entry("cgroup", cgroup);
@@ -26,16 +31,57 @@ pub(super) fn place(paper: &mut Paper, report: &Report) {
     }
 }
 
-/// The container's whole id is in the cgroup's path below it.
+/// The root is in the cgroup's path already.
+fn host_part(paper: &mut Paper, host: &Host) {
+    let user = host.uid.map(|uid| format!("uid {uid}"));
+    let runtime = host.runtime.map(|runtime| runtime.name().to_owned());
+    let critical = host.node_critical.then(|| "node-critical".to_owned());
+    let about: Vec<String> = [user, runtime, critical].into_iter().flatten().collect();
+    let about = if about.is_empty() { String::new() } else { format!(" ({})", about.join(", ")) };
+    let name = match (&host.name, host.kind) {
+        (Some(id), HostKind::Container) => short_id(id),
+        (Some(name), _) => name.clone(),
+        (None, _) if about.is_empty() => return,
+        (None, _) => "of the system".to_owned(),
+    };
+    let kind = if host.kind == HostKind::UserSession { "session" } else { host.kind.words() };
+    paper.entry(kind, &format!("{name}{about}"));
+}
+
+/// Names where they are known, ids where not: the whole ids are in the cgroup's path below.
 fn pod_and_container(paper: &mut Paper, kubernetes: &Kubernetes) {
-    let Kubernetes { pod_uid, container_id, qos, runtime, .. } = kubernetes;
-    if let Some(uid) = pod_uid {
-        let class = qos.map_or(String::new(), |qos| format!(" ({})", qos.name()));
-        paper.entry("pod", &format!("{uid}{class}"));
+    let Kubernetes { namespace, pod, pod_uid, container, container_id, container_kind, .. } = kubernetes;
+    let class = kubernetes.qos.map_or(String::new(), |qos| format!(" ({})", qos.name()));
+    match (namespace.as_ref().zip(pod.as_ref()), pod_uid) {
+        (Some((namespace, pod)), _) => paper.entry("pod", &format!("{namespace}/{pod}{class}")),
+        (None, Some(uid)) => paper.entry("pod", &format!("{uid}{class}")),
+        (None, None) => {}
     }
-    if let Some(id) = container_id {
-        let by = runtime.map_or(String::new(), |runtime| format!(" ({})", runtime.name()));
-        paper.entry("container", &format!("{}{by}", short_id(id)));
+    let id = container_id.as_ref().map(|id| short_id(id));
+    let kind = match container_kind {
+        Some(ContainerKind::Init) => Some("init container".to_owned()),
+        Some(ContainerKind::Ephemeral) => Some("ephemeral container".to_owned()),
+        Some(ContainerKind::Regular) | None => None,
+    };
+    let about = [
+        kind,
+        id.clone().filter(|_| container.is_some()),
+        kubernetes.runtime.map(|runtime| runtime.name().to_owned()),
+        kubernetes.image.as_ref().map(|image| format!("image {image}")),
+        kubernetes.restarts.filter(|restarts| *restarts > 0).map(|restarts| format!("restarts: {restarts}")),
+    ];
+    let about: Vec<String> = about.into_iter().flatten().collect();
+    let about = if about.is_empty() { String::new() } else { format!(" ({})", about.join(", ")) };
+    if let Some(name) = container.as_ref().or(id.as_ref()) {
+        paper.entry("container", &format!("{name}{about}"));
+    }
+    if let Some(workload) = &kubernetes.workload {
+        paper.entry("workload", &format!("{} {}", workload.kind, workload.name));
+    }
+    let amount = |bytes: Option<Bytes>| bytes.map_or_else(|| "none".to_owned(), size);
+    if kubernetes.image.is_some() {
+        let (request, limit) = (amount(kubernetes.requests_bytes), amount(kubernetes.limits_bytes));
+        paper.entry("in its spec", &format!("memory request {request}, limit {limit}"));
     }
 }
 

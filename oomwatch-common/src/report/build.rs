@@ -3,11 +3,12 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    Cgroup, Kubernetes, Latency, Oom, Probe, Report, SCHEMA, Source, Trigger, Victim,
+    Cgroup, Host, Latency, Oom, Probe, Report, SCHEMA, Source, Trigger, Victim,
     gaps::gaps,
     process::{memory_cgroup, rfc3339},
 };
 use crate::{
+    attribution::{Attributed, Attribution},
     capture::Capture,
     diagnose::{Cause, Facts, diagnose},
     escape::escape,
@@ -44,10 +45,18 @@ impl Context {
 
 impl Report {
     /// The whole analysis: types what was read, tells what hit its limit, diagnoses, names the gaps.
-    pub fn build(incident: &Incident, capture: &Capture, context: &Context) -> Self {
+    pub fn build(
+        incident: &Incident,
+        capture: &Capture,
+        attribution: &Attribution,
+        context: &Context,
+    ) -> Self {
         let snapshot = Snapshot::new(capture, context.page_size);
-        let scoped = scope(incident, context.page_size);
+        let scoped = scope(incident, attribution.victim.as_ref(), context.page_size);
         let memcg = incident.victims.first().and_then(|victim| victim.memcg.as_ref());
+        let kubernetes = |attributed: &Option<Attributed>| Some(attributed.as_ref()?.kubernetes.clone());
+        let trigger = |trigger| Trigger::new(trigger, &snapshot, kubernetes(&attribution.trigger));
+        let host = |victim| Host::new(memory_cgroup(victim, &snapshot)?);
         let since_hook = |at: BoottimeNs| at.0.saturating_sub(incident.at.0) / 1000;
         let mut report = Self {
             schema: SCHEMA,
@@ -60,14 +69,12 @@ impl Report {
             scope: scoped.scope,
             cause: Cause::Unknown,
             oom: incident.oom.as_ref().map(|oom| domain(oom, context.page_size)),
-            trigger: incident.trigger.as_ref().map(|trigger| Trigger::new(trigger, &snapshot)),
+            trigger: incident.trigger.as_ref().map(trigger),
             victims: incident.victims.iter().map(|victim| Victim::new(victim, &snapshot, context)).collect(),
             limit_owner: incident.limit_owner.as_ref().map(|owner| Cgroup::new(owner, &snapshot)),
             cgroup: memcg.map(|memcg| Cgroup::new(memcg, &snapshot)),
-            kubernetes: incident
-                .victims
-                .first()
-                .and_then(|victim| Kubernetes::new(memory_cgroup(victim, &snapshot)?)),
+            kubernetes: kubernetes(&attribution.victim),
+            host: incident.victims.first().filter(|_| attribution.victim.is_none()).and_then(host),
             node_memory: snapshot.node.meminfo,
             vmstat: snapshot.node.vmstat,
             load: snapshot.node.load.clone(),
@@ -82,7 +89,7 @@ impl Report {
         };
         report.findings = diagnose(&Facts { report: &report, basis: scoped.basis });
         report.cause = report.findings.first().map_or(Cause::Unknown, |finding| finding.cause);
-        report.gaps = gaps(&report, incident, capture, &snapshot);
+        report.gaps = gaps(&report, incident, capture, attribution, &snapshot);
         report
     }
 }

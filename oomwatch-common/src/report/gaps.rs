@@ -2,6 +2,7 @@
 
 use super::{Gap, Report, process::subject};
 use crate::{
+    attribution::Attribution,
     capture::{Capture, Outcome, Subject},
     ids::{CgroupPath, Tgid},
     incident::{Incident, Memcg, ProbeLevel},
@@ -9,7 +10,13 @@ use crate::{
 };
 
 /// All gaps: what the kernel side told of first, then fields, then files.
-pub(super) fn gaps(report: &Report, incident: &Incident, capture: &Capture, snapshot: &Snapshot) -> Vec<Gap> {
+pub(super) fn gaps(
+    report: &Report,
+    incident: &Incident,
+    capture: &Capture,
+    attribution: &Attribution,
+    snapshot: &Snapshot,
+) -> Vec<Gap> {
     let mut gaps = Vec::new();
     for gap in &incident.gaps {
         gaps.push(Gap { what: gap.what.clone(), why: gap.why.clone() });
@@ -44,9 +51,18 @@ pub(super) fn gaps(report: &Report, incident: &Incident, capture: &Capture, snap
     if report.cgroup.is_none() {
         gaps.push(not_read("cgroup"));
     }
+    names(&mut gaps, attribution);
     not_tried(&mut gaps, incident, capture);
     files(&mut gaps, incident, capture, snapshot);
     gaps
+}
+
+/// Names of pods and containers that nobody told.
+fn names(gaps: &mut Vec<Gap>, attribution: &Attribution) {
+    gaps.extend(attribution.victim.iter().flat_map(|victim| victim.gaps.iter().cloned()));
+    for gap in attribution.trigger.iter().flat_map(|trigger| &trigger.gaps) {
+        gaps.push(Gap { what: format!("trigger.{}", gap.what), why: gap.why.clone() });
+    }
 }
 
 fn domain(gaps: &mut Vec<Gap>, report: &Report, incident: &Incident) {

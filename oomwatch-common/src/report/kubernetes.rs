@@ -1,4 +1,4 @@
-//! What a cgroup's path alone says of the pod and the container that a process was in.
+//! The pod and the container that a process was in.
 
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +13,9 @@ use crate::{
 /// such name is escaped.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Kubernetes {
+    /// Who told the names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub names_from: Option<NamesFrom>,
     /// The pod's namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
@@ -57,6 +60,16 @@ pub struct Kubernetes {
     pub restarts: Option<u32>,
 }
 
+/// Who told the names of a pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NamesFrom {
+    /// The kubelet's list of pods.
+    Kubelet,
+    /// The names of the node's log files, which tell no more than names.
+    Logs,
+}
+
 /// Of what kind a container is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -80,8 +93,8 @@ pub struct Workload {
 }
 
 impl Kubernetes {
-    /// `None` for a cgroup that is no pod's.
-    pub(super) fn new(path: &CgroupPath) -> Option<Self> {
+    /// What a path alone says. `None` for a cgroup that is no pod's.
+    pub(crate) fn by_path(path: &CgroupPath) -> Option<Self> {
         match place(path).kind {
             CgroupKind::Container { pod, container } => Some(Self::of(Some(pod), container)),
             CgroupKind::Pod(pod) => Some(Self::of(Some(pod), Container::default())),
@@ -91,7 +104,8 @@ impl Kubernetes {
         }
     }
 
-    fn of(pod: Option<Pod>, container: Container) -> Self {
+    /// What a path says of a pod and its container.
+    pub(crate) fn of(pod: Option<Pod>, container: Container) -> Self {
         let (pod_uid, qos) = pod.map_or((None, None), |pod| (Some(pod.uid.as_str().to_owned()), pod.qos));
         // A monitor and a virtual machine are not the container that the id is of, or has none.
         let id = container.id.filter(|_| container.role == Role::Workload);
@@ -134,7 +148,7 @@ mod tests {
             ("/system.slice/kubelet.service", "null"),
             ("/", "null"),
         ] {
-            let kubernetes = Kubernetes::new(&CgroupPath::parse(path.replace("ID", id).as_bytes()));
+            let kubernetes = Kubernetes::by_path(&CgroupPath::parse(path.replace("ID", id).as_bytes()));
             assert_eq!(serde_json::to_string(&kubernetes).unwrap(), expected.replace("ID", id), "{path}");
         }
     }

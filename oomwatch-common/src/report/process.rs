@@ -190,7 +190,7 @@ impl Victim {
 }
 
 impl Trigger {
-    pub(super) fn new(process: &Process, snapshot: &Snapshot) -> Self {
+    pub(super) fn new(process: &Process, snapshot: &Snapshot, kubernetes: Option<Kubernetes>) -> Self {
         let none = ProcessFiles::default();
         let files = subject(process).and_then(|tgid| snapshot.process(tgid)).unwrap_or(&none);
         Self {
@@ -202,7 +202,7 @@ impl Trigger {
             uid: process.uid,
             oom_score_adj: process.oom_score_adj.map(i64::from).or(files.oom_score_adj),
             cgroup: path(process, snapshot),
-            kubernetes: memory_cgroup(process, snapshot).and_then(Kubernetes::new),
+            kubernetes,
             kernel_thread: process.kthread,
         }
     }
@@ -237,7 +237,7 @@ fn leader_comm(process: &Process) -> Option<String> {
 }
 
 /// Its memory cgroup: the probe's, which is from the real root, before that of `/proc`.
-pub(super) fn memory_cgroup<'a>(process: &'a Process, snapshot: &'a Snapshot) -> Option<&'a CgroupPath> {
+pub(crate) fn memory_cgroup<'a>(process: &'a Process, snapshot: &'a Snapshot) -> Option<&'a CgroupPath> {
     let from_proc = || snapshot.process(subject(process)?)?.cgroup.as_ref().map(|(path, _)| path);
     process.memcg.as_ref().map(|memcg| &memcg.path).or_else(from_proc)
 }

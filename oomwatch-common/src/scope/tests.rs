@@ -2,8 +2,10 @@
 
 use super::{Basis, Scope, Scoped, scope, scope_of};
 use crate::{
+    attribution::Attributed,
     ids::CgroupPath,
     incident::{Constraint, Incident, Memcg, MemcgLevel, Oom, ProbeLevel, Process},
+    report::Kubernetes,
     units::{BoottimeNs, Bytes, Limit, PageSize},
 };
 
@@ -94,7 +96,7 @@ fn incident(constraint: Option<Constraint>, owner: Option<Memcg>, victim: Memcg)
 }
 
 fn scoped(incident: &Incident) -> Scoped {
-    scope(incident, PageSize::default())
+    scope(incident, None, PageSize::default())
 }
 
 #[test]
@@ -145,4 +147,35 @@ fn without_the_kernels_word_the_level_at_its_limit_tells_and_says_so() {
     assert_eq!(scoped(&incident(None, None, victim)), expected);
     let expected = Scoped { scope: Scope::Unknown, basis: Basis::Nothing };
     assert_eq!(scoped(&incident(None, None, memcg(&path, &[]))), expected);
+}
+
+#[test]
+fn a_limit_of_the_pod_itself_is_the_pods() {
+    let victim = memcg(
+        &format!("{POD}/cri-containerd-abc.scope"),
+        &[(64 * MIB, Some(64 * MIB)), (64 * MIB, Some(64 * MIB))],
+    );
+    let incident = incident(Some(Constraint::Memcg), Some(memcg(POD, &[(64 * MIB, Some(64 * MIB))])), victim);
+    let whose = Attributed { pod_limit: Some(Bytes(64 * MIB)), ..Attributed::default() };
+    let expected = Scoped { scope: Scope::Pod, basis: Basis::Kernel };
+    assert_eq!(scope(&incident, Some(&whose), PageSize::default()), expected);
+    let expected = Scoped { scope: Scope::Container, basis: Basis::EqualLimits };
+    assert_eq!(scope(&incident, Some(&Attributed::default()), PageSize::default()), expected);
+}
+
+#[test]
+fn what_a_container_makes_below_itself_is_its_own_whatever_its_name() {
+    let container = format!("{POD}/cri-containerd-abc.scope");
+    let depth = CgroupPath::parse(container.as_bytes()).components.len();
+    let kubernetes = Kubernetes { container_id: Some("abc".to_owned()), ..Kubernetes::default() };
+    let whose = Attributed { kubernetes, depth, ..Attributed::default() };
+    let of = |owner: &str| {
+        let victim = memcg(&format!("{container}/kubepods/podx/c"), &[(MIB, Some(MIB))]);
+        let incident = incident(Some(Constraint::Memcg), Some(memcg(owner, &[(MIB, Some(MIB))])), victim);
+        scope(&incident, Some(&whose), PageSize::default()).scope
+    };
+    assert_eq!(of(&format!("{container}/kubepods/podx")), Scope::Container);
+    assert_eq!(of(&container), Scope::Container);
+    assert_eq!(of(POD), Scope::Pod);
+    assert_eq!(of("/kubepods.slice"), Scope::Kubepods);
 }

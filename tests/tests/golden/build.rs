@@ -3,12 +3,14 @@
 use std::{fs, path::PathBuf};
 
 use oomwatch_common::{
+    attribution::{Attribution, Paths, PodSource},
     capture::{
         CGROUP_V1_FILES, CGROUP_V2_FILES, Capture, NODE_FILES, Outcome, PROCESS_FILES, SourceRead, Subject,
     },
     ids::{CgroupId, CgroupPath, Comm, Tgid, Tid},
     incident::{Constraint, Incident, Memcg, MemcgLevel, Oom, ProbeLevel, Process, ProcessMemory},
-    report::{Context, Source},
+    pods::{ListReader, PodIndex},
+    report::{Context, NamesFrom, Source},
     units::{BoottimeNs, Bytes, Kib, Limit, PageSize, Pages},
 };
 
@@ -25,6 +27,17 @@ pub(super) struct Case {
 }
 
 impl Case {
+    /// Whose the processes are: all cases are on the node whose kubelet's answer was recorded.
+    pub(super) fn attribution(&self) -> Attribution {
+        let answer = fs::read(here().join("fixtures/kubelet/api-multi-t2.json")).unwrap();
+        let mut reader = ListReader::default();
+        reader.push(&answer).unwrap();
+        let index = PodIndex::default().updated(reader.finish().unwrap().pods, BoottimeNs(0));
+        let sources = [PodSource { from: NamesFrom::Kubelet, index: &index }];
+        let paths = Paths::new(&self.incident, &self.capture, PageSize::default());
+        Attribution::new(&paths, &sources, "not in the kubelet's list")
+    }
+
     /// What the report is built with: everything but the incident is the same for all.
     pub(super) fn context(&self) -> Context {
         Context {

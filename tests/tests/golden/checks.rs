@@ -16,7 +16,7 @@ use super::{
 };
 
 fn report(case: &Case) -> Report {
-    Report::build(&case.incident, &case.capture, &case.context())
+    Report::build(&case.incident, &case.capture, &case.attribution(), &case.context())
 }
 
 #[test]
