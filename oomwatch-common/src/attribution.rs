@@ -45,6 +45,9 @@ pub struct Attributed {
     /// The limit that was set for the pod as a whole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod_limit: Option<Bytes>,
+    /// No source lists it, and none will: the pod's pause container.
+    #[serde(skip)]
+    pub is_unlisted: bool,
     /// What is not known, and why: fields of `kubernetes`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gaps: Vec<Gap>,
@@ -67,9 +70,9 @@ impl Attribution {
         Self { victim: look(&paths.victim), trigger: look(&paths.trigger) }
     }
 
-    /// Whether the names of the victim's pod and container are known, as far as its path leads one to expect any.
+    /// Whether the names of the victim's pod and container are known, as far as any source will ever have them.
     pub fn is_complete(&self) -> bool {
-        self.victim.as_ref().is_none_or(|victim| victim.gaps.is_empty())
+        self.victim.as_ref().is_none_or(|victim| victim.gaps.is_empty() || victim.is_unlisted)
     }
 }
 
@@ -149,8 +152,8 @@ fn unknown(owner: &Owner, candidates: &[Candidate], why_unknown: &str) -> Option
     Some(Attributed {
         kubernetes,
         depth: of_pod.map_or(owner.path.components.len(), |candidate| candidate.depth),
-        pod_limit: None,
         gaps: vec![gap("kubernetes.pod", why_unknown)],
+        ..Attributed::default()
     })
 }
 
@@ -202,17 +205,15 @@ impl Attributed {
             _ if is_pause => "the pod's pause container, or the runtime as it starts a container".to_owned(),
             [only] => {
                 self.fill_container(only);
-                format!("its id is not listed ({why_unknown}): taken to be the pod's only container")
+                format!("{why_unknown}: taken to be the pod's only container")
             }
-            [] => format!("its id is not listed ({why_unknown})"),
+            [] => why_unknown.to_owned(),
             several => {
                 let names: Vec<&str> = several.iter().map(|container| container.name.as_str()).collect();
-                format!(
-                    "its id is not listed ({why_unknown}): one of {}",
-                    escape(names.join(", ").as_bytes())
-                )
+                format!("{why_unknown}: one of {}", escape(names.join(", ").as_bytes()))
             }
         };
+        self.is_unlisted = is_pause;
         self.gaps.push(gap("kubernetes.container", &why));
     }
 }

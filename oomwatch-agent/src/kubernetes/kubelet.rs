@@ -7,7 +7,7 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    sync::atomic::{AtomicBool, Ordering},
+    sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
 };
 
@@ -37,10 +37,11 @@ const ERROR_BYTES: usize = 4096;
 pub struct Kubelet {
     url: String,
     token: Option<PathBuf>,
-    by_name: Client,
-    by_address: Client,
-    /// The certificate does not have the node's name, but perhaps the address.
-    uses_address: AtomicBool,
+    /// Every way to verify its certificate, the likeliest first: by each set of certificates, for the node's name and
+    /// for the address.
+    clients: Vec<Client>,
+    /// The one that did.
+    verifying: AtomicUsize,
 }
 
 impl Kubelet {
@@ -63,17 +64,19 @@ impl Kubelet {
             KubeletChoice::At(url) => url.clone(),
         };
         let token = options.kubelet_token.clone().or_else(|| own_token.exists().then_some(own_token));
-        let client = |server_name: Option<&str>| client(&url, options, server_name);
-        let by_address = client(None)?;
-        // A node's name that is no name for a certificate.
-        let by_name = client(Some(node)).unwrap_or_else(|_| by_address.clone());
+        let mut clients = Vec::new();
+        for trust in trusts(&url, options)? {
+            // A node's name may be none that a certificate can have.
+            clients.extend(client(&url, &trust, Some(node)));
+            clients.push(client(&url, &trust, None).map_err(|error| trust.refusal(&url, &error))?);
+        }
         if options.kubelet_insecure_tls {
             tracing::warn!(
                 %url,
                 "--kubelet-insecure-tls: whoever answers there is taken for the kubelet, and is sent the token"
             );
         }
-        Ok(Some(Self { url, token, by_name, by_address, uses_address: AtomicBool::new(false) }))
+        Ok(Some(Self { url, token, clients, verifying: AtomicUsize::new(0) }))
     }
 
     /// Where it is.
@@ -86,25 +89,25 @@ impl Kubelet {
     /// # Errors
     /// Why there is no list.
     pub async fn pods(&self) -> Result<PodList, Failure> {
-        timeout(ANSWER_WITHIN, self.pods_by_either_name()).await.unwrap_or(Err(Failure::TimedOut))
+        timeout(ANSWER_WITHIN, self.pods_by_any_certificate()).await.unwrap_or(Err(Failure::TimedOut))
     }
 
-    async fn pods_by_either_name(&self) -> Result<PodList, Failure> {
-        let uses_address = self.uses_address.load(Ordering::Relaxed);
-        let (first, second) =
-            if uses_address { (&self.by_address, &self.by_name) } else { (&self.by_name, &self.by_address) };
-        let failure = match self.ask(first).await {
-            Err(failure) if failure.is_wrong_name() => failure,
-            result => return result,
-        };
-        match self.ask(second).await {
-            // The node's name is what was meant.
-            Err(other) if other.is_wrong_name() => Err(if uses_address { other } else { failure }),
-            result => {
-                self.uses_address.store(!uses_address, Ordering::Relaxed);
-                result
+    async fn pods_by_any_certificate(&self) -> Result<PodList, Failure> {
+        let begin_with = self.verifying.load(Ordering::Relaxed);
+        let ways = self.clients.iter().enumerate();
+        let mut refused = None;
+        for (index, client) in ways.cycle().skip(begin_with).take(self.clients.len()) {
+            match self.ask(client).await {
+                // Of several, the reason why the likeliest did not.
+                Err(failure @ Failure::Certificate(_)) => refused = refused.or(Some(failure)),
+                result => {
+                    self.verifying.store(index, Ordering::Relaxed);
+                    return result;
+                }
             }
         }
+        self.verifying.store(0, Ordering::Relaxed);
+        Err(refused.unwrap_or_else(|| Failure::Certificate("nothing to check it against".to_owned())))
     }
 
     async fn ask(&self, client: &Client) -> Result<PodList, Failure> {
@@ -150,31 +153,48 @@ fn bearer(token: &Path) -> io::Result<HeaderValue> {
     Ok(bearer)
 }
 
-fn client(url: &str, options: &KubernetesOptions, server_name: Option<&str>) -> Result<Client, Refusal> {
-    let wrong = |error: String| Refusal::usage(format!("--kubelet {url}: {error}"));
-    let uri = url.parse().map_err(|error: http::uri::InvalidUri| wrong(error.to_string()))?;
+/// What a certificate is checked against.
+enum Trust {
+    /// Nothing: whoever answers is believed.
+    Anyone,
+    /// The certificates in this file.
+    File(PathBuf),
+}
+
+impl Trust {
+    fn refusal(&self, url: &str, error: &kube::Error) -> Refusal {
+        Refusal::usage(match self {
+            Self::File(file) => format!("certificates of {}: {}", file.display(), Failure::of(error)),
+            Self::Anyone => format!("--kubelet {url}: {error}"),
+        })
+    }
+}
+
+fn trusts(url: &str, options: &KubernetesOptions) -> Result<Vec<Trust>, Refusal> {
+    if options.kubelet_insecure_tls || url.starts_with("http:") {
+        return Ok(vec![Trust::Anyone]);
+    }
+    let own_ca = Some(options.service_account.join("ca.crt")).filter(|ca| ca.exists());
+    let trusts: Vec<Trust> = options.kubelet_ca.iter().cloned().chain(own_ca).map(Trust::File).collect();
+    if trusts.is_empty() {
+        let text =
+            format!("--kubelet {url}: nothing to check its certificate against: give --kubelet-ca FILE");
+        return Err(Refusal::usage(text));
+    }
+    Ok(trusts)
+}
+
+fn client(url: &str, trust: &Trust, server_name: Option<&str>) -> Result<Client, kube::Error> {
+    let uri = url.parse().map_err(|error: http::uri::InvalidUri| kube::Error::HttpError(error.into()))?;
     let mut config = Config::new(uri);
     config.connect_timeout = Some(CONNECT_WITHIN);
     config.default_retry = false;
     config.tls_server_name = server_name.map(str::to_owned);
-    let own_ca = options.service_account.join("ca.crt");
-    if options.kubelet_insecure_tls {
-        config.accept_invalid_certs = true;
-        config.root_cert = Some(Vec::new());
-    } else if let Some(ca) = &options.kubelet_ca {
-        config.root_cert_file = Some(ca.clone());
-    } else if own_ca.exists() {
-        config.root_cert_file = Some(own_ca);
-    } else if url.starts_with("http:") {
-        config.root_cert = Some(Vec::new());
-    } else {
-        return Err(wrong("nothing to check its certificate against: give --kubelet-ca FILE".to_owned()));
-    }
     // Else the certificates of the system are looked for, and a container from scratch has none.
-    config.root_cert.get_or_insert_default();
-    let ca = config.root_cert_file.clone();
-    Client::try_from(config).map_err(|error| match ca {
-        Some(ca) => Refusal::usage(format!("certificates of {}: {}", ca.display(), Failure::of(&error))),
-        None => wrong(error.to_string()),
-    })
+    config.root_cert = Some(Vec::new());
+    match trust {
+        Trust::Anyone => config.accept_invalid_certs = true,
+        Trust::File(file) => config.root_cert_file = Some(file.clone()),
+    }
+    Client::try_from(config)
 }

@@ -155,7 +155,7 @@ impl Pods {
     }
 }
 
-const NOT_LISTED: &str = "not in the kubelet's list";
+const NOT_LISTED: &str = "the kubelet does not list it";
 
 /// How waiting for the kubelet ended.
 struct Waited {
@@ -295,3 +295,6 @@ async fn ask(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -50,11 +50,11 @@ fn whose_pod_a_path_is() {
         ("/kubepods/burstable/podMULTI", "n-multi/? 3"),
         (
             "/kubepods/burstable/podBURST/UNKNOWN",
-            "n-burst/hog 4 kubernetes.container: its id is not listed (WHY): taken to be the pod's only container",
+            "n-burst/hog 4 kubernetes.container: WHY: taken to be the pod's only container",
         ),
         (
             "/kubepods/burstable/podMULTI/UNKNOWN",
-            "n-multi/? 4 kubernetes.container: its id is not listed (WHY): one of steady, eater, side",
+            "n-multi/? 4 kubernetes.container: WHY: one of steady, eater, side",
         ),
         ("/kubepods/burstable/pod1/UNKNOWN", "?/? 4 kubernetes.pod: WHY"),
         ("/kubepods/burstable/pod1", "?/? 3 kubernetes.pod: WHY"),
@@ -111,6 +111,7 @@ fn the_pause_container_is_not_taken_for_the_only_one() {
     let index = index();
     let attribution =
         Attribution::new(&paths("/kubepods/burstable/podBURST/UNKNOWN", true), &kubelet(&index), "WHY");
+    assert!(attribution.is_complete(), "no report waits for it");
     let victim = attribution.victim.unwrap();
     assert_eq!((victim.kubernetes.pod.as_deref(), victim.kubernetes.container), (Some("n-burst"), None));
     assert!(victim.gaps[0].why.contains("pause container"), "{:?}", victim.gaps);
