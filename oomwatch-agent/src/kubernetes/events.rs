@@ -25,10 +25,7 @@ pub use self::{
     api::{Api, Refused},
     counts::{Counts, Outcome},
 };
-use crate::{
-    config::{EventsChoice, KubernetesOptions},
-    refusal::Refusal,
-};
+use crate::{config::KubernetesOptions, refusal::Refusal};
 
 /// Between the reporter and the book, which is as fast as memory.
 const QUEUE: usize = 256;
@@ -47,19 +44,7 @@ impl Emitter {
     /// # Errors
     /// A [`Refusal`] for a way that was asked for and cannot be gone.
     pub async fn start(options: &KubernetesOptions) -> Result<Option<Self>, Refusal> {
-        if options.events == EventsChoice::Off {
-            return Ok(None);
-        }
-        let Some(api) = Api::new(options).await? else {
-            if options.events == EventsChoice::On {
-                return Err(Refusal::usage(
-                    "--events on: no way to the API server: this is no pod with a service account, and --kubeconfig \
-                     names none",
-                ));
-            }
-            tracing::debug!("there is no API server to tell Events");
-            return Ok(None);
-        };
+        let Some(api) = Api::wanted(options).await? else { return Ok(None) };
         tracing::info!(url = api.url(), "Kubernetes is told by Events");
         let (queue, notices) = mpsc::channel(QUEUE);
         let counts = Arc::new(Counts::default());
