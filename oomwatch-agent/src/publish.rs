@@ -17,7 +17,7 @@ use crate::{
     config::{OutputOptions, RunOptions},
     desk::clear,
     job::Captured,
-    kubernetes::pods::Pods,
+    kubernetes::{events::Emitter, pods::Pods},
     losses::{Losses, Stage},
     record::{self, Circumstances},
     render, sys,
@@ -32,6 +32,8 @@ pub struct Publisher {
     circumstances: Circumstances,
     /// Live: who knows whose the processes are.
     pods: Option<Pods>,
+    /// Live: who tells Kubernetes.
+    events: Option<Emitter>,
     record_to: Option<PathBuf>,
 }
 
@@ -46,7 +48,13 @@ pub enum Ended {
 
 impl Publisher {
     /// Publishes live incidents.
-    pub fn live(options: &RunOptions, node: String, page_size: PageSize, pods: Pods) -> Self {
+    pub fn live(
+        options: &RunOptions,
+        node: String,
+        page_size: PageSize,
+        pods: Pods,
+        events: Option<Emitter>,
+    ) -> Self {
         let circumstances = Circumstances {
             node,
             boot_id: sys::boot_id(&options.node.proc),
@@ -59,6 +67,7 @@ impl Publisher {
         };
         Self {
             pods: Some(pods),
+            events,
             record_to: options.record_to.clone(),
             ..Self::replayed(&options.output, circumstances)
         }
@@ -72,6 +81,7 @@ impl Publisher {
             coloured: output.color.wanted(&io::stdout()),
             circumstances,
             pods: None,
+            events: None,
             record_to: None,
         }
     }
@@ -85,6 +95,9 @@ impl Publisher {
     ) -> Ended {
         while let Some(mut captured) = incidents.recv().await {
             let report = self.report(&captured, incidents).await;
+            if let Some(events) = &self.events {
+                events.tell(&report);
+            }
             let text = render::render(&report, self.output.output, self.coloured);
             clear(&mut captured.capture);
             // Full: there are enough of them, and this one's memory goes back.
@@ -103,6 +116,11 @@ impl Publisher {
             }
         }
         Ended::Drained
+    }
+
+    /// At the end: who tells Kubernetes may have something left.
+    pub fn take_events(&mut self) -> Option<Emitter> {
+        self.events.take()
     }
 
     async fn report(&mut self, captured: &Captured, behind: &mpsc::Receiver<Captured>) -> Report {
