@@ -3,10 +3,11 @@
 
 use std::{
     env, fs,
-    io::{self, Write},
+    io::{self, Read, Write},
     net::TcpListener,
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
+    thread,
     time::Duration,
 };
 
@@ -147,5 +148,63 @@ fn a_kubelet_that_never_answers_does_not_hold_it() -> Result<()> {
     checked.expect("kubelet", "degraded")?;
     ensure!(checked.line("kubelet")?["text"].to_string().contains("in time"), "{}", checked.text);
     ensure!(checked.took < PATIENTLY, "took {:?}", checked.took);
+    Ok(())
+}
+
+/// Answers each connection with this, and closes it.
+fn kubelet(answer: String) -> Result<String> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let url = format!("http://{}", listener.local_addr()?);
+    thread::spawn(move || {
+        for mut connection in listener.incoming().flatten() {
+            let mut request = [0; 4096];
+            if connection.read(&mut request).is_ok() {
+                // Whoever hung up is not answered.
+                connection.write_all(answer.as_bytes()).ok();
+            }
+        }
+    });
+    Ok(url)
+}
+
+#[test]
+fn what_the_kubelet_answers_is_told_with_its_cure() -> Result<()> {
+    if !is_root()? {
+        return Ok(());
+    }
+    let forbidden = "Forbidden (user=u, verb=get, resource=nodes, subresource(s)=[pods proxy])\x1b[2J hidden";
+    let empty = r#"{"kind":"PodList","apiVersion":"v1","items":[]}"#;
+    for (status, body, cut, state, says) in [
+        ("401 Unauthorized", "Unauthorized", 0, "degraded", "401"),
+        ("403 Forbidden", forbidden, 0, "degraded", "nodes/pods"),
+        ("404 Not Found", "", 0, "degraded", "--kubelet"),
+        ("200 OK", "<html>", 0, "degraded", "--kubelet"),
+        ("200 OK", empty, 20, "degraded", "kubelet"),
+        ("200 OK", empty, 0, "ok", "0 pods"),
+    ] {
+        let length = body.len() + cut;
+        let answer =
+            format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}");
+        let checked = Checked::run(&binary()?, &["--kubelet", &kubelet(answer)?])?;
+        checked.expect_code(0)?;
+        checked.expect("kubelet", state)?;
+        let line = checked.line("kubelet")?.to_string();
+        ensure!(line.contains(says) && !line.contains("\\u001b"), "does not say {says:?}: {line}");
+    }
+    Ok(())
+}
+
+#[test]
+fn names_of_log_files_are_counted() -> Result<()> {
+    if !is_root()? {
+        return Ok(());
+    }
+    let var_log = env::temp_dir().join(format!("oomwatch-check-logs-{}", std::process::id()));
+    fs::create_dir_all(var_log.join("pods/shop_checkout-0_9d1f7b3e-b2f2-4cdf-afae-de4f2c5c7d3e/api"))?;
+    let checked = Checked::run(&binary()?, &["--var-log", &var_log.display().to_string()]);
+    fs::remove_dir_all(&var_log)?;
+    let checked = checked?;
+    checked.expect("log_files", "ok")?;
+    ensure!(checked.line("log_files")?["text"].to_string().contains("1 pods"), "{}", checked.text);
     Ok(())
 }

@@ -16,7 +16,7 @@ use oomwatch_common::{
 };
 use rustix::mm::munlockall;
 
-use super::{Line, Look};
+use super::{Line, Look, proc::processes};
 use crate::sys;
 
 /// Below this the kernel picks almost anybody else first: what the kubelet gives a pod of class
@@ -25,24 +25,35 @@ const PROTECTED: i64 = -900;
 /// The start reads the kernel's BTF, about 5 MB, into about 20 MiB at its peak.
 const ROOM: Bytes = Bytes(32 << 20);
 
-/// How likely the kernel is to kill the agent.
+/// How likely the kernel is to kill the agent: that which runs, else one that runs as this check does.
 pub(super) fn oom_score_adj(look: &Look<'_>) -> Vec<Line> {
-    let read = fs::read(look.proc().join("self/oom_score_adj")).ok();
-    vec![judge_adj(read.and_then(|text| single_signed(&text).ok()))]
+    let read = |dir: &Path| single_signed(&fs::read(dir.join("oom_score_adj")).ok()?).ok();
+    let agents = processes(look.proc()).filter(|process| process.comm == "oomwatch" && runs(&process.dir));
+    let agents = agents.filter_map(|agent| Some((agent.pid, read(&agent.dir)?)));
+    vec![judge_adj(agents.max_by_key(|&(_, adj)| adj), read(&look.proc().join("self")))]
 }
 
-fn judge_adj(adj: Option<i64>) -> Line {
+/// Whether its command is `run`, as this one's is `check`.
+fn runs(process: &Path) -> bool {
+    let arguments = fs::read(process.join("cmdline")).unwrap_or_default();
+    arguments.split(|&byte| byte == 0).nth(1) == Some(b"run")
+}
+
+fn judge_adj(agent: Option<(u32, i64)>, own: Option<i64>) -> Line {
     let cure = "priorityClassName: system-node-critical, in systemd OOMScoreAdjust=-999";
-    match adj {
-        Some(adj) if adj <= PROTECTED => {
-            Line::ok("oom_score_adj", format!("{adj}: the kernel kills others first"))
+    let (whose, adj) = match (agent, own) {
+        (Some((pid, adj)), _) => (format!("of the agent, pid {pid}"), adj),
+        (None, Some(adj)) if adj <= PROTECTED => ("of this check".to_owned(), adj),
+        (None, Some(adj)) => {
+            let text = format!("no agent is seen to run; one that runs as this check does would have {adj}");
+            return Line { cure: Some(cure.to_owned()), ..Line::not_applicable("oom_score_adj", text) };
         }
-        Some(adj) => Line::degraded(
-            "oom_score_adj",
-            format!("{adj}, of this process: where that is also the agent's, the kernel may kill it"),
-            cure,
-        ),
-        None => Line::degraded("oom_score_adj", "not readable", "is --proc right?"),
+        (None, None) => return Line::degraded("oom_score_adj", "not readable", "is --proc right?"),
+    };
+    if adj <= PROTECTED {
+        Line::ok("oom_score_adj", format!("{adj}, {whose}: the kernel kills others first"))
+    } else {
+        Line::degraded("oom_score_adj", format!("{adj}, {whose}: the kernel may kill it"), cure)
     }
 }
 
@@ -141,15 +152,30 @@ mod tests {
 
     #[test]
     fn protection_is_what_the_kubelet_gives_the_critical_and_the_guaranteed() {
-        for (adj, state) in [
-            (Some(-999), State::Ok),
-            (Some(-997), State::Ok),
-            (Some(-500), State::Degraded),
-            (Some(0), State::Degraded),
-            (Some(1000), State::Degraded),
-            (None, State::Degraded),
+        for (agent, own, state) in [
+            (Some(-997), None, State::Ok),
+            (Some(-997), Some(0), State::Ok),
+            (Some(0), Some(-997), State::Degraded),
+            (Some(-500), None, State::Degraded),
+            (None, Some(-999), State::Ok),
+            (None, Some(0), State::NotApplicable),
+            (None, None, State::Degraded),
         ] {
-            assert_eq!(judge_adj(adj).state, state, "{adj:?}");
+            assert_eq!(judge_adj(agent.map(|adj| (7, adj)), own).state, state, "{agent:?} {own:?}");
+        }
+    }
+
+    #[test]
+    fn an_agent_is_known_by_its_command() {
+        let dir = tempfile::tempdir().unwrap();
+        for (arguments, expected) in [
+            (&b"/oomwatch\0run\0--output=json\0"[..], true),
+            (b"/oomwatch\0check\0", false),
+            (b"/oomwatch\0replay\0run\0", false),
+            (b"", false),
+        ] {
+            fs::write(dir.path().join("cmdline"), arguments).unwrap();
+            assert_eq!(runs(dir.path()), expected);
         }
     }
 

@@ -1,13 +1,16 @@
 //! /proc: whether it is one, whose processes it shows, and whether it hides any.
 
-use std::fs;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use super::{Line, Look, privileges::CAP_SYS_PTRACE};
 use crate::preflight::{effective_capabilities, has};
 
 /// What was seen of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Seen {
+struct Facts {
     /// `self` is there.
     is_proc: bool,
     /// The kernel's first thread, `kthreadd`, is process 2: of the host's pid namespace alone.
@@ -29,7 +32,7 @@ enum HidePid {
 pub(super) fn proc(look: &Look<'_>) -> Vec<Line> {
     let dir = look.proc();
     let mounts = fs::read_to_string(dir.join("self/mountinfo")).unwrap_or_default();
-    let seen = Seen {
+    let seen = Facts {
         is_proc: dir.join("self/status").exists(),
         has_kernel_threads: fs::read_to_string(dir.join("2/comm"))
             .is_ok_and(|comm| comm.trim() == "kthreadd"),
@@ -38,6 +41,26 @@ pub(super) fn proc(look: &Look<'_>) -> Vec<Line> {
     let may_trace =
         effective_capabilities(&look.status).is_some_and(|effective| has(effective, CAP_SYS_PTRACE));
     vec![judge(seen, may_trace, &dir.display().to_string())]
+}
+
+/// A process that is seen: its number, its directory, its name.
+pub(super) struct Seen {
+    /// Its number.
+    pub(super) pid: u32,
+    /// Its directory in `/proc`.
+    pub(super) dir: PathBuf,
+    /// Its name, as the kernel cuts it, to 15 bytes.
+    pub(super) comm: String,
+}
+
+/// The processes that are seen.
+pub(super) fn processes(proc: &Path) -> impl Iterator<Item = Seen> {
+    let entries = fs::read_dir(proc).into_iter().flatten().flatten();
+    entries.filter_map(|entry| {
+        let pid = entry.file_name().to_str()?.parse().ok()?;
+        let comm = fs::read_to_string(entry.path().join("comm")).ok()?;
+        Some(Seen { pid, dir: entry.path(), comm: comm.trim_end().to_owned() })
+    })
 }
 
 /// The option of the mount at `dir`: the last one of that place hides those below it.
@@ -53,7 +76,7 @@ fn hidepid(mountinfo: &str, dir: &str) -> HidePid {
     }
 }
 
-fn judge(seen: Seen, may_trace: bool, dir: &str) -> Line {
+fn judge(seen: Facts, may_trace: bool, dir: &str) -> Line {
     if !seen.is_proc {
         return Line::failed("proc", format!("{dir} is no /proc"), "name the host's by --proc");
     }
@@ -100,16 +123,16 @@ mod tests {
 
     #[test]
     fn a_proc_that_hides_victims_is_said_to() {
-        let host = Seen { is_proc: true, has_kernel_threads: true, hidepid: HidePid::Off };
-        let hidden = Seen { hidepid: HidePid::On, ..host };
+        let host = Facts { is_proc: true, has_kernel_threads: true, hidepid: HidePid::Off };
+        let hidden = Facts { hidepid: HidePid::On, ..host };
         for (seen, may_trace, state, word) in [
             (host, false, State::Ok, "host's"),
-            (Seen { hidepid: HidePid::Unknown, ..host }, false, State::Ok, "host's"),
+            (Facts { hidepid: HidePid::Unknown, ..host }, false, State::Ok, "host's"),
             (hidden, true, State::Ok, "host's"),
             (hidden, false, State::Degraded, "hidepid"),
-            (Seen { has_kernel_threads: false, ..hidden }, false, State::Degraded, "hidepid"),
-            (Seen { has_kernel_threads: false, ..host }, true, State::Degraded, "pid namespace"),
-            (Seen { is_proc: false, ..host }, true, State::Failed, "no /proc"),
+            (Facts { has_kernel_threads: false, ..hidden }, false, State::Degraded, "hidepid"),
+            (Facts { has_kernel_threads: false, ..host }, true, State::Degraded, "pid namespace"),
+            (Facts { is_proc: false, ..host }, true, State::Failed, "no /proc"),
         ] {
             let line = judge(seen, may_trace, "/proc");
             assert_eq!(line.state, state, "{seen:?}");

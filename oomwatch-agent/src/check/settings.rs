@@ -7,7 +7,7 @@ use rustix::{
     io::Errno,
 };
 
-use super::{Line, Look};
+use super::{Line, Look, proc::processes};
 
 /// `vm.panic_on_oom`, `vm.oom_kill_allocating_task`, `vm.overcommit_memory`.
 pub(super) fn settings(look: &Look<'_>) -> Vec<Line> {
@@ -54,11 +54,8 @@ const OTHER_KILLERS: &[&str] = &["systemd-oomd", "earlyoom", "nohang", "oomd"];
 
 /// Who else kills for want of memory: those kills are not the kernel's.
 pub(super) fn other_killers(look: &Look<'_>) -> Vec<Line> {
-    let processes = fs::read_dir(look.proc()).into_iter().flatten().flatten();
-    let mut found: Vec<String> = processes
-        .filter(|entry| entry.file_name().to_string_lossy().starts_with(|first: char| first.is_ascii_digit()))
-        .filter_map(|entry| fs::read_to_string(entry.path().join("comm")).ok())
-        .map(|comm| comm.trim().to_owned())
+    let mut found: Vec<String> = processes(look.proc())
+        .map(|process| process.comm)
         .filter(|comm| OTHER_KILLERS.contains(&comm.as_str()))
         .collect();
     found.sort();

@@ -21,6 +21,8 @@ pub(super) fn level(bench: &mut Bench) -> Result<()> {
     let level = bench.agent.level.as_str();
     ensure!(checked.document.get("level") == Some(&level.into()), "not {level}: {}", checked.text);
     checked.expect("probe", if level == "kprobe" { "ok" } else { "degraded" })?;
+    let adj = checked.line("oom_score_adj")?.to_string();
+    ensure!(adj.contains("of the agent, pid "), "the agent that runs is not looked at: {adj}");
     for name in ["kernel", "btf", "capabilities", "cgroups", "proc", "rss", "priority", "memory_lock"] {
         checked.expect(name, "ok")?;
     }
