@@ -9,7 +9,7 @@ use tokio::{
 use super::{ANSWER_WITHIN, Line, Look};
 use crate::{
     config::{EventsChoice, KubernetesOptions},
-    kubernetes::events::{self, Api, Refused},
+    kubernetes::events::{Api, Refused},
     refusal::Refusal,
 };
 
@@ -17,7 +17,7 @@ use crate::{
 /// an end, so it is read on a thread that can be left behind.
 pub(super) fn way(runtime: &Runtime, options: &KubernetesOptions) -> Result<Option<Api>, Refusal> {
     let options = options.clone();
-    let look = || spawn_blocking(move || Handle::current().block_on(events::way(&options)));
+    let look = || spawn_blocking(move || Handle::current().block_on(Api::wanted(&options)));
     match runtime.block_on(async { timeout(ANSWER_WITHIN, look()).await }) {
         Ok(Ok(found)) => found,
         Ok(Err(error)) => Err(Refusal::failed(format!("looking for the API server: {error}"))),

@@ -25,10 +25,7 @@ pub use self::{
     api::{Api, Refused},
     counts::{Counts, Outcome},
 };
-use crate::{
-    config::{EventsChoice, KubernetesOptions},
-    refusal::Refusal,
-};
+use crate::{config::KubernetesOptions, refusal::Refusal};
 
 /// Between the reporter and the book, which is as fast as memory.
 const QUEUE: usize = 256;
@@ -47,7 +44,7 @@ impl Emitter {
     /// # Errors
     /// A [`Refusal`] for a way that was asked for and cannot be gone.
     pub async fn start(options: &KubernetesOptions) -> Result<Option<Self>, Refusal> {
-        let Some(api) = way(options).await? else { return Ok(None) };
+        let Some(api) = Api::wanted(options).await? else { return Ok(None) };
         tracing::info!(url = api.url(), "Kubernetes is told by Events");
         let (queue, notices) = mpsc::channel(QUEUE);
         let counts = Arc::new(Counts::default());
@@ -81,27 +78,6 @@ impl Emitter {
             self.task.abort();
         }
     }
-}
-
-/// The API server that is to be told; `None` where nobody is, or where there is no way to it and none was asked for.
-///
-/// # Errors
-/// A [`Refusal`] for a way that was asked for and cannot be gone.
-pub async fn way(options: &KubernetesOptions) -> Result<Option<Api>, Refusal> {
-    if options.events == EventsChoice::Off {
-        return Ok(None);
-    }
-    let api = Api::new(options).await?;
-    if api.is_none() {
-        if options.events == EventsChoice::On {
-            return Err(Refusal::usage(
-                "--events on: no way to the API server: this is no pod with a service account, and --kubeconfig names \
-                 none",
-            ));
-        }
-        tracing::debug!("there is no API server to tell Events");
-    }
-    Ok(api)
 }
 
 type UnderWay<'a> = Pin<Box<dyn Future<Output = (Order, Result<(), Refused>)> + Send + 'a>>;

@@ -15,7 +15,7 @@ use tokio::time::{sleep, timeout};
 
 use super::book::{Order, Series};
 use crate::{
-    config::KubernetesOptions,
+    config::{EventsChoice, KubernetesOptions},
     kubernetes::{failure::deepest, token::bearer},
     refusal::Refusal,
     sys,
@@ -64,13 +64,28 @@ enum Try {
 }
 
 impl Api {
-    /// The API server that the options name, or else the one of the pod that this is; `None` where it is none.
+    /// The API server that is to be told; `None` where nobody is, or where there is no way to one and none was asked
+    /// for.
     ///
     /// To be called within a tokio runtime.
     ///
     /// # Errors
-    /// A [`Refusal`] for a kubeconfig or certificates that cannot be used.
-    pub async fn new(options: &KubernetesOptions) -> Result<Option<Self>, Refusal> {
+    /// A [`Refusal`] for a way that was asked for and cannot be gone.
+    pub async fn wanted(options: &KubernetesOptions) -> Result<Option<Self>, Refusal> {
+        if options.events == EventsChoice::Off {
+            return Ok(None);
+        }
+        let api = Self::find(options).await?;
+        if api.is_none() && options.events == EventsChoice::On {
+            return Err(Refusal::usage(
+                "--events on: no way to the API server: this is no pod with a service account, and there is no \
+                 --kubeconfig",
+            ));
+        }
+        Ok(api)
+    }
+
+    async fn find(options: &KubernetesOptions) -> Result<Option<Self>, Refusal> {
         let (mut config, token, from) = if let Some(path) = &options.kubeconfig {
             let from = format!("--kubeconfig {}", path.display());
             let wrong =

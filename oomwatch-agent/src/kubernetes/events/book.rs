@@ -22,7 +22,7 @@ use super::{
 /// A few kills in a row are told one by one, with their own pids and sizes.
 const OBJECT_BURST: u32 = 5;
 /// After that a crash loop's kills: Kubernetes itself restarts a container at most each 5 min in the end.
-const OBJECT_EVERY: Duration = Duration::from_secs(60);
+const OBJECT_EVERY: Duration = Duration::from_mins(1);
 const FOLD_EVERY: Duration = Duration::from_secs(10);
 const ALL_BURST: u32 = 30;
 const ALL_EVERY: Duration = Duration::from_secs(1);
@@ -31,9 +31,9 @@ const OUTBOX: usize = 64;
 /// Objects that are remembered; pods of a node and its Node.
 const OBJECTS: usize = 1024;
 /// For so long after its last kill.
-const REMEMBERED_FOR: Duration = Duration::from_secs(3600);
+const REMEMBERED_FOR: Duration = Duration::from_hours(1);
 /// After the API server denied it: RBAC does not change by the second.
-const QUIET_FOR: Duration = Duration::from_secs(60);
+const QUIET_FOR: Duration = Duration::from_mins(1);
 
 /// A request that is to be made.
 #[derive(Clone, Debug, PartialEq, Eq)]
