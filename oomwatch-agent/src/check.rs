@@ -4,6 +4,7 @@
 //! reads, then hands what it read to a function that judges it and does nothing else: those are tested by tables.
 
 mod cgroups;
+mod events;
 mod kernel;
 mod kubernetes;
 mod memory;
@@ -19,6 +20,7 @@ use std::{
     io::{self, Write as _},
     path::Path,
     process::ExitCode,
+    time::Duration,
 };
 
 use oomwatch_common::{incident::ProbeLevel, kernel_layout::Resolved};
@@ -28,7 +30,7 @@ use tokio::runtime::{self, Runtime};
 use crate::{
     attach,
     config::{CheckOptions, CheckOutput},
-    kubernetes::kubelet::Kubelet,
+    kubernetes::{events::Api, kubelet::Kubelet},
     probe::resolve,
     refusal::Refusal,
     sys,
@@ -59,6 +61,7 @@ const CHECKS: &[Check] = &[
     kubernetes::node_name,
     kubernetes::kubelet,
     kubernetes::log_files,
+    events::events,
 ];
 
 /// How a thing is.
@@ -130,9 +133,14 @@ struct Look<'a> {
     node: String,
     /// The kubelet that `run` would ask.
     kubelet: Result<Option<Kubelet>, Refusal>,
+    /// The API server that `run` would tell.
+    api: Result<Option<Api>, Refusal>,
     /// What turns while a server is asked.
     runtime: Runtime,
 }
+
+/// What each question to a server may take: somebody waits for the list.
+const ANSWER_WITHIN: Duration = Duration::from_secs(3);
 
 impl<'a> Look<'a> {
     /// Tries the probe, on the process's first thread, which its proof needs. It is detached again at once.
@@ -151,6 +159,7 @@ impl<'a> Look<'a> {
         let entered = runtime.enter();
         let kubelet = Kubelet::new(&options.kubernetes, &node);
         drop(entered);
+        let api = events::way(&runtime, &options.kubernetes);
         Ok(Self {
             options,
             status: fs::read_to_string(machine.proc.join("self/status")).unwrap_or_default(),
@@ -158,6 +167,7 @@ impl<'a> Look<'a> {
             attached,
             node,
             kubelet,
+            api,
             runtime,
         })
     }
@@ -165,6 +175,7 @@ impl<'a> Look<'a> {
     /// At which level incidents will be caught, or why `run` would not start: what it looks at first comes first.
     fn verdict(&self) -> Result<ProbeLevel, &Refusal> {
         self.kubelet.as_ref()?;
+        self.api.as_ref()?;
         self.attached.as_ref().map(|attached| attached.level)
     }
 

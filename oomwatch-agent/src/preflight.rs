@@ -103,13 +103,20 @@ pub fn explain(doing: &str, error: &str, os_error: Option<i32>) -> Refusal {
             "kernel {release} has no BPF ring buffer: 5.8 or newer is needed"
         ));
     }
-    // Under lockdown the kernel only says that it does not know the helper.
-    if error.contains("unknown func bpf_probe_read") {
+    if is_helper_denied(error) {
         return Refusal::not_supported(format!(
             "this kernel does not let BPF read its memory, most likely because of lockdown=confidentiality: {error}"
         ));
     }
     Refusal::not_supported(format!("cannot {doing}: {error}"))
+}
+
+/// Under lockdown the verifier only says that it does not know the helper, or, since 6.12, that programs of this type
+/// may not use it. In a container there is no securityfs to learn more from.
+fn is_helper_denied(error: &str) -> bool {
+    ["unknown func bpf_probe_read", "cannot use helper bpf_probe_read"]
+        .iter()
+        .any(|said| error.contains(said))
 }
 
 /// Only `confidentiality` forbids reading kernel memory and kprobes; `integrity` (Secure Boot) does not
@@ -123,4 +130,21 @@ fn lockdown_refusal() -> Refusal {
         "kernel lockdown is in mode `confidentiality`, which forbids BPF to read kernel memory: boot with \
          lockdown=integrity or without lockdown= (see /sys/kernel/security/lockdown)",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_verifier_says_under_lockdown_is_understood() {
+        for (said, denied) in [
+            ("85: (85) call bpf_probe_read_kernel#113; unknown func bpf_probe_read_kernel#113", true),
+            ("74: (85) call bpf_probe_read#4; program of this type cannot use helper bpf_probe_read#4", true),
+            ("R1 invalid mem access 'scalar'", false),
+            ("unknown func bpf_ringbuf_reserve#131", false),
+        ] {
+            assert_eq!(is_helper_denied(said), denied, "{said}");
+        }
+    }
 }

@@ -151,8 +151,10 @@ fn a_kubelet_that_never_answers_does_not_hold_it() -> Result<()> {
     Ok(())
 }
 
-/// Answers each connection with this, and closes it.
-fn kubelet(answer: String) -> Result<String> {
+/// Answers each connection with this, and closes it. `cut` bytes less than it says it will.
+fn server(status: &str, body: &str, cut: usize) -> Result<String> {
+    let length = body.len() + cut;
+    let answer = format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}");
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let url = format!("http://{}", listener.local_addr()?);
     thread::spawn(move || {
@@ -182,10 +184,7 @@ fn what_the_kubelet_answers_is_told_with_its_cure() -> Result<()> {
         ("200 OK", empty, 20, "degraded", "kubelet"),
         ("200 OK", empty, 0, "ok", "0 pods"),
     ] {
-        let length = body.len() + cut;
-        let answer =
-            format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}");
-        let checked = Checked::run(&binary()?, &["--kubelet", &kubelet(answer)?])?;
+        let checked = Checked::run(&binary()?, &["--kubelet", &server(status, body, cut)?])?;
         checked.expect_code(0)?;
         checked.expect("kubelet", state)?;
         let line = checked.line("kubelet")?.to_string();
@@ -207,4 +206,50 @@ fn names_of_log_files_are_counted() -> Result<()> {
     checked.expect("log_files", "ok")?;
     ensure!(checked.line("log_files")?["text"].to_string().contains("1 pods"), "{}", checked.text);
     Ok(())
+}
+
+#[test]
+fn whether_events_may_be_made_is_asked_of_the_api_server() -> Result<()> {
+    if !is_root()? {
+        return Ok(());
+    }
+    let kubeconfig = env::temp_dir().join(format!("oomwatch-check-kubeconfig-{}", std::process::id()));
+    let path = kubeconfig.display().to_string();
+    let silent = TcpListener::bind("127.0.0.1:0")?;
+    let silent = format!("http://{}", silent.local_addr()?);
+    let allowed =
+        |allowed| format!(r#"{{"kind":"SelfSubjectAccessReview","status":{{"allowed":{allowed}}}}}"#);
+    for (url, state, says) in [
+        (server("201 Created", &allowed(true), 0)?, "ok", "may be created and patched"),
+        (server("201 Created", &allowed(false), 0)?, "degraded", "rbac.yaml"),
+        (server("401 Unauthorized", "", 0)?, "degraded", "token"),
+        (server("404 Not Found", "", 0)?, "degraded", "--kubeconfig"),
+        (server("200 OK", "<html>", 0)?, "degraded", "no API server"),
+        (silent, "degraded", "in time"),
+        ("http://127.0.0.1:1".to_owned(), "degraded", "network policy"),
+    ] {
+        fs::write(
+            &kubeconfig,
+            format!(
+                "apiVersion: v1\nkind: Config\ncurrent-context: c\n\
+                 clusters: [{{name: c, cluster: {{server: '{url}'}}}}]\n\
+                 users: [{{name: u, user: {{token: t}}}}]\n\
+                 contexts: [{{name: c, context: {{cluster: c, user: u}}}}]\n"
+            ),
+        )?;
+        let checked = Checked::run(&binary()?, &["--kubeconfig", &path])?;
+        checked.expect_code(0)?;
+        checked.expect("events", state)?;
+        let line = checked.line("events")?.to_string();
+        ensure!(line.contains(says), "does not say {says:?}: {line}");
+        ensure!(checked.took < PATIENTLY, "took {:?}: {line}", checked.took);
+    }
+    fs::write(&kubeconfig, "clusters: 5")?;
+    let broken = Checked::run(&binary()?, &["--kubeconfig", &path])?;
+    fs::remove_file(&kubeconfig)?;
+    broken.expect_code(64)?;
+    broken.expect("events", "failed")?;
+    // Nobody is there to be told, and that was asked for.
+    Checked::run(&binary()?, &["--events", "on"])?.expect_code(64)?;
+    Checked::run(&binary()?, &["--events", "off"])?.expect("events", "not_applicable")
 }

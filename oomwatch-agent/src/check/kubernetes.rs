@@ -4,14 +4,11 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
 
-use super::{Line, Look};
+use super::{ANSWER_WITHIN, Line, Look};
 use crate::{
     config::{KubeletChoice, PodSource},
     kubernetes::{failure::Failure, log_names},
 };
-
-/// What each question to a server may take: somebody waits for the list.
-const ANSWER_WITHIN: Duration = Duration::from_secs(3);
 
 /// The node's name, which stands in every report and which the kubelet's certificate is for.
 pub(super) fn node_name(look: &Look<'_>) -> Vec<Line> {

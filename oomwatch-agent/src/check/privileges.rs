@@ -3,11 +3,16 @@
 use std::fs;
 
 use super::{Line, Look};
-use crate::preflight::{CAP_BPF, CAP_PERFMON, effective_capabilities, has, lets_use_bpf};
+use crate::{
+    preflight::{CAP_BPF, CAP_PERFMON, effective_capabilities, has, lets_use_bpf},
+    refusal::Kind,
+};
 
 /// Where capabilities are given.
 const HOW: &str = "securityContext.capabilities.add, in systemd AmbientCapabilities=";
 
+/// To raise limits.
+const CAP_SYS_RESOURCE: u32 = 24;
 /// To read kernel addresses.
 pub(super) const CAP_SYSLOG: u32 = 34;
 /// To look into processes of others.
@@ -55,7 +60,10 @@ const USES: &[Use] = &[
 
 /// One line for all that are there, one for each that is not.
 pub(super) fn capabilities(look: &Look<'_>) -> Vec<Line> {
-    let mut lines = judge_capabilities(effective_capabilities(&look.status));
+    let effective = effective_capabilities(&look.status);
+    let mut lines = judge_capabilities(effective);
+    let refused = look.attached.as_ref().err().is_some_and(|refusal| refusal.kind == Kind::NotPermitted);
+    lines.extend(effective.filter(|_| refused).and_then(judge_locked_memory));
     // Only the first user namespace maps all users to themselves; capabilities in any other count for nothing in BPF.
     let map = fs::read_to_string(look.proc().join("self/uid_map")).unwrap_or_default();
     if is_of_user_namespace(&map) {
@@ -99,6 +107,19 @@ fn judge_capabilities(effective: Option<u64>) -> Vec<Line> {
     lines
 }
 
+/// Where the probe is not permitted although its own two capabilities are there: before 5.11 its maps count as locked
+/// memory. No version is asked for: on later kernels this is not what stands in the way, and is not missed.
+fn judge_locked_memory(effective: u64) -> Option<Line> {
+    let needed = [CAP_BPF, CAP_PERFMON].iter().all(|&capability| lets_use_bpf(effective, capability));
+    (needed && !has(effective, CAP_SYS_RESOURCE)).then(|| {
+        Line::failed(
+            "CAP_SYS_RESOURCE",
+            "missing: before Linux 5.11 the probe's maps count as locked memory, whose limit is then too low",
+            format!("give it: {HOW}; in systemd LimitMEMLOCK=infinity does it too"),
+        )
+    })
+}
+
 /// `uid_map`: the first user namespace has the one line `0 0 4294967295`.
 fn is_of_user_namespace(map: &str) -> bool {
     let mut words = map.split_ascii_whitespace();
@@ -128,6 +149,15 @@ mod tests {
         assert_eq!(names(Some(1 << 21), State::Failed), [""; 0]);
         assert_eq!(names(Some(1 << 21), State::Degraded), optional);
         assert_eq!(names(None, State::Failed), ["capabilities"]);
+    }
+
+    #[test]
+    fn locked_memory_is_named_only_where_nothing_else_is_missing() {
+        let needed = 1 << CAP_BPF | 1 << CAP_PERFMON;
+        assert!(judge_locked_memory(needed).is_some());
+        assert!(judge_locked_memory(1 << 21).is_some());
+        assert_eq!(judge_locked_memory(needed | 1 << CAP_SYS_RESOURCE), None);
+        assert_eq!(judge_locked_memory(1 << CAP_BPF), None);
     }
 
     #[test]

@@ -119,12 +119,14 @@ impl Api {
         &self.url
     }
 
-    /// Whether this service account may do that to Events.
+    /// Whether whoever asks may do that, everywhere in the cluster: to a `resource`, or to a `resource/subresource`.
     ///
     /// # Errors
     /// Nobody answers, or not that.
-    pub async fn may(&self, verb: &str) -> Result<bool, Refused> {
-        let attributes = json!({ "verb": verb, "group": "events.k8s.io", "resource": "events" });
+    pub async fn may(&self, verb: &str, group: &str, resource: &str) -> Result<bool, Refused> {
+        let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
+        let attributes =
+            json!({ "verb": verb, "group": group, "resource": resource, "subresource": subresource });
         let review = json!({
             "apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview",
             "spec": { "resourceAttributes": attributes },
