@@ -9,8 +9,10 @@ mod cpio;
 mod demo;
 mod guest_init;
 mod host_root;
+mod image;
 mod initramfs;
 mod kernels;
+mod manifests;
 mod needs;
 mod repo;
 mod run;
@@ -62,6 +64,10 @@ enum Command {
     Demo,
     /// Run every check and every test, those in VMs included
     Test(TestOptions),
+    /// Build the agent and its container image: target/image/oomwatch-VERSION.tar, an OCI archive
+    Image,
+    /// Render what is in deploy/ and hold it against the API of each Kubernetes release
+    Manifests,
     /// What CI runs: `test` on the quick kernels
     Ci,
     /// Check what neither compiler nor clippy does: file sizes, unsafe code, left-over notes
@@ -107,6 +113,8 @@ fn dispatch(command: Command, repo: &Repo) -> Result<ExitCode> {
         Command::Vm(options) => vm_options::run(repo, &options),
         Command::Demo => demo::demo(repo),
         Command::Test(options) => test::test(repo, &options),
+        Command::Image => image::image(repo).map(|()| ExitCode::SUCCESS),
+        Command::Manifests => manifests::check_all(repo),
         Command::Ci => test::test(repo, &TestOptions::default()),
         Command::Tidy => tidy::tidy(repo).map(|()| ExitCode::SUCCESS),
         Command::Bless => bless::bless(repo).map(|()| ExitCode::SUCCESS),

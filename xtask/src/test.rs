@@ -12,6 +12,7 @@ use anyhow::{Context, Result};
 use crate::{
     build::{self, BuildOptions},
     kernels::{self, Cgroup, Kernel},
+    manifests,
     needs::Part,
     repo::Repo,
     run, say,
@@ -42,7 +43,7 @@ pub(crate) struct TestOptions {
 
 /// Runs everything and ends with one line, `N passed, N failed`.
 pub(crate) fn test(repo: &Repo, options: &TestOptions) -> Result<ExitCode> {
-    let parts: &[Part] = if options.no_vm { &[Part::Build, Part::Check] } else { Part::ALL };
+    let parts: &[Part] = if options.no_vm { &[Part::Build, Part::Check, Part::Manifests] } else { Part::ALL };
     setup(repo, parts)?;
     let mut run = Run { started: Instant::now(), tally: Tally::default() };
     if options.filter.is_none() {
@@ -54,6 +55,9 @@ pub(crate) fn test(repo: &Repo, options: &TestOptions) -> Result<ExitCode> {
     if options.filter.is_none() {
         run.step("clippy of the host's crates", || Tally::one(report(clippy(repo))));
         run.step("clippy of the kernel side", || Tally::one(report(ebpf_clippy(repo))));
+    }
+    if options.filter.is_none() {
+        run.step("manifests", || check_manifests(repo));
     }
     run.step("tests on this host", || cargo_test(repo, options.filter.as_deref()));
     if !options.no_vm {
@@ -113,6 +117,19 @@ fn clippy(repo: &Repo) -> Result<()> {
     let mut command = repo.cargo();
     command.arg("clippy").args(HOST_CRATES).args(["--all-targets", "--all-features", "--", "-D", "warnings"]);
     run::run(&mut command)
+}
+
+fn check_manifests(repo: &Repo) -> Tally {
+    let mut tally = Tally::default();
+    match manifests::folders(repo) {
+        Ok(folders) => {
+            for folder in folders {
+                tally.add(Tally::one(report(manifests::check(repo, &folder))));
+            }
+        }
+        Err(error) => tally.add(Tally::one(report(Err(error)))),
+    }
+    tally
 }
 
 fn ebpf_clippy(repo: &Repo) -> Result<()> {
