@@ -10,6 +10,7 @@ pub mod agent;
 pub mod bench;
 pub mod compare;
 pub mod deadline;
+pub mod deployment;
 pub mod escaped;
 pub mod hog;
 pub mod kernel_log;

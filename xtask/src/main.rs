@@ -7,6 +7,7 @@ mod bless;
 mod build;
 mod cpio;
 mod demo;
+mod deployed;
 mod guest_init;
 mod host_root;
 mod image;
@@ -68,6 +69,8 @@ enum Command {
     Image,
     /// Render what is in deploy/ and hold it against the API of each Kubernetes release
     Manifests,
+    /// Run the image in a VM, under containerd, as the DaemonSet says, and make kills beside it (root is needed)
+    Deployed,
     /// What CI runs: `test` on the quick kernels
     Ci,
     /// Check what neither compiler nor clippy does: file sizes, unsafe code, left-over notes
@@ -115,6 +118,7 @@ fn dispatch(command: Command, repo: &Repo) -> Result<ExitCode> {
         Command::Test(options) => test::test(repo, &options),
         Command::Image => image::image(repo).map(|()| ExitCode::SUCCESS),
         Command::Manifests => manifests::check_all(repo),
+        Command::Deployed => deployed::run(repo),
         Command::Ci => test::test(repo, &TestOptions::default()),
         Command::Tidy => tidy::tidy(repo).map(|()| ExitCode::SUCCESS),
         Command::Bless => bless::bless(repo).map(|()| ExitCode::SUCCESS),

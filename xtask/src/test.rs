@@ -11,6 +11,7 @@ use anyhow::{Context, Result};
 
 use crate::{
     build::{self, BuildOptions},
+    deployed,
     kernels::{self, Cgroup, Kernel},
     manifests,
     needs::Part,
@@ -62,6 +63,9 @@ pub(crate) fn test(repo: &Repo, options: &TestOptions) -> Result<ExitCode> {
     run.step("tests on this host", || cargo_test(repo, options.filter.as_deref()));
     if !options.no_vm {
         build::build_guest(repo)?;
+        if options.filter.is_none() {
+            run.step("the image as it is deployed, in a VM", || of_vm(|output| deployed::test(repo, output)));
+        }
         for entry in kernels::list(repo)?.iter().filter(|entry| entry.quick || options.all_kernels) {
             let kernel = match entry.fetch(repo) {
                 Ok(kernel) => kernel,
@@ -149,21 +153,28 @@ fn cargo_test(repo: &Repo, filter: Option<&str>) -> Tally {
 }
 
 fn vm_test(repo: &Repo, kernel: &Kernel, cgroup: Cgroup, filter: Option<&str>) -> Tally {
-    let machine = Machine {
-        kernel,
-        cgroup,
-        root: Root::Initramfs,
-        accel: Accel::Tcg,
-        memory_mib: 512,
-        cpus: 2,
-        append: "",
-        timeout: VM_TIME_LIMIT,
-        files: vm_options::own_files(repo),
-    };
-    let words = ["oomwatch-guest", "test"].into_iter().chain(filter);
-    let command: Vec<String> = words.map(str::to_owned).collect();
+    of_vm(|output| {
+        let machine = Machine {
+            kernel,
+            cgroup,
+            root: Root::Initramfs,
+            accel: Accel::Tcg,
+            memory_mib: 512,
+            cpus: 2,
+            append: "",
+            timeout: VM_TIME_LIMIT,
+            files: vm_options::own_files(repo),
+        };
+        let words = ["oomwatch-guest", "test"].into_iter().chain(filter);
+        let command: Vec<String> = words.map(str::to_owned).collect();
+        machine.run(repo, &command, output)
+    })
+}
+
+/// Counts what the tests in a VM say of themselves, and passes it on.
+fn of_vm(run: impl FnOnce(&mut dyn FnMut(&[u8]) -> Result<()>) -> Result<u8>) -> Tally {
     let mut heard = Vec::new();
-    let outcome = machine.run(repo, &command, &mut |bytes| {
+    let outcome = run(&mut |bytes| {
         heard.extend_from_slice(bytes);
         say::output(bytes)
     });

@@ -5,6 +5,7 @@
 
 mod cases;
 mod demo;
+mod deployed;
 mod hog;
 mod suite;
 mod sys;
@@ -14,6 +15,8 @@ use std::{io::Write, process::ExitCode};
 const USAGE: &str = "\
 oomwatch-guest test [FILTER]   makes OOM kills of every kind and compares the agent's reports with the kernel's log
 oomwatch-guest demo            three OOM kills, and what the agent reports of them
+oomwatch-guest deployed DAEMONSET IMAGE NAME PODS
+                               runs the image as the DaemonSet says, under containerd, and makes kills in containers
 oomwatch-guest hog STEP…       takes memory, step by step, and then waits to be killed
 
 Steps of the hog:
@@ -38,6 +41,9 @@ fn main() -> ExitCode {
         ["hog", steps @ ..] => hog::run(steps),
         ["test"] => suite::run(""),
         ["test", filter] => suite::run(filter),
+        ["deployed", daemon_set, image, name, pods] => {
+            deployed::run(&deployed::Inputs { daemon_set, image, name, pods })
+        }
         ["demo"] => demo::run(),
         _ => Err(anyhow::anyhow!("{USAGE}")),
     };
