@@ -3,7 +3,7 @@
 use oomwatch_common::units::PageSize;
 
 use crate::{
-    config::{ProbeChoice, RunOptions},
+    config::{NodeOptions, ProbeChoice},
     preflight,
     probe::{self, AttachError, Loaded, Probe, Settings},
     proof,
@@ -15,7 +15,7 @@ use crate::{
 ///
 /// # Errors
 /// A [`Refusal`] that says what to change.
-pub fn attach(options: &RunOptions, page_size: PageSize) -> Result<Probe, Refusal> {
+pub fn attach(options: &NodeOptions, page_size: PageSize) -> Result<Probe, Refusal> {
     preflight::check(&options.proc)?;
     sys::raise_locked_memory_limit();
     let page_kib = u32::try_from(page_size.get().0 / 1024).unwrap_or(4);

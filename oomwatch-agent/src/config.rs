@@ -1,18 +1,25 @@
 //! Every option, its environment name and its default. What is unknown or cannot be parsed stops the start.
 
+mod check;
 mod kubernetes;
+mod node;
 
 use std::{
     collections::BTreeSet,
     ffi::{OsStr, OsString},
+    io::{self, IsTerminal},
     path::PathBuf,
     time::Duration,
 };
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum, error::ErrorKind};
 
-pub use self::kubernetes::{EventsChoice, KubeletChoice, KubernetesOptions, PodSource};
-use crate::refusal::Refusal;
+pub use self::{
+    check::{CheckOptions, CheckOutput},
+    kubernetes::{EventsChoice, KubeletChoice, KubernetesOptions, PodSource},
+    node::{NodeOptions, ProbeChoice},
+};
+use crate::{refusal::Refusal, sys};
 
 /// oomwatch: every OOM kill of this node, explained.
 #[derive(Debug, Parser)]
@@ -40,6 +47,17 @@ One line an incident on stdout; oomwatch's own log goes to stderr.\n\n\
   oomwatch run --output json          schema 1, one object a line\n  \
   oomwatch run --output bcc           the line of bcc's oomkill\n")]
     Run(Box<RunOptions>),
+    /// Say what works on this node and what does not, each with what to change
+    #[command(after_help = "\
+Tries what `oomwatch run` would do, and changes nothing: the probe is loaded, proved on this process, attached and\n\
+detached again, also beside an agent that runs. Give it the options or the environment that `run` has:\n\n\
+  oomwatch check                                                  as root on a node\n  \
+  kubectl -n oomwatch exec daemonset/oomwatch -- /oomwatch check  in the agent's own pod\n  \
+  oomwatch check --output json | jq '.checks[] | select(.state != \"ok\")'\n\n\
+Each line is one check: ok, degraded (works, with less), failed, or n/a (not applicable here).\n\
+Exit codes: 0 OOM kills will be caught, be it with less; else that with which `run` would refuse to start:\n\
+64 wrong option, 69 this kernel cannot, 77 not permitted, 1 something else.")]
+    Check(Box<CheckOptions>),
     /// Print the reports of incidents that `run --record-to` kept
     Replay(ReplayOptions),
 }
@@ -61,28 +79,12 @@ pub struct RunOptions {
     /// How reports look.
     #[command(flatten)]
     pub output: OutputOptions,
-    /// Which hooks to use; `auto` takes the best that this kernel has and says which
-    #[arg(long, env = "OOMWATCH_PROBE", value_enum, default_value_t = ProbeChoice::Auto)]
-    pub probe: ProbeChoice,
-    /// Name of this node in reports [default: the host's name]
-    #[arg(long, env = "OOMWATCH_NODE_NAME", value_parser = clap::builder::NonEmptyStringValueParser::new())]
-    pub node_name: Option<String>,
-    /// BTF of the running kernel
-    #[arg(long, env = "OOMWATCH_BTF", default_value = "/sys/kernel/btf/vmlinux", value_name = "FILE")]
-    pub btf: PathBuf,
-    /// Where the host's /proc is mounted
-    #[arg(long, env = "OOMWATCH_PROC", default_value = "/proc", value_name = "DIR")]
-    pub proc: PathBuf,
-    /// Where the host's cgroups are mounted
-    #[arg(long, env = "OOMWATCH_CGROUP", default_value = "/sys/fs/cgroup", value_name = "DIR")]
-    pub cgroup: PathBuf,
+    /// What is looked at, and with which hooks.
+    #[command(flatten)]
+    pub node: NodeOptions,
     /// How much of oomwatch's own log goes to stderr
     #[arg(long, env = "OOMWATCH_LOG", value_enum, default_value_t = LogLevel::Info)]
     pub log: LogLevel,
-    /// Size of the ring buffer between kernel and agent, KiB: a power of two
-    #[arg(long, env = "OOMWATCH_RING_BUFFER_KIB", default_value_t = 512, value_parser = power_of_two,
-        value_name = "KIB")]
-    pub ring_buffer_kib: u32,
     /// Reports that may wait for a slow stdout before further ones are dropped (and counted)
     #[arg(long, env = "OOMWATCH_QUEUE", default_value_t = 256, value_parser = clap::value_parser!(u16).range(1..),
         value_name = "REPORTS")]
@@ -141,15 +143,15 @@ pub enum Color {
     Never,
 }
 
-/// Which hooks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum ProbeChoice {
-    /// The best that works
-    Auto,
-    /// kprobes on the OOM killer: whole incidents
-    Kprobe,
-    /// Tracepoint oom/mark_victim: victims only
-    Tracepoint,
+impl Color {
+    /// Whether what goes to this stream is to be coloured.
+    pub fn wanted(self, stream: &impl IsTerminal) -> bool {
+        match self {
+            Self::Always => true,
+            Self::Never => false,
+            Self::Auto => sys::wants_colour(stream),
+        }
+    }
 }
 
 /// How much is logged.
@@ -203,7 +205,9 @@ pub fn parse(
     match Cli::try_parse_from(arguments) {
         Ok(cli) => Ok(Parsed::Command(cli)),
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
-            Ok(Parsed::Print(error.render().ansi().to_string()))
+            let help = error.render();
+            let coloured = sys::wants_colour(&io::stdout());
+            Ok(Parsed::Print(if coloured { help.ansi().to_string() } else { help.to_string() }))
         }
         Err(error) => Err(Refusal::usage(one_line(&error))),
     }
@@ -292,12 +296,17 @@ mod tests {
     }
 
     #[test]
-    fn every_option_of_run_has_an_environment_name() {
+    fn every_option_of_run_and_check_has_an_environment_name() {
         let command = Cli::command();
-        let run = command.find_subcommand("run").unwrap();
-        for argument in run.get_arguments().filter(|argument| argument.get_id() != "help") {
-            let name = argument.get_id().as_str().to_uppercase();
-            assert_eq!(argument.get_env(), Some(OsStr::new(&format!("OOMWATCH_{name}"))), "{name}");
+        for subcommand in ["run", "check"] {
+            let subcommand = command.find_subcommand(subcommand).unwrap();
+            for argument in subcommand.get_arguments().filter(|argument| argument.get_id() != "help") {
+                let mut name = format!("OOMWATCH_{}", argument.get_id().as_str().to_uppercase());
+                if subcommand.get_name() == "check" && name == "OOMWATCH_OUTPUT" {
+                    name = "OOMWATCH_CHECK_OUTPUT".to_owned();
+                }
+                assert_eq!(argument.get_env(), Some(OsStr::new(&name)), "{name}");
+            }
         }
     }
 }

@@ -1,7 +1,9 @@
 //! Kubernetes: pods are learnt of from the kubelet, and the API server is told of kills.
 
+pub mod events;
 pub mod failure;
 pub mod kubelet;
 pub mod log_names;
 pub mod outcomes;
 pub mod pods;
+mod token;

@@ -3,6 +3,7 @@
 use std::{env, io::Write as _, process::ExitCode};
 
 use oomwatch_agent::{
+    check,
     config::{self, Command, Parsed},
     refusal::Refusal,
     replay, run,
@@ -10,15 +11,16 @@ use oomwatch_agent::{
 
 fn main() -> ExitCode {
     let result = match config::parse(env::args_os(), env::vars_os().map(|(name, _)| name)) {
-        Ok(Parsed::Print(text)) => print(&text),
+        Ok(Parsed::Print(text)) => print(&text).map(|()| ExitCode::SUCCESS),
         Ok(Parsed::Command(cli)) => match cli.command {
-            Command::Run(options) => run::run(&options),
-            Command::Replay(options) => replay::replay(&options),
+            Command::Run(options) => run::run(&options).map(|()| ExitCode::SUCCESS),
+            Command::Check(options) => check::check(&options),
+            Command::Replay(options) => replay::replay(&options).map(|()| ExitCode::SUCCESS),
         },
         Err(refusal) => Err(refusal),
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(refusal) => {
             // stderr may be closed, and there is nowhere else to say so; the exit code still tells.
             drop(writeln!(std::io::stderr(), "oomwatch: {refusal}"));

@@ -6,10 +6,12 @@ use rustix::system::uname;
 
 use crate::{probe, refusal::Refusal};
 
-/// Capability numbers (include/uapi/linux/capability.h).
+// Capability numbers: include/uapi/linux/capability.h.
 const CAP_SYS_ADMIN: u32 = 21;
-const CAP_PERFMON: u32 = 38;
-const CAP_BPF: u32 = 39;
+/// To attach kprobes and to read kernel memory.
+pub const CAP_PERFMON: u32 = 38;
+/// To load programs and make maps.
+pub const CAP_BPF: u32 = 39;
 
 const EPERM: i32 = 1;
 const EACCES: i32 = 13;
@@ -27,20 +29,15 @@ pub fn check(proc: &Path) -> Result<(), Refusal> {
         return Err(lockdown_refusal());
     }
     let status = fs::read_to_string(proc.join("self/status")).unwrap_or_default();
-    let effective = status
-        .lines()
-        .find_map(|line| line.strip_prefix("CapEff:"))
-        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
-    let Some(effective) = effective else {
+    let Some(effective) = effective_capabilities(&status) else {
         return Err(Refusal::failed(format!(
             "{}/self/status has no CapEff: is --proc right?",
             proc.display()
         )));
     };
-    let has = |capability: u32| effective >> capability & 1 == 1 || effective >> CAP_SYS_ADMIN & 1 == 1;
     let missing: Vec<&str> = [(CAP_BPF, "CAP_BPF"), (CAP_PERFMON, "CAP_PERFMON")]
         .into_iter()
-        .filter(|&(capability, _)| !has(capability))
+        .filter(|&(capability, _)| !lets_use_bpf(effective, capability))
         .map(|(_, name)| name)
         .collect();
     if missing.is_empty() {
@@ -52,6 +49,23 @@ pub fn check(proc: &Path) -> Result<(), Refusal> {
         missing.join(" and "),
         if missing.len() == 1 { "y" } else { "ies" },
     )))
+}
+
+/// `CapEff` of `/proc/PID/status`: a bit for each capability.
+pub fn effective_capabilities(status: &str) -> Option<u64> {
+    let mask = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
+    u64::from_str_radix(mask.trim(), 16).ok()
+}
+
+/// Whether the kernel takes these capabilities for this one of BPF's: `CAP_SYS_ADMIN` stands for both
+/// (`bpf_capable` and `perfmon_capable`, include/linux/capability.h).
+pub fn lets_use_bpf(effective: u64, capability: u32) -> bool {
+    has(effective, capability) || has(effective, CAP_SYS_ADMIN)
+}
+
+/// Whether a capability is among them.
+pub fn has(effective: u64, capability: u32) -> bool {
+    effective >> capability & 1 == 1
 }
 
 /// The error and its causes in one line, then the verifier's last lines if there is a log.
@@ -95,8 +109,7 @@ pub fn explain(doing: &str, error: &str, os_error: Option<i32>) -> Refusal {
             "kernel {release} has no BPF ring buffer: 5.8 or newer is needed"
         ));
     }
-    // Under lockdown the kernel only says that it does not know the helper.
-    if error.contains("unknown func bpf_probe_read") {
+    if is_helper_denied(error) {
         return Refusal::not_supported(format!(
             "this kernel does not let BPF read its memory, most likely because of lockdown=confidentiality: {error}"
         ));
@@ -117,6 +130,14 @@ fn paranoid(doing: &str, level: i32) -> String {
     )
 }
 
+/// Under lockdown the verifier only says that it does not know the helper, or, since 6.12, that programs of this type
+/// may not use it. In a container there is no securityfs to learn more from.
+fn is_helper_denied(error: &str) -> bool {
+    ["unknown func bpf_probe_read", "cannot use helper bpf_probe_read"]
+        .iter()
+        .any(|said| error.contains(said))
+}
+
 /// Only `confidentiality` forbids reading kernel memory and kprobes; `integrity` (Secure Boot) does not
 /// (security/security.c, `LOCKDOWN_BPF_READ_KERNEL`).
 fn locked_down() -> bool {
@@ -128,4 +149,21 @@ fn lockdown_refusal() -> Refusal {
         "kernel lockdown is in mode `confidentiality`, which forbids BPF to read kernel memory: boot with \
          lockdown=integrity or without lockdown= (see /sys/kernel/security/lockdown)",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_verifier_says_under_lockdown_is_understood() {
+        for (said, denied) in [
+            ("85: (85) call bpf_probe_read_kernel#113; unknown func bpf_probe_read_kernel#113", true),
+            ("74: (85) call bpf_probe_read#4; program of this type cannot use helper bpf_probe_read#4", true),
+            ("R1 invalid mem access 'scalar'", false),
+            ("unknown func bpf_ringbuf_reserve#131", false),
+        ] {
+            assert_eq!(is_helper_denied(said), denied, "{said}");
+        }
+    }
 }

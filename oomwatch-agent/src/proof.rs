@@ -24,12 +24,7 @@ pub fn check(record: &[u8], proc: &Path, page_size: PageSize) -> Result<(), Refu
     let Body::Proof(process) = decoded.body else {
         return Err(Refusal::failed("the layout's proof: another record came first"));
     };
-    match differences(&process, proc) {
-        None => Ok(()),
-        Some(difference) => Err(Refusal::not_supported(format!(
-            "the layout read from BTF does not fit the running kernel: {difference}; is --btf that of this kernel?"
-        ))),
-    }
+    differences(&process, proc).map_or(Ok(()), |difference| Err(Refusal::not_supported(difference)))
 }
 
 fn differences(process: &Process, proc: &Path) -> Option<String> {
@@ -49,11 +44,13 @@ fn differences(process: &Process, proc: &Path) -> Option<String> {
     if process.tgid.map(|tgid| u64::from(tgid.0)) != number("Tgid")
         && comm.as_deref() == Some(own_comm.as_str())
     {
+        let shown = |number: Option<u64>| number.map_or("none".to_owned(), |number| number.to_string());
         return Some(format!(
-            "the kernel knows this process as {:?}, /proc as {:?}: run oomwatch in the host's pid namespace \
-             (hostPID: true)",
-            process.tgid,
-            number("Tgid")
+            "the kernel knows this process by the number {}, {} by {}: name the host's /proc by --proc, or run in the \
+             host's pid namespace (hostPID: true)",
+            shown(process.tgid.map(|tgid| tgid.0.into())),
+            proc.display(),
+            shown(number("Tgid"))
         ));
     }
     let memory = process.memory.unwrap_or_default();
@@ -80,7 +77,12 @@ fn differences(process: &Process, proc: &Path) -> Option<String> {
         ("rss_stat", close(memory.rss_anon, "RssAnon") && close(memory.rss_file, "RssFile")),
         ("cgroups", is_own_cgroup(process, &file("cgroup"))),
     ];
-    fields.iter().find(|(_, right)| !right).map(|(name, _)| format!("{name} differs from /proc/self"))
+    fields.iter().find(|(_, right)| !right).map(|(name, _)| {
+        format!(
+            "the layout read from BTF does not fit the running kernel: {name} differs from /proc/self; is --btf that of \
+             this kernel?"
+        )
+    })
 }
 
 /// The kernel's path is from the root of the hierarchy; `/proc/self/cgroup` gives it from the root of the cgroup

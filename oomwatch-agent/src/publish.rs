@@ -14,10 +14,10 @@ use tokio::{
 };
 
 use crate::{
-    config::{Color, OutputOptions, RunOptions},
+    config::{OutputOptions, RunOptions},
     desk::clear,
     job::Captured,
-    kubernetes::pods::Pods,
+    kubernetes::{events::Emitter, pods::Pods},
     losses::{Losses, Stage},
     record::{self, Circumstances},
     render, sys,
@@ -32,6 +32,8 @@ pub struct Publisher {
     circumstances: Circumstances,
     /// Live: who knows whose the processes are.
     pods: Option<Pods>,
+    /// Live: who tells Kubernetes.
+    events: Option<Emitter>,
     record_to: Option<PathBuf>,
 }
 
@@ -46,10 +48,16 @@ pub enum Ended {
 
 impl Publisher {
     /// Publishes live incidents.
-    pub fn live(options: &RunOptions, node: String, page_size: PageSize, pods: Pods) -> Self {
+    pub fn live(
+        options: &RunOptions,
+        node: String,
+        page_size: PageSize,
+        pods: Pods,
+        events: Option<Emitter>,
+    ) -> Self {
         let circumstances = Circumstances {
             node,
-            boot_id: sys::boot_id(&options.proc),
+            boot_id: sys::boot_id(&options.node.proc),
             page_size: page_size.get().0,
             realtime_at_boot_ns: 0,
             taken_at_ns: 0,
@@ -59,6 +67,7 @@ impl Publisher {
         };
         Self {
             pods: Some(pods),
+            events,
             record_to: options.record_to.clone(),
             ..Self::replayed(&options.output, circumstances)
         }
@@ -66,17 +75,13 @@ impl Publisher {
 
     /// Publishes recorded incidents.
     pub fn replayed(output: &OutputOptions, circumstances: Circumstances) -> Self {
-        let coloured = match output.color {
-            Color::Always => true,
-            Color::Never => false,
-            Color::Auto => sys::wants_colour(&io::stdout()),
-        };
         Self {
             stdout: stdout(),
             output: output.clone(),
-            coloured,
+            coloured: output.color.wanted(&io::stdout()),
             circumstances,
             pods: None,
+            events: None,
             record_to: None,
         }
     }
@@ -90,6 +95,9 @@ impl Publisher {
     ) -> Ended {
         while let Some(mut captured) = incidents.recv().await {
             let report = self.report(&captured, incidents).await;
+            if let Some(events) = &self.events {
+                events.tell(&report);
+            }
             let text = render::render(&report, self.output.output, self.coloured);
             clear(&mut captured.capture);
             // Full: there are enough of them, and this one's memory goes back.
@@ -108,6 +116,11 @@ impl Publisher {
             }
         }
         Ended::Drained
+    }
+
+    /// At the end: who tells Kubernetes may have something left.
+    pub fn take_events(&mut self) -> Option<Emitter> {
+        self.events.take()
     }
 
     async fn report(&mut self, captured: &Captured, behind: &mpsc::Receiver<Captured>) -> Report {

@@ -15,6 +15,18 @@ pub enum Kind {
     Failed,
 }
 
+impl Kind {
+    /// The exit code.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Usage => 64,
+            Self::NotSupported => 69,
+            Self::NotPermitted => 77,
+            Self::Failed => 1,
+        }
+    }
+}
+
 /// A refusal to start.
 #[derive(Debug)]
 pub struct Refusal {
@@ -47,12 +59,7 @@ impl Refusal {
 
     /// What the process ends with.
     pub fn exit_code(&self) -> ExitCode {
-        ExitCode::from(match self.kind {
-            Kind::Usage => 64,
-            Kind::NotSupported => 69,
-            Kind::NotPermitted => 77,
-            Kind::Failed => 1,
-        })
+        ExitCode::from(self.kind.code())
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::{
     runtime::{self, Runtime},
     signal::unix::{Signal, SignalKind, signal},
     sync::mpsc,
-    time::timeout,
+    time::{Instant, timeout_at},
 };
 
 use crate::{
@@ -20,7 +20,7 @@ use crate::{
     config::RunOptions,
     desk::{self, Desk, READY_CAPTURES},
     job::oom_kills,
-    kubernetes::pods::Pods,
+    kubernetes::{events::Emitter, pods::Pods},
     log,
     losses::{Losses, Stage},
     probe::Probe,
@@ -32,6 +32,8 @@ use crate::{
 
 /// From SIGTERM to the end; Kubernetes waits 30 s, a person not 2.
 const DRAIN_WITHIN: Duration = Duration::from_millis(1500);
+/// Of it, what Events have at least.
+const DRAIN_EVENTS_WITHIN: Duration = Duration::from_millis(300);
 
 /// Watches until SIGTERM, SIGINT or a closed stdout.
 ///
@@ -42,22 +44,23 @@ pub fn run(options: &RunOptions) -> Result<(), Refusal> {
     log::init(options.log);
     let page_size = sys::page_size();
     let settings = desk::Settings {
-        roots: Roots::new(&options.proc, &options.cgroup),
+        roots: Roots::new(&options.node.proc, &options.node.cgroup),
         deadline_ns: u64::try_from(options.capture_deadline().as_nanos()).unwrap_or(u64::MAX),
         keep_records: options.record_to.is_some(),
         page_size,
-        kernel_kills: fs::read(options.proc.join("vmstat")).ok().and_then(|vmstat| oom_kills(&vmstat)),
+        kernel_kills: fs::read(options.node.proc.join("vmstat")).ok().and_then(|vmstat| oom_kills(&vmstat)),
     };
     let runtime = runtime()?;
     // Before the probe: a wrong option is told at once. It asks nobody until the runtime turns.
     let entered = runtime.enter();
-    let node = options.node_name.clone().unwrap_or_else(sys::host_name);
+    let node = options.node.node_name.clone().unwrap_or_else(sys::host_name);
     let pods = Pods::start(&options.kubernetes, &node)?;
-    let outcomes = pods.outcomes();
     drop(entered);
-    let probe = attach::attach(options, page_size)?;
+    let events = runtime.block_on(Emitter::start(&options.kubernetes))?;
+    let (answers, told) = (pods.outcomes(), events.as_ref().map(Emitter::counts));
+    let probe = attach::attach(&options.node, page_size)?;
     let level = probe.level;
-    let publisher = Publisher::live(options, node, page_size, pods);
+    let publisher = Publisher::live(options, node, page_size, pods, events);
     announce(&probe);
     if let Err(error) = sys::lock_memory() {
         tracing::info!(%error, "memory is not locked, so reports may be late under pressure: give CAP_IPC_LOCK");
@@ -75,8 +78,11 @@ pub fn run(options: &RunOptions) -> Result<(), Refusal> {
     if let Some(probe) = probe? {
         account(&probe, &losses);
     }
-    if let Some(outcomes) = outcomes {
-        tracing::info!(answers = outcomes.summary(), "the kubelet was asked");
+    if let Some(answers) = answers {
+        tracing::info!(answers = answers.summary(), "the kubelet was asked");
+    }
+    if let Some(told) = told {
+        tracing::info!(kills = told.summary(), "Kubernetes was told");
     }
     Ok(())
 }
@@ -111,12 +117,16 @@ async fn report(
         () = either(&mut terminate, &mut interrupt) => None,
     };
     let told_to_end = ended.is_none();
+    let until = Instant::now() + DRAIN_WITHIN;
     stopper.stop();
     let ended = match ended {
         Some(ended) => Some(ended),
-        None => timeout(DRAIN_WITHIN, &mut publishing).await.ok(),
+        None => timeout_at(until, &mut publishing).await.ok(),
     };
     drop(publishing);
+    if let Some(events) = publisher.take_events() {
+        events.drain(until.saturating_duration_since(Instant::now()).max(DRAIN_EVENTS_WITHIN)).await;
+    }
     match ended {
         Some(Ended::Drained) if !told_to_end => {
             Err(Refusal::failed("the capture thread ended by itself: its reason stands above"))

@@ -39,6 +39,8 @@ pub mod incident;
 #[cfg(feature = "analysis")]
 pub mod kernel_layout;
 #[cfg(feature = "analysis")]
+pub mod kubernetes_event;
+#[cfg(feature = "analysis")]
 pub mod memcg_text;
 #[cfg(feature = "analysis")]
 pub mod pods;

@@ -92,7 +92,7 @@ fn place(report: &Report) -> Option<String> {
 }
 
 /// `497.9 MiB anon + 1.2 MiB file of a 512.0 MiB limit`
-fn memory(report: &Report) -> Option<String> {
+pub(crate) fn memory(report: &Report) -> Option<String> {
     let mut sums = [None; 3];
     for Rss { anon_bytes, file_bytes, shmem_bytes, .. } in
         report.victims.iter().filter_map(|victim| victim.rss)

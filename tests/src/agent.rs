@@ -126,13 +126,26 @@ fn ready_level(line: &str) -> Option<String> {
 }
 
 /// The agent without this process's own `OOMWATCH_*` variables: it refuses those that it does not know.
-fn command(binary: &Path) -> Command {
+pub fn command(binary: &Path) -> Command {
     let mut command = Command::new(binary);
     for (name, _) in env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"OOMWATCH_")) {
         command.env_remove(name);
     }
     command.env("NO_COLOR", "1");
     command
+}
+
+/// How a run of the agent ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// Its exit code.
+    pub status: ExitStatus,
+    /// All that it printed.
+    pub stdout: String,
+    /// All that it logged.
+    pub log: String,
+    /// How long it took.
+    pub took: Duration,
 }
 
 /// Runs the agent to its end, with the variables given added to its environment, as `uid` where one is given.
@@ -147,23 +160,42 @@ pub fn run(
 ) -> Result<(ExitStatus, String)> {
     let mut command = command(binary);
     command.args(args).envs(variables.iter().copied());
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     if let Some(uid) = uid {
         std::os::unix::process::CommandExt::uid(&mut command, uid);
         std::os::unix::process::CommandExt::gid(&mut command, uid);
     }
-    let mut child = command.spawn().with_context(|| format!("cannot run {}", binary.display()))?;
-    let log = Lines::of(child.stderr.take().context("the agent has no stderr")?);
-    let mut text = String::new();
+    let ended = run_to_end(&mut command)?;
+    Ok((ended.status, ended.log))
+}
+
+/// Runs a command to its end, and hears all that it says.
+///
+/// # Errors
+/// It cannot be run, or does not end.
+pub fn run_to_end(command: &mut Command) -> Result<Ended> {
+    let begun = Instant::now();
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().with_context(|| format!("cannot run {command:?}"))?;
+    let (stdout, stderr) =
+        child.stdout.take().zip(child.stderr.take()).context("the command has no pipes")?;
+    let (stdout, log) = (Lines::of(stdout), Lines::of(stderr));
     let status = wait_for("the agent to exit", PATIENCE, || Ok(child.try_wait()?));
+    let took = begun.elapsed();
     if status.is_err() {
         child.kill()?;
     }
-    while let Next::Line(line) = log.next(PATIENCE) {
+    let (stdout, log) = (all(&stdout), all(&log));
+    let status = status.with_context(|| log.clone())?;
+    Ok(Ended { status, stdout, log, took })
+}
+
+fn all(lines: &Lines) -> String {
+    let mut text = String::new();
+    while let Next::Line(line) = lines.next(PATIENCE) {
         text.push_str(&line);
         text.push('\n');
     }
-    Ok((status.with_context(|| text.clone())?, text))
+    text
 }
 
 #[cfg(test)]

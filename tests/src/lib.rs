@@ -8,6 +8,7 @@
 
 pub mod agent;
 pub mod bench;
+pub mod check;
 pub mod compare;
 pub mod deadline;
 pub mod deployment;

@@ -132,7 +132,7 @@ impl fmt::Display for Failure {
 impl Error for Failure {}
 
 /// The cause behind the wrappings: `client error (Connect)` says nothing.
-fn deepest(error: &(dyn Error + 'static)) -> String {
+pub(super) fn deepest(error: &(dyn Error + 'static)) -> String {
     let mut error = error;
     while let Some(source) = error.source() {
         error = source;

@@ -5,19 +5,18 @@
 //! the node's, and only where the certificate does not have it, the address.
 
 use std::{
-    fs, io,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
 };
 
-use http::{HeaderValue, Request, StatusCode, header};
+use http::{Request, StatusCode, header};
 use http_body_util::BodyExt as _;
 use kube::{Client, Config, client::Body};
 use oomwatch_common::pods::{ListReader, PodList};
 use tokio::time::timeout;
 
-use super::failure::Failure;
+use super::{failure::Failure, token::bearer};
 use crate::{
     config::{KubeletChoice, KubernetesOptions, PodSource},
     refusal::Refusal,
@@ -143,14 +142,6 @@ impl Kubelet {
             Err(Failure::status(head.status, &refused))
         }
     }
-}
-
-/// The token's file is read for each request: it is replaced about once an hour.
-fn bearer(token: &Path) -> io::Result<HeaderValue> {
-    let token = fs::read_to_string(token)?;
-    let mut bearer = HeaderValue::from_str(&format!("Bearer {}", token.trim())).map_err(io::Error::other)?;
-    bearer.set_sensitive(true);
-    Ok(bearer)
 }
 
 /// What a certificate is checked against.

@@ -1,5 +1,6 @@
 //! The kills, each made for real and compared with what the kernel said of it.
 
+mod check;
 mod group;
 mod limits;
 mod many;
@@ -41,6 +42,8 @@ pub(crate) const CASES: &[Case] = &[
     case("the_whole_node", Setup::Highest, Needs::Memcg, node::exhausted),
     case("an_exiting_victim_is_not_reported", Setup::Kprobe, Needs::Memcg, unkilled::already_exiting),
     case("twenty_kills_in_a_row", Setup::Highest, Needs::Memcg, many::in_a_row),
+    case("check_takes_the_agents_level", Setup::Highest, Needs::Memcg, check::level),
+    case("check_names_what_privileges_are_missing", Setup::Highest, Needs::Memcg, check::privileges),
     case("what_was_captured_is_reported_after_sigterm", Setup::Highest, Needs::Memcg, shutdown::drains),
     case("a_closed_stdout_ends_quietly", Setup::Highest, Needs::Memcg, shutdown::closed_stdout),
     case("tracepoint_a_process_at_its_containers_limit", Setup::Tracepoint, Needs::Memcg, limits::own),

@@ -3,6 +3,7 @@
 //!
 //! It does not boot guests (xtask does), and it is no part of what is deployed.
 
+mod capabilities;
 mod cases;
 mod demo;
 mod deployed;
@@ -18,6 +19,7 @@ oomwatch-guest demo            three OOM kills, and what the agent reports of th
 oomwatch-guest deployed DAEMONSET IMAGE NAME PODS
                                runs the image as the DaemonSet says, under containerd, and makes kills in containers
 oomwatch-guest hog STEP…       takes memory, step by step, and then waits to be killed
+oomwatch-guest without CAPABILITY,… PROGRAM ARGUMENT…   becomes that program, without these capabilities
 
 Steps of the hog:
   anon=MIB           takes anonymous memory and touches every page of it
@@ -39,6 +41,9 @@ fn main() -> ExitCode {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let outcome = match arguments.as_slice() {
         ["hog", steps @ ..] => hog::run(steps),
+        ["without", capabilities, program, arguments @ ..] => {
+            capabilities::run_without(capabilities, program, arguments)
+        }
         ["test"] => suite::run(""),
         ["test", filter] => suite::run(filter),
         ["deployed", daemon_set, image, name, pods] => {
