@@ -29,8 +29,9 @@ pub(crate) fn run(repo: &Repo) -> Result<ExitCode> {
     test(repo, &mut say::output).map(ExitCode::from)
 }
 
-/// Builds the image of the agent that is built, boots the VM and passes its output on; the exit status of the tests.
+/// Builds the image of the agent that is built, and the stand-in, boots the VM and passes its output on; the exit status of the tests.
 pub(crate) fn test(repo: &Repo, output: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<u8> {
+    build::build_standin(repo)?;
     let archive = image::build_image(repo)?;
     let daemon_set = repo.target().join("deploy/daemonset.json");
     fs::create_dir_all(repo.target().join("deploy")).context("cannot make a folder for the manifest")?;
@@ -55,6 +56,7 @@ pub(crate) fn test(repo: &Repo, output: &mut dyn FnMut(&[u8]) -> Result<()>) -> 
         archive.display().to_string(),
         image::reference(),
         pods.display().to_string(),
+        repo.standin().display().to_string(),
     ];
     machine.run(repo, &command, output)
 }

@@ -58,6 +58,11 @@ impl Repo {
         self.target().join("release/oomwatch-guest")
     }
 
+    /// Answers as a kubelet and an API server.
+    pub(crate) fn standin(&self) -> PathBuf {
+        self.target().join("release/oomwatch-standin")
+    }
+
     /// The image's archive, and what is left of building it.
     pub(crate) fn image_folder(&self) -> PathBuf {
         self.target().join("image")

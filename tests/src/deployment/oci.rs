@@ -27,10 +27,12 @@ pub struct Node<'a> {
     pub rootfs: &'a Path,
     /// The container's cgroup.
     pub cgroup: &'a str,
-    /// The pod's network namespace; one of the container's own where there is none.
-    pub network: Option<&'a Path>,
+    /// Where its pods find the API server: address and port.
+    pub api_server: (&'a str, &'a str),
+    /// The pod's network namespace.
+    pub network: &'a Path,
     /// The files of the service account.
-    pub service_account: Option<&'a Path>,
+    pub service_account: &'a Path,
 }
 
 /// Makes the runtime's configuration out of containerd's own, `base`.
@@ -88,7 +90,11 @@ pub fn capabilities(container: &Container) -> Vec<String> {
 }
 
 fn variables(container: &Container, node: &Node<'_>) -> Result<Vec<String>> {
-    let mut variables = Vec::new();
+    // Every container has these, whatever its enableServiceLinks (k/k pkg/kubelet/kubelet_pods.go).
+    let mut variables = vec![
+        format!("KUBERNETES_SERVICE_HOST={}", node.api_server.0),
+        format!("KUBERNETES_SERVICE_PORT={}", node.api_server.1),
+    ];
     for variable in &container.env {
         let value = match (&variable.value, &variable.value_from) {
             (Some(value), None) => value.as_str(),
@@ -126,8 +132,8 @@ fn mounts(base: &Value, pod: &PodSpec, container: &Container, node: &Node<'_>) -
         }
         mounts.push(bind(&host.path, mount_path, *read_only));
     }
-    if let Some(files) = node.service_account.filter(|_| pod.automount_service_account_token) {
-        mounts.push(bind(&files.to_string_lossy(), SERVICE_ACCOUNT, true));
+    if pod.automount_service_account_token {
+        mounts.push(bind(&node.service_account.to_string_lossy(), SERVICE_ACCOUNT, true));
     }
     Ok(mounts)
 }
@@ -143,9 +149,6 @@ fn namespaces(pod: &PodSpec, node: &Node<'_>) -> Vec<Value> {
     if !pod.host_pid {
         namespaces.push(json!({ "type": "pid" }));
     }
-    namespaces.push(match node.network {
-        Some(path) => json!({ "type": "network", "path": path }),
-        None => json!({ "type": "network" }),
-    });
+    namespaces.push(json!({ "type": "network", "path": node.network }));
     namespaces
 }

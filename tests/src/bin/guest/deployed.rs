@@ -2,10 +2,12 @@
 //! beside containers that the kernel kills in.
 
 mod capabilities;
+mod cluster;
 mod kills;
+mod paranoid;
 mod pods;
 
-use std::{env, fs, path::Path, time::Instant};
+use std::{env, fs, path::Path, process::Command, time::Instant};
 
 use anyhow::{Context, Result, bail};
 use oomwatch_tests::{
@@ -17,13 +19,10 @@ use oomwatch_tests::{
     },
 };
 
-use self::pods::NodesPod;
+use self::{cluster::Cluster, pods::NodesPod};
 use crate::suite::{claim_guest, say};
 
 const FOLDER: &str = "/run/oomwatch-containerd";
-/// Of the node that the captured answers of a kubelet are from.
-const NODE: &str = "rignode";
-const ADDRESS: &str = "192.0.2.10";
 /// The agent's own pod, of the QoS class that its requests give it.
 const POD: &str = "/kubepods.slice/kubepods-pod5d0f6b0e_1c52_4b3c_9a77_6c1f0b2e9d44.slice";
 const ID: &str = "0b7e1c52d94f4a3c8e6f5d0f6b0e1c524b3c9a776c1f0b2e9d44a1b2c3d4e5f6";
@@ -38,6 +37,8 @@ pub(crate) struct Inputs<'a> {
     pub(crate) name: &'a str,
     /// The folder with a kubelet's captured answers.
     pub(crate) pods: &'a str,
+    /// `oomwatch-standin`.
+    pub(crate) standin: &'a str,
 }
 
 /// The node.
@@ -46,6 +47,18 @@ pub(crate) struct World {
     pod: PodSpec,
     container: Container,
     pods: Vec<NodesPod>,
+    cluster: Cluster,
+}
+
+/// With which capabilities the agent is run.
+#[derive(Clone, Copy)]
+pub(crate) enum Granted<'a> {
+    /// Those of the manifest.
+    All,
+    /// But one.
+    But(&'a str),
+    /// And one.
+    And(&'a str),
 }
 
 type Case = (String, Box<dyn Fn(&World) -> Result<()>>);
@@ -55,8 +68,11 @@ pub(crate) fn run(inputs: &Inputs<'_>) -> Result<()> {
     claim_guest()?;
     let begun = Instant::now();
     let world = World::new(inputs)?;
-    let mut cases: Vec<Case> =
-        vec![("kills_in_pods_are_reported_by_their_names".to_owned(), Box::new(kills::are_named))];
+    // In this order: the first leaves the node as the others want it.
+    let mut cases: Vec<Case> = vec![
+        ("perf_event_paranoid_of_debian_is_explained".to_owned(), Box::new(paranoid::is_explained)),
+        ("kills_in_pods_are_reported_by_their_names".to_owned(), Box::new(kills::are_named)),
+    ];
     for capability in &world.container.security_context.capabilities.add {
         let dropped = capability.clone();
         cases.push((
@@ -99,31 +115,39 @@ impl World {
         for pod in &pods {
             pod.write_log_names(Path::new("/var/log"))?;
         }
+        let cluster =
+            Cluster::start(Path::new(inputs.standin), &Path::new(inputs.pods).join(pods::KUBELETS))?;
         let containerd = Containerd::start(Path::new(FOLDER), Path::new(inputs.image), inputs.name)?;
-        Ok(Self { containerd, pod, container, pods })
+        Ok(Self { containerd, pod, container, pods, cluster })
     }
 
-    /// The command that runs the agent with its capabilities but `dropped`.
-    fn agent_without(&self, dropped: Option<&str>) -> Result<std::process::Command> {
+    /// The command that runs the agent.
+    fn agent(&self, granted: Granted<'_>) -> Result<Command> {
         let mut container = self.container.clone();
-        container.security_context.capabilities.add.retain(|capability| Some(capability.as_str()) != dropped);
+        let capabilities = &mut container.security_context.capabilities.add;
+        match granted {
+            Granted::All => {}
+            Granted::But(dropped) => capabilities.retain(|capability| capability != dropped),
+            Granted::And(added) => capabilities.push(added.to_owned()),
+        }
         let base = self.containerd.specification(&oci::capabilities(&container))?;
         let cgroup = agents_cgroup();
         let node = Node {
-            name: NODE,
-            address: ADDRESS,
+            name: cluster::NODE,
+            address: cluster::ADDRESS,
+            api_server: (cluster::ADDRESS, cluster::API_PORT),
             rootfs: &self.containerd.rootfs,
             cgroup: &cgroup,
-            network: None,
-            service_account: None,
+            network: Path::new(cluster::NETWORK),
+            service_account: &self.cluster.service_account(),
         };
         let configuration = oci::configuration(base, &self.pod, &container, &node)?;
         self.containerd.run(ID, &configuration)
     }
 
     /// The agent, ready.
-    fn start_agent(&self, dropped: Option<&str>) -> Result<Agent> {
-        Agent::start_command(self.agent_without(dropped)?)
+    fn start_agent(&self, granted: Granted<'_>) -> Result<Agent> {
+        Agent::start_command(self.agent(granted)?)
     }
 
     /// A container that hogs memory until it is killed, below a limit in MiB; nothing else is of interest of it.

@@ -7,7 +7,7 @@ use oomwatch_tests::{
 };
 use std::process::Stdio;
 
-use super::{World, kills::Reporting};
+use super::{Granted, World, kills::Reporting};
 
 /// How a capability is missed.
 enum Loss {
@@ -44,7 +44,7 @@ pub(super) fn without(world: &World, dropped: &str) -> Result<()> {
     if matches!(loss, Loss::Start) {
         return refuses(world, dropped);
     }
-    let mut reporting = Reporting::start(world, Some(dropped))?;
+    let mut reporting = Reporting::start(world, Granted::But(dropped))?;
     if let Loss::Gap(what) = loss {
         let victim = world.pods.first().context("no pod")?;
         let report = reporting.kill(world, victim, &victim.cgroup_of_systemd())?;
@@ -59,7 +59,7 @@ pub(super) fn without(world: &World, dropped: &str) -> Result<()> {
 }
 
 fn refuses(world: &World, dropped: &str) -> Result<()> {
-    let mut command = world.agent_without(Some(dropped))?;
+    let mut command = world.agent(Granted::But(dropped))?;
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut child = command.spawn().context("cannot run ctr")?;
     let lines = Lines::of(child.stderr.take().context("ctr has no stderr")?);

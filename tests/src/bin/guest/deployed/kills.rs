@@ -10,16 +10,16 @@ use oomwatch_tests::{
     report::{Kubernetes, Report},
 };
 
-use super::{World, agents_cgroup, capabilities, pods::NodesPod};
+use super::{Granted, World, agents_cgroup, capabilities, pods::NodesPod};
 
 /// Of each hog's container, MiB.
 const LIMIT: u64 = 32;
-/// Pod, container, whether the driver is systemd.
-const VICTIMS: [(&str, &str, bool); 4] = [
-    ("n-burst", "hog", true),
-    ("n-podres", "two", true),
-    ("a-burst-rignode", "hog", false),
-    ("b-guar-rignode", "hog", false),
+/// Pod, container, whether the kubelet knows it, whether the driver is systemd.
+const VICTIMS: [(&str, &str, bool, bool); 4] = [
+    ("n-burst", "hog", true, true),
+    ("n-podres", "two", true, true),
+    ("n-multi", "eater", true, false),
+    ("b-guar-rignode", "hog", false, false),
 ];
 
 /// The agent and its reports.
@@ -29,8 +29,8 @@ pub(super) struct Reporting {
 }
 
 impl Reporting {
-    pub(super) fn start(world: &World, dropped: Option<&str>) -> Result<Self> {
-        let mut agent = world.start_agent(dropped)?;
+    pub(super) fn start(world: &World, granted: Granted<'_>) -> Result<Self> {
+        let mut agent = world.start_agent(granted)?;
         let reports = Lines::of(agent.take_stdout()?);
         Ok(Self { agent, reports })
     }
@@ -55,18 +55,22 @@ impl Reporting {
 
 /// With all that the DaemonSet grants nothing is missing.
 pub(super) fn are_named(world: &World) -> Result<()> {
-    let mut reporting = Reporting::start(world, None)?;
-    for (pod, container, systemd) in VICTIMS {
+    let mut reporting = Reporting::start(world, Granted::All)?;
+    for (pod, container, known, systemd) in VICTIMS {
         let victim = world.pods.iter().find(|victim| victim.pod == pod && victim.container == container);
         let victim = victim.with_context(|| format!("no pod {pod} in the captured answers"))?;
         let cgroup = if systemd { victim.cgroup_of_systemd() } else { victim.cgroup_of_cgroupfs() };
         let report = reporting.kill(world, victim, &cgroup)?;
-        check(&report, victim, &cgroup)
+        check(&report, victim, known, &cgroup)
             .with_context(|| format!("{}\n{}", report.line, reporting.agent.log()))?;
     }
     let peak = peak_memory()?;
     let limit = world.container.resources.limits.memory()?;
     let log = reporting.stop()?;
+    // The emitter has until the agent's end.
+    for (pod, ..) in VICTIMS {
+        ensure!(world.cluster.has_event_on(pod)?, "there is no Event on {pod}. {log}");
+    }
     ensure!(peak < limit / 4 * 3, "the agent's cgroup needed {peak} of {limit} bytes. {log}");
     for phrase in capabilities::phrases() {
         ensure!(!log.contains(phrase), "with every capability the log says {phrase:?}: {log}");
@@ -74,11 +78,11 @@ pub(super) fn are_named(world: &World) -> Result<()> {
     Ok(())
 }
 
-fn check(report: &Report, victim: &NodesPod, cgroup: &str) -> Result<()> {
+fn check(report: &Report, victim: &NodesPod, known: bool, cgroup: &str) -> Result<()> {
     ensure!(report.level.as_deref() == Some("kprobe"), "expected level kprobe");
     let NodesPod { namespace, pod, container, .. } = victim;
     let expected = Kubernetes {
-        names_from: Some("logs".to_owned()),
+        names_from: Some(if known { "kubelet" } else { "logs" }.to_owned()),
         namespace: Some(namespace.clone()),
         pod: Some(pod.clone()),
         container: Some(container.clone()),

@@ -5,8 +5,10 @@ use std::{fs, io::ErrorKind, os::unix::fs::symlink, path::Path};
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-/// One answer of a node with the systemd driver, one of a node with cgroupfs.
-const ANSWERS: [&str; 2] = ["api-multi-t2.json", "static-cgroupfs-t1.json"];
+/// What the stand-in of the kubelet answers, of a node with the systemd driver.
+pub(crate) const KUBELETS: &str = "api-multi-t2.json";
+/// What it does not, so that names come from the log files; of a node with the cgroupfs driver.
+const UNKNOWN_TO_KUBELET: &str = "static-cgroupfs-t1.json";
 
 /// A container of a pod.
 #[derive(Debug)]
@@ -23,7 +25,7 @@ pub(crate) struct NodesPod {
 /// Every container that has an id.
 pub(crate) fn read(folder: &Path) -> Result<Vec<NodesPod>> {
     let mut pods = Vec::new();
-    for answer in ANSWERS {
+    for answer in [KUBELETS, UNKNOWN_TO_KUBELET] {
         let file = folder.join(answer);
         let text = fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
         let list: Value =
