@@ -46,6 +46,10 @@ pub fn attach(options: &NodeOptions, page_size: PageSize) -> Result<Probe, Refus
         Err(error) => error,
     };
     let why = why(&failed);
+    if let Ok(mut probe) = load(true)?.attach_trampolines(&options.btf) {
+        probe.why_trampolines = Some(why);
+        return Ok(probe);
+    }
     if options.probe == ProbeChoice::Kprobe {
         return Err(Refusal { text: format!("{why}; --probe auto takes what there is"), ..failed.refusal });
     }

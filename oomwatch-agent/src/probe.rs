@@ -12,7 +12,7 @@ use std::{
 use aya::{
     Ebpf, EbpfLoader, VerifierLogLevel, include_bytes_aligned,
     maps::{MapData, PerCpuArray, RingBuf},
-    programs::{KProbe, ProgramError, RawTracePoint, RawTracePointRunOptions, TestRun as _},
+    programs::{FEntry, FExit, KProbe, ProgramError, RawTracePoint, RawTracePointRunOptions, TestRun as _},
 };
 use oomwatch_common::{
     btf::Btf,
@@ -43,6 +43,8 @@ pub struct Probe {
     pub level: ProbeLevel,
     /// Why not a higher level, where there is one.
     pub why_not_higher: Option<String>,
+    /// Why trampolines were taken and not kprobes.
+    pub why_trampolines: Option<String>,
     /// Fields that this kernel does not have.
     pub absent: Vec<&'static str>,
     /// The record that proved the layout: the agent's own process.
@@ -159,6 +161,37 @@ impl Loaded {
         Ok(self.finish(ProbeLevel::Kprobe))
     }
 
+    /// Attaches to the same functions by the kernel's own trampolines (fentry, fexit; x86-64 since 5.5, arm64 since
+    /// 6.0). They need no `perf_event_open`, which Debian's and Ubuntu's kernels permit to `CAP_SYS_ADMIN` only.
+    ///
+    /// # Errors
+    /// Which hook, and whether this kernel does not have it.
+    pub fn attach_trampolines(mut self, btf: &Path) -> Result<Probe, AttachError> {
+        let failed = |hook| {
+            move |error: &(dyn std::error::Error + 'static)| AttachError {
+                hook,
+                unavailable: false,
+                refusal: refuse(&format!("attach a trampoline to {hook}"), error),
+            }
+        };
+        let types = aya::Btf::parse_file(btf, aya::Endianness::default())
+            .map_err(|error| failed(OOM_KILL_PROCESS)(&error))?;
+        let missing = |hook| move |refusal| AttachError { hook, unavailable: true, refusal };
+        let end =
+            program::<FExit>(&mut self.ebpf, "oom_kill_process_fexit").map_err(missing(OOM_KILL_PROCESS))?;
+        end.load(OOM_KILL_PROCESS, &types).map_err(|error| failed(OOM_KILL_PROCESS)(&error))?;
+        end.attach().map_err(|error| failed(OOM_KILL_PROCESS)(&error))?;
+        attach_raw(&mut self.ebpf, "victim_marked")?;
+        for (name, hook) in
+            [("oom_kill_victim_fentry", KILL_ONE), ("oom_kill_process_fentry", OOM_KILL_PROCESS)]
+        {
+            let entry = program::<FEntry>(&mut self.ebpf, name).map_err(missing(hook))?;
+            entry.load(hook, &types).map_err(|error| failed(hook)(&error))?;
+            entry.attach().map_err(|error| failed(hook)(&error))?;
+        }
+        Ok(self.finish(ProbeLevel::Kprobe))
+    }
+
     /// Attaches the tracepoint alone.
     ///
     /// # Errors
@@ -177,6 +210,7 @@ impl Loaded {
             ring: self.ring,
             level,
             why_not_higher: None,
+            why_trampolines: None,
             absent: self.absent,
             proof: self.proof,
             rss_inexact: self.rss_inexact,

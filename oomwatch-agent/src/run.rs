@@ -155,6 +155,9 @@ fn announce(probe: &Probe) {
             tracing::warn!(level = %probe.level.name(), %why, "probe attached at a lower level: victims only");
         }
     }
+    if let Some(why) = &probe.why_trampolines {
+        tracing::info!(%why, "the functions are hooked by fentry and fexit: that is as good");
+    }
     if let Some(why) = probe.rss_inexact {
         tracing::info!(%why, "RSS will be approximate, as in the kernel's own log");
     }

@@ -21,9 +21,10 @@ mod scratch;
 mod task;
 
 use aya_ebpf::{
-    macros::{kprobe, kretprobe, map, raw_tracepoint},
+    EbpfContext as _,
+    macros::{fentry, fexit, kprobe, kretprobe, map, raw_tracepoint},
     maps::{Array, PerCpuArray, RingBuf},
-    programs::{ProbeContext, RawTracePointContext, RetProbeContext},
+    programs::{FEntryContext, FExitContext, ProbeContext, RawTracePointContext, RetProbeContext},
 };
 use oomwatch_common::counters::PROBE_COUNTERS;
 
@@ -75,6 +76,31 @@ fn oom_kill_victim(ctx: ProbeContext) -> u32 {
 /// Return of `oom_kill_process`.
 #[kretprobe]
 fn oom_kill_process_return(ctx: RetProbeContext) -> u32 {
+    debug_log!(&ctx, "oom_kill_process returned");
+    oom::end();
+    0
+}
+
+/// The same three by the kernel's own trampolines, where `perf_event_open`, which kprobes need, is not permitted.
+#[fentry(function = "oom_kill_process")]
+fn oom_kill_process_fentry(ctx: FEntryContext) -> i32 {
+    debug_log!(&ctx, "oom_kill_process");
+    let arguments = Address::new(ctx.as_ptr() as u64);
+    oom::begin(arguments.pointer(0), arguments.pointer(8));
+    0
+}
+
+/// `__oom_kill_process`
+#[fentry(function = "__oom_kill_process")]
+fn oom_kill_victim_fentry(ctx: FEntryContext) -> i32 {
+    debug_log!(&ctx, "__oom_kill_process");
+    oom::victim(Address::new(ctx.as_ptr() as u64).pointer(0));
+    0
+}
+
+/// Return of `oom_kill_process`.
+#[fexit(function = "oom_kill_process")]
+fn oom_kill_process_fexit(ctx: FExitContext) -> i32 {
     debug_log!(&ctx, "oom_kill_process returned");
     oom::end();
     0
