@@ -66,6 +66,11 @@ impl Agent {
         bail!("the agent was not ready within {:.0} s", PATIENCE.as_secs_f64())
     }
 
+    /// Its pid.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Takes its stdout: to read its lines, or to close it.
     ///
     /// # Errors

@@ -2,20 +2,14 @@
 //! and servers that are wrong.
 
 use std::{
-    env, fs,
-    io::{self, Read, Write},
-    net::TcpListener,
-    os::unix::process::CommandExt,
-    path::{Path, PathBuf},
-    thread,
-    time::Duration,
+    env, fs, io::Read, net::TcpListener, os::unix::process::CommandExt, path::Path, thread, time::Duration,
 };
 
 use anyhow::{Context, Result, ensure};
 use oomwatch_tests::{
     agent::{command, run_to_end},
     check::{Checked, each_capability},
-    status::Status,
+    here::{binary, is_root},
 };
 
 /// `nobody`.
@@ -23,28 +17,12 @@ const NOBODY: u32 = 65_534;
 /// The longest that two servers which never answer may take, and then some.
 const PATIENTLY: Duration = Duration::from_secs(9);
 
-fn binary() -> Result<PathBuf> {
-    let path = env::var_os("OOMWATCH_BIN");
-    let path = PathBuf::from(path.context("OOMWATCH_BIN must name the built agent: run `cargo xtask test`")?);
-    ensure!(path.is_file(), "OOMWATCH_BIN is {}, where there is no file", path.display());
-    Ok(path)
-}
-
-/// Whether this is root. Without, a test fails unless whoever runs it said that there is none to be had.
-fn is_root() -> Result<bool> {
-    let root = Status::of_process(std::process::id())?.number("Uid") == Some(0);
-    let none = env::var_os("OOMWATCH_TEST_NO_ROOT").is_some_and(|value| value == "1");
-    ensure!(root || none, "loads a probe: run it as root, or set OOMWATCH_TEST_NO_ROOT=1 to go without it");
-    if !root {
-        // Straight to the terminal: the harness would hide a print of a test that passes.
-        writeln!(io::stderr(), "SKIPPED, because OOMWATCH_TEST_NO_ROOT=1: a test of `oomwatch check`")?;
-    }
-    Ok(root)
-}
+/// What a probe needs.
+const LOADS: &str = "loads a probe";
 
 #[test]
 fn as_root_it_says_at_which_level_kills_will_be_caught() -> Result<()> {
-    if !is_root()? {
+    if !is_root(LOADS)? {
         return Ok(());
     }
     let has_kprobes = Path::new("/sys/bus/event_source/devices/kprobe").exists();
@@ -65,7 +43,7 @@ fn as_root_it_says_at_which_level_kills_will_be_caught() -> Result<()> {
 
 #[test]
 fn text_has_the_same_checks_a_line_each() -> Result<()> {
-    if !is_root()? {
+    if !is_root(LOADS)? {
         return Ok(());
     }
     let json = Checked::run(&binary()?, &[])?;
@@ -90,7 +68,7 @@ fn text_has_the_same_checks_a_line_each() -> Result<()> {
 
 #[test]
 fn nobody_is_told_what_is_missing_and_still_sees_the_rest() -> Result<()> {
-    if !is_root()? {
+    if !is_root(LOADS)? {
         return Ok(());
     }
     // Nobody may not be allowed to reach the build's folder.
@@ -110,7 +88,7 @@ fn nobody_is_told_what_is_missing_and_still_sees_the_rest() -> Result<()> {
 
 #[test]
 fn each_missing_capability_is_named_with_its_cost() -> Result<()> {
-    if !is_root()? {
+    if !is_root(LOADS)? {
         return Ok(());
     }
     each_capability(Path::new(env!("CARGO_BIN_EXE_oomwatch-guest")), &binary()?)
@@ -118,7 +96,7 @@ fn each_missing_capability_is_named_with_its_cost() -> Result<()> {
 
 #[test]
 fn what_run_would_refuse_check_does_too() -> Result<()> {
-    if !is_root()? {
+    if !is_root(LOADS)? {
         return Ok(());
     }
     for (arguments, code, name) in [
@@ -138,7 +116,7 @@ fn what_run_would_refuse_check_does_too() -> Result<()> {
 
 #[test]
 fn a_kubelet_that_never_answers_does_not_hold_it() -> Result<()> {
-    if !is_root()? {
+    if !is_root(LOADS)? {
         return Ok(());
     }
     let silent = TcpListener::bind("127.0.0.1:0")?;
@@ -171,7 +149,7 @@ fn server(status: &str, body: &str, cut: usize) -> Result<String> {
 
 #[test]
 fn what_the_kubelet_answers_is_told_with_its_cure() -> Result<()> {
-    if !is_root()? {
+    if !is_root(LOADS)? {
         return Ok(());
     }
     let forbidden = "Forbidden (user=u, verb=get, resource=nodes, subresource(s)=[pods proxy])\x1b[2J hidden";
@@ -195,7 +173,7 @@ fn what_the_kubelet_answers_is_told_with_its_cure() -> Result<()> {
 
 #[test]
 fn names_of_log_files_are_counted() -> Result<()> {
-    if !is_root()? {
+    if !is_root(LOADS)? {
         return Ok(());
     }
     let var_log = env::temp_dir().join(format!("oomwatch-check-logs-{}", std::process::id()));
@@ -210,7 +188,7 @@ fn names_of_log_files_are_counted() -> Result<()> {
 
 #[test]
 fn whether_events_may_be_made_is_asked_of_the_api_server() -> Result<()> {
-    if !is_root()? {
+    if !is_root(LOADS)? {
         return Ok(());
     }
     let kubeconfig = env::temp_dir().join(format!("oomwatch-check-kubeconfig-{}", std::process::id()));

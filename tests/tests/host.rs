@@ -6,7 +6,7 @@
 
 use std::{
     env,
-    io::{self, Read, Write},
+    io::Read,
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -17,8 +17,8 @@ use oomwatch_tests::{
     agent::{self, Agent},
     bench::Bench,
     compare::{Differences, Since, with_log, with_status},
+    here::{binary, is_root},
     memcg::Memcg,
-    status::Status,
 };
 
 const USAGE: i32 = 64;
@@ -30,13 +30,6 @@ const PROMPTLY: Duration = Duration::from_secs(2);
 /// The kernel's log and its rate limit are one for all tests: one at a time.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
-fn binary() -> Result<PathBuf> {
-    let path = env::var_os("OOMWATCH_BIN");
-    let path = PathBuf::from(path.context("OOMWATCH_BIN must name the built agent: run `cargo xtask test`")?);
-    ensure!(path.is_file(), "OOMWATCH_BIN is {}, where there is no file", path.display());
-    Ok(path)
-}
-
 fn hog_program() -> PathBuf {
     PathBuf::from(env!("CARGO_BIN_EXE_oomwatch-guest"))
 }
@@ -44,22 +37,10 @@ fn hog_program() -> PathBuf {
 /// Arguments, variables, and what the refusal must name.
 type Refused = (&'static [&'static str], &'static [(&'static str, &'static str)], &'static str);
 
-/// Whether this test can run. Without root it fails, unless whoever runs it said that there is none to be had.
-fn alone_and_root(test: &str) -> Result<Option<MutexGuard<'static, ()>>> {
-    let root = Status::of_process(std::process::id())?.number("Uid") == Some(0);
-    if !root && env::var_os("OOMWATCH_TEST_NO_ROOT").is_some_and(|value| value == "1") {
-        // Straight to the terminal: the harness would hide a print of a test that passes.
-        writeln!(
-            io::stderr(),
-            "SKIPPED, because OOMWATCH_TEST_NO_ROOT=1: {test} makes an OOM kill, for which it must be root"
-        )?;
-        return Ok(None);
-    }
-    ensure!(
-        root,
-        "{test} makes an OOM kill: run it as root, or set OOMWATCH_TEST_NO_ROOT=1 to go without it"
-    );
-    Ok(Some(ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)))
+/// Alone, if this test can run at all.
+fn alone_and_root() -> Result<Option<MutexGuard<'static, ()>>> {
+    let root = is_root("makes an OOM kill")?;
+    Ok(root.then(|| ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)))
 }
 
 fn bench(arguments: &[&str]) -> Result<Bench> {
@@ -73,7 +54,7 @@ fn memcg(bench: &Bench, name: &str) -> Result<Memcg> {
 
 #[test]
 fn a_kill_at_level_tracepoint_is_what_the_kernel_says() -> Result<()> {
-    let Some(_guard) = alone_and_root("a kill at level tracepoint")? else { return Ok(()) };
+    let Some(_guard) = alone_and_root()? else { return Ok(()) };
     let mut bench = bench(&["--output", "json", "--probe", "tracepoint"])?;
     ensure!(bench.agent.level == "tracepoint", "the agent took level {}", bench.agent.level);
     compared_kill(&mut bench)?;
@@ -82,7 +63,7 @@ fn a_kill_at_level_tracepoint_is_what_the_kernel_says() -> Result<()> {
 
 #[test]
 fn auto_takes_the_kprobe_where_the_kernel_has_one() -> Result<()> {
-    let Some(_guard) = alone_and_root("a kill at level auto")? else { return Ok(()) };
+    let Some(_guard) = alone_and_root()? else { return Ok(()) };
     let has_kprobes = Path::new("/sys/bus/event_source/devices/kprobe").exists();
     let mut bench = bench(&["--output", "json"])?;
     let expected = if has_kprobes { "kprobe" } else { "tracepoint" };
@@ -117,7 +98,7 @@ fn compared_kill(bench: &mut Bench) -> Result<()> {
 
 #[test]
 fn what_was_captured_is_reported_after_sigterm() -> Result<()> {
-    let Some(_guard) = alone_and_root("SIGTERM after a kill")? else { return Ok(()) };
+    let Some(_guard) = alone_and_root()? else { return Ok(()) };
     let mut bench = bench(&["--output", "json"])?;
     let mut agent = Agent::start(&binary()?, &["--output", "json"])?;
     let mut stdout = agent.take_stdout()?;
@@ -138,7 +119,7 @@ fn what_was_captured_is_reported_after_sigterm() -> Result<()> {
 
 #[test]
 fn a_closed_stdout_ends_the_agent_quietly() -> Result<()> {
-    let Some(_guard) = alone_and_root("a closed stdout")? else { return Ok(()) };
+    let Some(_guard) = alone_and_root()? else { return Ok(()) };
     let mut bench = bench(&["--output", "json"])?;
     let mut agent = Agent::start(&binary()?, &["--output", "json"])?;
     drop(agent.take_stdout()?);
@@ -184,7 +165,7 @@ fn what_is_unknown_or_unparsable_is_refused_with_one_line() -> Result<()> {
 
 #[test]
 fn without_root_the_missing_permission_is_named() -> Result<()> {
-    let Some(_guard) = alone_and_root("dropping root")? else { return Ok(()) };
+    let Some(_guard) = alone_and_root()? else { return Ok(()) };
     // Nobody may not be allowed to reach the build's folder.
     let copy = env::temp_dir().join(format!("oomwatch-for-nobody-{}", std::process::id()));
     std::fs::copy(binary()?, &copy)?;

@@ -21,6 +21,9 @@ type Answered = (u16, Value);
 pub(crate) fn answer(folder: &Folder, exchange: Exchange<'_>) -> Result<()> {
     let mode = folder.mode("api");
     let mode: Vec<&str> = mode.iter().map(String::as_str).collect();
+    if let ["hang" | "close" | "garbage"] = mode.as_slice() {
+        folder.note("api", &format!("{} {} {}", exchange.method, exchange.path, mode.concat()));
+    }
     let (status, body) = match mode.as_slice() {
         ["hang"] => return exchange.hang(),
         ["close"] => return exchange.break_off(),
