@@ -2,7 +2,13 @@
 //! and servers that are wrong.
 
 use std::{
-    env, fs, io::Read, net::TcpListener, os::unix::process::CommandExt, path::Path, thread, time::Duration,
+    env, fs,
+    io::{Read, Write},
+    net::TcpListener,
+    os::unix::process::CommandExt,
+    path::Path,
+    thread,
+    time::Duration,
 };
 
 use anyhow::{Context, Result, ensure};
