@@ -14,6 +14,7 @@ pub const CAP_PERFMON: u32 = 38;
 pub const CAP_BPF: u32 = 39;
 
 const EPERM: i32 = 1;
+const EACCES: i32 = 13;
 const EINVAL: i32 = 22;
 
 /// Lines of a verifier's log that are shown: the reason stands at its end.
@@ -97,6 +98,11 @@ pub fn explain(doing: &str, error: &str, os_error: Option<i32>) -> Refusal {
              CAP_SYS_RESOURCE too (locked memory): {error}"
         ));
     }
+    if os_error == Some(EACCES)
+        && let Some(level) = perf_event_paranoid().filter(|level| *level > 2)
+    {
+        return Refusal::not_permitted(paranoid(doing, level));
+    }
     if os_error == Some(EINVAL) && probe::has_ring_buffer() == Some(false) {
         let release = uname().release().to_string_lossy().into_owned();
         return Refusal::not_supported(format!(
@@ -110,6 +116,19 @@ pub fn explain(doing: &str, error: &str, os_error: Option<i32>) -> Refusal {
         );
     }
     Refusal::not_supported(format!("cannot {doing}: {error}"))
+}
+
+/// Linux itself knows levels up to 2, and asks for `CAP_PERFMON` (kernel/events/core.c). Debian and Ubuntu add one above,
+/// 3 or 4, which is their default and permits `perf_event_open` to `CAP_SYS_ADMIN` only (measured on Debian's 6.12).
+fn perf_event_paranoid() -> Option<i32> {
+    fs::read_to_string("/proc/sys/kernel/perf_event_paranoid").ok()?.trim().parse().ok()
+}
+
+fn paranoid(doing: &str, level: i32) -> String {
+    format!(
+        "the kernel does not permit oomwatch to {doing}: kernel.perf_event_paranoid is {level}, at which Debian's and \
+         Ubuntu's kernels ask for CAP_SYS_ADMIN: set it to 2, or give that capability"
+    )
 }
 
 /// Under lockdown the verifier only says that it does not know the helper, or, since 6.12, that programs of this type

@@ -36,8 +36,16 @@ impl Agent {
     pub fn start(binary: &Path, args: &[&str]) -> Result<Self> {
         let mut command = command(binary);
         command.arg("run").args(args);
+        Self::start_command(command)
+    }
+
+    /// The same by a command that runs the agent in a container, say, and passes on its output, signals and exit code.
+    ///
+    /// # Errors
+    /// See [`Self::start`].
+    pub fn start_command(mut command: Command) -> Result<Self> {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().with_context(|| format!("cannot run {}", binary.display()))?;
+        let mut child = command.spawn().with_context(|| format!("cannot run {command:?}"))?;
         let (stdout, stderr) =
             child.stdout.take().zip(child.stderr.take()).context("the agent has no pipes")?;
         let log = Lines::of(stderr);

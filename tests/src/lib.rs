@@ -11,6 +11,7 @@ pub mod bench;
 pub mod check;
 pub mod compare;
 pub mod deadline;
+pub mod deployment;
 pub mod escaped;
 pub mod here;
 pub mod hog;

@@ -29,8 +29,23 @@ pub struct Report {
     pub limit_owner: Option<Memcg>,
     /// `node_memory` is there.
     pub has_node_memory: bool,
+    /// `kubernetes`
+    pub kubernetes: Kubernetes,
     /// `gaps[].what`
     pub gaps: Vec<String>,
+}
+
+/// `kubernetes`: empty where the victim was in no pod.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Kubernetes {
+    /// `kubelet` or `logs`
+    pub names_from: Option<String>,
+    /// The pod's namespace.
+    pub namespace: Option<String>,
+    /// The pod's name.
+    pub pod: Option<String>,
+    /// The container's name.
+    pub container: Option<String>,
 }
 
 /// `oom`: empty where the level does not see the domain.
@@ -135,6 +150,12 @@ impl Report {
             victims: list("/victims").iter().map(Process::read).collect(),
             limit_owner: at(&json, "/limit_owner").map(Memcg::read),
             has_node_memory: at(&json, "/node_memory").is_some(),
+            kubernetes: Kubernetes {
+                names_from: text(&json, "/kubernetes/names_from"),
+                namespace: text(&json, "/kubernetes/namespace"),
+                pod: text(&json, "/kubernetes/pod"),
+                container: text(&json, "/kubernetes/container"),
+            },
             gaps: list("/gaps").iter().filter_map(|gap| text(gap, "/what")).collect(),
         })
     }

@@ -24,6 +24,8 @@ use serde_json::Value;
 const CAPTURED_UID: &str = "4e3b9b0a-c2ea-401c-9a5c-0c1a15523d69";
 const CAPTURED_ID: &str = "6f7066ff5d9d4d090ef46e2471a431d08bb5b269f25f5ba9758b2cdb44e8c0d3";
 const KILLS: &str = "makes an OOM kill";
+/// More than an object may have Events of its own.
+const STORM: u64 = 40;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The kernel's log and its rate limit are one for all tests: one at a time.
@@ -281,7 +283,6 @@ fn every_kill_of_a_storm_is_in_some_event() -> Result<()> {
     if !is_root(KILLS)? {
         return Ok(());
     }
-    const STORM: u64 = 40;
     let mut rig = Rig::start("storm", &[], |_| Ok(()))?;
     for _ in 0..STORM {
         rig.kill()?;

@@ -61,6 +61,12 @@ pub(crate) fn build_guest(repo: &Repo) -> Result<()> {
     build_static(repo, "oomwatch-tests", "oomwatch-guest", &[], &repo.guest())
 }
 
+/// Builds the stand-in of a kubelet and an API server.
+pub(crate) fn build_standin(repo: &Repo) -> Result<()> {
+    say::progress("build: the stand-in of the kubelet");
+    build_static(repo, "oomwatch-tests", "oomwatch-standin", &["--features", "standin"], &repo.standin())
+}
+
 fn build_ebpf(repo: &Repo, features: &[&str]) -> Result<()> {
     let compiler =
         Compiler::find()?.context("there is no compiler for the eBPF program: run `cargo xtask setup`")?;

@@ -7,10 +7,13 @@ mod bless;
 mod build;
 mod cpio;
 mod demo;
+mod deployed;
 mod guest_init;
 mod host_root;
+mod image;
 mod initramfs;
 mod kernels;
+mod manifests;
 mod needs;
 mod repo;
 mod run;
@@ -62,6 +65,12 @@ enum Command {
     Demo,
     /// Run every check and every test, those in VMs included
     Test(TestOptions),
+    /// Build the agent and its container image: target/image/oomwatch-VERSION.tar, an OCI archive
+    Image,
+    /// Render what is in deploy/ and hold it against the API of each Kubernetes release
+    Manifests,
+    /// Run the image in a VM, under containerd, as the DaemonSet says, and make kills beside it (root is needed)
+    Deployed,
     /// What CI runs: `test` on the quick kernels
     Ci,
     /// Check what neither compiler nor clippy does: file sizes, unsafe code, left-over notes
@@ -107,6 +116,9 @@ fn dispatch(command: Command, repo: &Repo) -> Result<ExitCode> {
         Command::Vm(options) => vm_options::run(repo, &options),
         Command::Demo => demo::demo(repo),
         Command::Test(options) => test::test(repo, &options),
+        Command::Image => image::image(repo).map(|()| ExitCode::SUCCESS),
+        Command::Manifests => manifests::check_all(repo),
+        Command::Deployed => deployed::run(repo),
         Command::Ci => test::test(repo, &TestOptions::default()),
         Command::Tidy => tidy::tidy(repo).map(|()| ExitCode::SUCCESS),
         Command::Bless => bless::bless(repo).map(|()| ExitCode::SUCCESS),

@@ -23,10 +23,17 @@ pub(crate) enum Part {
     Vm,
     /// The checks of `cargo xtask test`.
     Check,
+    /// Building the container image.
+    Image,
+    /// Checking the manifests.
+    Manifests,
+    /// Running the image as a node does.
+    Runtime,
 }
 
 impl Part {
-    pub(crate) const ALL: &'static [Self] = &[Self::Build, Self::Vm, Self::Check];
+    pub(crate) const ALL: &'static [Self] =
+        &[Self::Build, Self::Vm, Self::Check, Self::Image, Self::Manifests, Self::Runtime];
 }
 
 /// How a need is met.
@@ -37,6 +44,10 @@ pub(crate) enum Remedy {
     BpfLinker(&'static [&'static str]),
     /// By components of the rustup toolchain that runs xtask.
     Components(&'static [&'static str]),
+    /// By the package of this name, of a newer Debian if this one has none, unpacked into `target/tools`.
+    Unpacked(&'static str),
+    /// By the Python package of this name and version, for which these packages are needed.
+    Python(&'static str, &'static [&'static str]),
 }
 
 /// One thing that has to be there.
@@ -147,7 +158,44 @@ const NEEDS: &[Need] = &[
         remedy: Remedy::Packages(&["rust-web-clippy"]),
         present: |_| Ok(Compiler::find()?.is_some_and(|compiler| compiler.has_clippy())),
     },
+    Need {
+        what: "buildah",
+        why: "it builds the container image, without a daemon",
+        part: Part::Image,
+        remedy: Remedy::Packages(&["buildah"]),
+        present: |_| Ok(run::on_path("buildah").is_some()),
+    },
+    Need {
+        what: "kustomize",
+        why: "it renders the manifests of deploy/ as `kubectl apply -k` does",
+        part: Part::Manifests,
+        remedy: Remedy::Unpacked("kustomize"),
+        present: |repo| Ok(kustomize(repo).is_some()),
+    },
+    Need {
+        what: "kubernetes-validate",
+        why: "it holds the manifests against the API of each Kubernetes release",
+        part: Part::Manifests,
+        remedy: Remedy::Python(KUBERNETES_VALIDATE, &["python3", "python3-venv"]),
+        present: |repo| Ok(repo.python().join("bin/kubernetes-validate").is_file()),
+    },
+    Need {
+        what: "containerd and runc",
+        why: "they run the image in a VM as on a node",
+        part: Part::Runtime,
+        remedy: Remedy::Packages(&["containerd", "runc"]),
+        present: |_| Ok(["containerd", "ctr", "runc"].iter().all(|name| run::on_path(name).is_some())),
+    },
 ];
+
+/// With the schemas of Kubernetes 1.25 to 1.37.
+const KUBERNETES_VALIDATE: &str = "kubernetes-validate==1.37.0";
+
+/// This machine's, or that which setup unpacked.
+pub(crate) fn kustomize(repo: &Repo) -> Option<PathBuf> {
+    run::on_path("kustomize")
+        .or_else(|| Some(repo.tools().join("usr/bin/kustomize")).filter(|path| path.is_file()))
+}
 
 /// What Debian's archive is signed with.
 pub(crate) const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";

@@ -58,6 +58,25 @@ impl Repo {
         self.target().join("release/oomwatch-guest")
     }
 
+    /// Answers as a kubelet and an API server.
+    pub(crate) fn standin(&self) -> PathBuf {
+        self.target().join("release/oomwatch-standin")
+    }
+
+    /// The image's archive, and what is left of building it.
+    pub(crate) fn image_folder(&self) -> PathBuf {
+        self.target().join("image")
+    }
+
+    pub(crate) fn deploy(&self) -> PathBuf {
+        self.root.join("deploy")
+    }
+
+    /// The Python tools that setup installs, in an environment of their own.
+    pub(crate) fn python(&self) -> PathBuf {
+        self.tools().join("python")
+    }
+
     pub(crate) fn kernels(&self) -> PathBuf {
         self.target().join("kernels")
     }

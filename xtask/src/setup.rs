@@ -6,12 +6,15 @@ use std::{fs, os::unix::fs::MetadataExt, process::Command};
 use anyhow::{Result, bail};
 
 use crate::{
+    apt_suite::Suite,
     needs::{self, LLVM, Need, Part, Remedy},
     repo::Repo,
     run, say,
     toolchain::Compiler,
 };
 
+/// Where tools are taken from that Debian 12 does not have.
+const TOOLS_SUITE: &str = "trixie";
 const BPF_LINKER_VERSION: &str = "0.13.0";
 
 /// Makes this machine able to do `parts`.
@@ -37,6 +40,8 @@ pub(crate) fn setup(repo: &Repo, parts: &[Part]) -> Result<()> {
             Remedy::Components(names) => {
                 run::run(Command::new("rustup").args(["component", "add"]).args(names))?;
             }
+            Remedy::Unpacked(package) => unpack(repo, package)?,
+            Remedy::Python(package, _) => install_python(repo, package)?,
             Remedy::Packages(_) => (),
         }
     }
@@ -51,8 +56,8 @@ pub(crate) fn setup(repo: &Repo, parts: &[Part]) -> Result<()> {
 
 fn packages_of(missing: &[&Need]) -> Vec<&'static str> {
     let of = |need: &&Need| match need.remedy {
-        Remedy::Packages(names) | Remedy::BpfLinker(names) => names,
-        Remedy::Components(_) => &[],
+        Remedy::Packages(names) | Remedy::BpfLinker(names) | Remedy::Python(_, names) => names,
+        Remedy::Components(_) | Remedy::Unpacked(_) => &[],
     };
     missing.iter().flat_map(of).copied().collect()
 }
@@ -104,6 +109,21 @@ fn install_bpf_linker(repo: &Repo) -> Result<()> {
             .arg(repo.tools())
             .env("CARGO_TARGET_DIR", repo.tools().join("build"))
             .env("LLVM_PREFIX", format!("/usr/lib/llvm-{LLVM}")),
+    )
+}
+
+fn unpack(repo: &Repo, package: &str) -> Result<()> {
+    let lists = repo.kernels().join(".suites").join(TOOLS_SUITE);
+    let suite = Suite::fetch(TOOLS_SUITE, &lists, &repo.log(&format!("suite-{TOOLS_SUITE}")))?;
+    suite.unpack(&suite.newest(package)?, &repo.tools(), &repo.log(package))
+}
+
+fn install_python(repo: &Repo, package: &str) -> Result<()> {
+    run::run(Command::new("python3").args(["-m", "venv"]).arg(repo.python()))?;
+    run::run_logged(
+        &format!("installing {package} with pip"),
+        &repo.log("pip"),
+        Command::new(repo.python().join("bin/pip")).args(["install", "--quiet", package]),
     )
 }
 

@@ -11,7 +11,9 @@ use anyhow::{Context, Result};
 
 use crate::{
     build::{self, BuildOptions},
+    deployed,
     kernels::{self, Cgroup, Kernel},
+    manifests,
     needs::Part,
     repo::Repo,
     run, say,
@@ -42,7 +44,7 @@ pub(crate) struct TestOptions {
 
 /// Runs everything and ends with one line, `N passed, N failed`.
 pub(crate) fn test(repo: &Repo, options: &TestOptions) -> Result<ExitCode> {
-    let parts: &[Part] = if options.no_vm { &[Part::Build, Part::Check] } else { Part::ALL };
+    let parts: &[Part] = if options.no_vm { &[Part::Build, Part::Check, Part::Manifests] } else { Part::ALL };
     setup(repo, parts)?;
     let mut run = Run { started: Instant::now(), tally: Tally::default() };
     if options.filter.is_none() {
@@ -55,9 +57,15 @@ pub(crate) fn test(repo: &Repo, options: &TestOptions) -> Result<ExitCode> {
         run.step("clippy of the host's crates", || Tally::one(report(clippy(repo))));
         run.step("clippy of the kernel side", || Tally::one(report(ebpf_clippy(repo))));
     }
+    if options.filter.is_none() {
+        run.step("manifests", || check_manifests(repo));
+    }
     run.step("tests on this host", || cargo_test(repo, options.filter.as_deref()));
     if !options.no_vm {
         build::build_guest(repo)?;
+        if options.filter.is_none() {
+            run.step("the image as it is deployed, in a VM", || of_vm(|output| deployed::test(repo, output)));
+        }
         for entry in kernels::list(repo)?.iter().filter(|entry| entry.quick || options.all_kernels) {
             let kernel = match entry.fetch(repo) {
                 Ok(kernel) => kernel,
@@ -115,6 +123,19 @@ fn clippy(repo: &Repo) -> Result<()> {
     run::run(&mut command)
 }
 
+fn check_manifests(repo: &Repo) -> Tally {
+    let mut tally = Tally::default();
+    match manifests::folders(repo) {
+        Ok(folders) => {
+            for folder in folders {
+                tally.add(Tally::one(report(manifests::check(repo, &folder))));
+            }
+        }
+        Err(error) => tally.add(Tally::one(report(Err(error)))),
+    }
+    tally
+}
+
 fn ebpf_clippy(repo: &Repo) -> Result<()> {
     let compiler = Compiler::find()?.context("there is no compiler for the eBPF program")?;
     run::run(compiler.cargo(repo, "clippy")?.args(["--all-features", "--", "-D", "warnings"]))
@@ -136,21 +157,28 @@ fn cargo_test(repo: &Repo, filter: Option<&str>) -> Tally {
 }
 
 fn vm_test(repo: &Repo, kernel: &Kernel, cgroup: Cgroup, filter: Option<&str>) -> Tally {
-    let machine = Machine {
-        kernel,
-        cgroup,
-        root: Root::Initramfs,
-        accel: Accel::Tcg,
-        memory_mib: 512,
-        cpus: 2,
-        append: "",
-        timeout: VM_TIME_LIMIT,
-        files: vm_options::own_files(repo),
-    };
-    let words = ["oomwatch-guest", "test"].into_iter().chain(filter);
-    let command: Vec<String> = words.map(str::to_owned).collect();
+    of_vm(|output| {
+        let machine = Machine {
+            kernel,
+            cgroup,
+            root: Root::Initramfs,
+            accel: Accel::Tcg,
+            memory_mib: 512,
+            cpus: 2,
+            append: "",
+            timeout: VM_TIME_LIMIT,
+            files: vm_options::own_files(repo),
+        };
+        let words = ["oomwatch-guest", "test"].into_iter().chain(filter);
+        let command: Vec<String> = words.map(str::to_owned).collect();
+        machine.run(repo, &command, output)
+    })
+}
+
+/// Counts what the tests in a VM say of themselves, and passes it on.
+fn of_vm(run: impl FnOnce(&mut dyn FnMut(&[u8]) -> Result<()>) -> Result<u8>) -> Tally {
     let mut heard = Vec::new();
-    let outcome = machine.run(repo, &command, &mut |bytes| {
+    let outcome = run(&mut |bytes| {
         heard.extend_from_slice(bytes);
         say::output(bytes)
     });

@@ -6,6 +6,7 @@
 mod capabilities;
 mod cases;
 mod demo;
+mod deployed;
 mod hog;
 mod suite;
 mod sys;
@@ -15,6 +16,8 @@ use std::{io::Write, process::ExitCode};
 const USAGE: &str = "\
 oomwatch-guest test [FILTER]   makes OOM kills of every kind and compares the agent's reports with the kernel's log
 oomwatch-guest demo            three OOM kills, and what the agent reports of them
+oomwatch-guest deployed DAEMONSET IMAGE NAME PODS STANDIN
+                               runs the image as the DaemonSet says, under containerd, and makes kills in containers
 oomwatch-guest hog STEP…       takes memory, step by step, and then waits to be killed
 oomwatch-guest without CAPABILITY,… PROGRAM ARGUMENT…   becomes that program, without these capabilities
 
@@ -43,6 +46,9 @@ fn main() -> ExitCode {
         }
         ["test"] => suite::run(""),
         ["test", filter] => suite::run(filter),
+        ["deployed", daemon_set, image, name, pods, standin] => {
+            deployed::run(&deployed::Inputs { daemon_set, image, name, pods, standin })
+        }
         ["demo"] => demo::run(),
         _ => Err(anyhow::anyhow!("{USAGE}")),
     };

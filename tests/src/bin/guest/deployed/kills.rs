@@ -1,0 +1,104 @@
+//! Kills in containers that containerd runs where the kubelet would have them run.
+
+use std::fs;
+
+use anyhow::{Context, Result, bail, ensure};
+use oomwatch_tests::{
+    agent::Agent,
+    deadline::PATIENCE,
+    lines::{Lines, Next},
+    report::{Kubernetes, Report},
+};
+
+use super::{Granted, World, agents_cgroup, capabilities, pods::NodesPod};
+
+/// Of each hog's container, MiB.
+const LIMIT: u64 = 32;
+/// Pod, container, whether the kubelet knows it, whether the driver is systemd.
+const VICTIMS: [(&str, &str, bool, bool); 4] = [
+    ("n-burst", "hog", true, true),
+    ("n-podres", "two", true, true),
+    ("n-multi", "eater", true, false),
+    ("b-guar-rignode", "hog", false, false),
+];
+
+/// The agent and its reports.
+pub(super) struct Reporting {
+    pub(super) agent: Agent,
+    reports: Lines,
+}
+
+impl Reporting {
+    pub(super) fn start(world: &World, granted: Granted<'_>) -> Result<Self> {
+        let mut agent = world.start_agent(granted)?;
+        let reports = Lines::of(agent.take_stdout()?);
+        Ok(Self { agent, reports })
+    }
+
+    /// Makes one kill and waits for its report.
+    pub(super) fn kill(&mut self, world: &World, victim: &NodesPod, cgroup: &str) -> Result<Report> {
+        world.hog(&victim.id, cgroup, LIMIT)?;
+        match self.reports.next(PATIENCE) {
+            Next::Line(line) => Report::parse(&line),
+            _ => bail!("no report of the kill in {cgroup}. {}", self.agent.log()),
+        }
+    }
+
+    /// Ends it as Kubernetes does; its log.
+    pub(super) fn stop(mut self) -> Result<String> {
+        self.agent.terminate()?;
+        let (status, _) = self.agent.wait()?;
+        ensure!(status.success(), "the agent ended with {status}. {}", self.agent.log());
+        Ok(self.agent.log())
+    }
+}
+
+/// With all that the DaemonSet grants nothing is missing.
+pub(super) fn are_named(world: &World) -> Result<()> {
+    let mut reporting = Reporting::start(world, Granted::All)?;
+    for (pod, container, known, systemd) in VICTIMS {
+        let victim = world.pods.iter().find(|victim| victim.pod == pod && victim.container == container);
+        let victim = victim.with_context(|| format!("no pod {pod} in the captured answers"))?;
+        let cgroup = if systemd { victim.cgroup_of_systemd() } else { victim.cgroup_of_cgroupfs() };
+        let report = reporting.kill(world, victim, &cgroup)?;
+        check(&report, victim, known, &cgroup)
+            .with_context(|| format!("{}\n{}", report.line, reporting.agent.log()))?;
+    }
+    let peak = peak_memory()?;
+    let limit = world.container.resources.limits.memory()?;
+    let log = reporting.stop()?;
+    // The emitter has until the agent's end.
+    for (pod, ..) in VICTIMS {
+        ensure!(world.cluster.has_event_on(pod)?, "there is no Event on {pod}. {log}");
+    }
+    ensure!(peak < limit / 4 * 3, "the agent's cgroup needed {peak} of {limit} bytes. {log}");
+    for phrase in capabilities::phrases() {
+        ensure!(!log.contains(phrase), "with every capability the log says {phrase:?}: {log}");
+    }
+    Ok(())
+}
+
+fn check(report: &Report, victim: &NodesPod, known: bool, cgroup: &str) -> Result<()> {
+    ensure!(report.level.as_deref() == Some("kprobe"), "expected level kprobe");
+    let NodesPod { namespace, pod, container, .. } = victim;
+    let expected = Kubernetes {
+        names_from: Some(if known { "kubelet" } else { "logs" }.to_owned()),
+        namespace: Some(namespace.clone()),
+        pod: Some(pod.clone()),
+        container: Some(container.clone()),
+    };
+    ensure!(report.kubernetes == expected, "expected {expected:?}");
+    let owner = report.limit_owner.as_ref().context("no limit owner")?;
+    ensure!(owner.cgroup.as_deref() == Some(cgroup.as_bytes()), "expected the limit of {cgroup}");
+    ensure!(owner.limit == Some(LIMIT << 20), "expected a limit of {LIMIT} MiB");
+    ensure!(report.scope.as_deref() == Some("container"), "expected scope container");
+    ensure!(report.gaps.is_empty(), "gaps: {:?}", report.gaps);
+    Ok(())
+}
+
+/// Of the agent's cgroup, bytes: its processes', and the maps of the eBPF programs.
+fn peak_memory() -> Result<u64> {
+    let file = format!("/sys/fs/cgroup{}/memory.peak", agents_cgroup());
+    let text = fs::read_to_string(&file).with_context(|| format!("cannot read {file}"))?;
+    Ok(text.trim().parse()?)
+}

@@ -1,0 +1,92 @@
+//! `cargo xtask image`: the agent in a container image, by buildah, without a daemon and without the network.
+//!
+//! The same agent gives the same archive, byte by byte: no time stamp in it is of the day it was built.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result};
+
+use crate::{
+    build::{self, BuildOptions},
+    needs::Part,
+    repo::Repo,
+    run, say,
+    setup::setup,
+};
+
+/// All crates of the workspace have one version.
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Builds agent and image.
+pub(crate) fn image(repo: &Repo) -> Result<()> {
+    setup(repo, &[Part::Build, Part::Image])?;
+    build::build_agent(repo, &BuildOptions::default())?;
+    let archive = build_image(repo)?;
+    say::progress(&format!("image: {} ({})", archive.display(), reference()));
+    Ok(())
+}
+
+/// `NAME:TAG` in the archive.
+pub(crate) fn reference() -> String {
+    format!("oomwatch:{VERSION}")
+}
+
+/// Puts the agent that is built into an image; the archive's path.
+pub(crate) fn build_image(repo: &Repo) -> Result<PathBuf> {
+    let folder = repo.image_folder();
+    let context = folder.join("context");
+    let layout = folder.join("layout");
+    for folder in [&context, &layout] {
+        empty(folder)?;
+    }
+    fs::copy(repo.agent(), context.join("oomwatch")).context("cannot copy the agent")?;
+    let mut build = buildah(&folder, "bud");
+    build
+        .args(["--isolation", "chroot", "--timestamp", "0", "--build-arg", &format!("VERSION={VERSION}")])
+        .arg("--file")
+        .arg(repo.deploy().join("Containerfile"))
+        .args(["--tag", &reference()])
+        .arg(&context);
+    let mut push = buildah(&folder, "push");
+    push.arg(reference()).arg(format!("oci:{}:{}", layout.display(), reference()));
+    let mut remove = buildah(&folder, "rmi");
+    remove.args(["--all", "--force"]);
+    let built = run::run_logged("building the image", &repo.log("image"), &mut build)
+        .and_then(|()| run::run_logged("writing its layers", &repo.log("image-push"), &mut push));
+    // Without this each build would leave a layer behind.
+    let removed =
+        run::run_logged("removing what is not needed any more", &repo.log("image-rmi"), &mut remove);
+    built.and(removed)?;
+    let archive = folder.join(format!("oomwatch-{VERSION}.tar"));
+    let partial = archive.with_extension("partial");
+    run::run(
+        Command::new("tar")
+            .args(["--create", "--sort=name", "--mtime=@0", "--owner=0", "--group=0", "--numeric-owner"])
+            .args(["--mode=u=rwX,go=rX", "--format=ustar", "--file"])
+            .arg(&partial)
+            .arg("--directory")
+            .arg(&layout)
+            .args(["blobs", "index.json", "oci-layout"]),
+    )?;
+    fs::rename(&partial, &archive).with_context(|| format!("cannot write {}", archive.display()))?;
+    Ok(archive)
+}
+
+/// Storage of its own: nothing of this machine's is seen or left.
+fn buildah(folder: &Path, command: &str) -> Command {
+    let mut buildah = Command::new("buildah");
+    buildah.arg("--root").arg(folder.join("storage")).arg("--runroot").arg(folder.join("run"));
+    buildah.args(["--storage-driver", "vfs", command]);
+    buildah
+}
+
+fn empty(folder: &Path) -> Result<()> {
+    if folder.exists() {
+        fs::remove_dir_all(folder).with_context(|| format!("cannot empty {}", folder.display()))?;
+    }
+    fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))
+}
