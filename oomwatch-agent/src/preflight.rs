@@ -110,9 +110,10 @@ pub fn explain(doing: &str, error: &str, os_error: Option<i32>) -> Refusal {
         ));
     }
     if is_helper_denied(error) {
-        return Refusal::not_supported(format!(
-            "this kernel does not let BPF read its memory, most likely because of lockdown=confidentiality: {error}"
-        ));
+        return Refusal::not_supported(
+            "this kernel does not let BPF read its memory, most likely because of lockdown=confidentiality (Talos sets \
+             it by default): boot with lockdown=integrity",
+        );
     }
     Refusal::not_supported(format!("cannot {doing}: {error}"))
 }

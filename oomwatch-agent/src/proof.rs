@@ -79,8 +79,8 @@ fn differences(process: &Process, proc: &Path) -> Option<String> {
     ];
     fields.iter().find(|(_, right)| !right).map(|(name, _)| {
         format!(
-            "the layout read from BTF does not fit the running kernel: {name} differs from /proc/self; is --btf that of \
-             this kernel?"
+            "the layout read from BTF does not fit the running kernel: {name} differs from /proc/self; is --btf \
+             that of this kernel?"
         )
     })
 }

@@ -82,6 +82,12 @@ fn judge(may: Result<(bool, bool), Refused>, url: &str) -> Line {
                 Refused::Gone(why) => (why, "what answers there is no API server: check --kubeconfig"),
                 Refused::Faulty(why) => (why, "report this as a bug, with the API server's version"),
                 Refused::AlreadyThere => ("409 Conflict".to_owned(), "report this as a bug"),
+                Refused::Unreachable(why) if why.contains("no API server") => {
+                    (why, "what answers there is no API server: check --kubeconfig")
+                }
+                Refused::Unreachable(why) if why.starts_with(|first: char| first.is_ascii_digit()) => {
+                    (why, "the API server is starting or overloaded: see its own log")
+                }
                 Refused::Unreachable(why) => {
                     (why, "check that a network policy lets the agent reach the API server")
                 }
@@ -116,6 +122,8 @@ mod tests {
             (Err(Refused::Denied("401 Unauthorized".to_owned())), "401", "token"),
             (Err(Refused::Gone("404 Not Found".to_owned())), "404", "--kubeconfig"),
             (Err(Refused::Unreachable("refused".to_owned())), "refused", "network policy"),
+            (Err(Refused::Unreachable("503 Service Unavailable".to_owned())), "503", "overloaded"),
+            (Err(Refused::Unreachable("it is no API server: 200 OK".to_owned())), "200", "--kubeconfig"),
         ] {
             let line = judge(may, "https://a");
             assert_eq!(line.state, State::Degraded, "{line:?}");

@@ -96,7 +96,9 @@ fn sentence(verdict: Result<ProbeLevel, &Refusal>) -> (String, &'static str) {
             "1;33",
         ),
         Err(refusal) => {
-            (format!("No OOM kill will be caught: {}", one_line(refusal.text.trim_end())), "1;31")
+            // The verifier's log, if there is one, stands in the line of its check.
+            let why = refusal.text.lines().next().unwrap_or_default();
+            (format!("No OOM kill will be caught: {}", one_line(why)), "1;31")
         }
     }
 }
@@ -128,7 +130,7 @@ mod tests {
     fn a_refusal_is_the_verdict_and_the_exit_code() {
         let refusal = Refusal::not_permitted("CAP_BPF missing:\nrun as root");
         let shown = text(&lines(), Err(&refusal), false);
-        assert!(shown.ends_with("\nNo OOM kill will be caught: CAP_BPF missing:; run as root\n"), "{shown}");
+        assert!(shown.ends_with("\nNo OOM kill will be caught: CAP_BPF missing:\n"), "{shown}");
         let document: serde_json::Value =
             serde_json::from_str(&json(&lines(), Err(&refusal), "n").unwrap()).unwrap();
         assert_eq!((&document["catches"], &document["exit_code"]), (&false.into(), &77.into()));

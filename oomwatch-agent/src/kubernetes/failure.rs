@@ -104,6 +104,9 @@ impl Failure {
                 "grant the service account `get` on nodes/pods; a kubelet before 1.33 asks for nodes/proxy \
                  (deploy/overlays/old-kubelet)"
             }
+            Outcome::Malformed if self.may_pass() => {
+                "the kubelet was ended while it answered: see its own log"
+            }
             Outcome::NotFound | Outcome::Malformed => "what answers there is not a kubelet: check --kubelet",
             Outcome::Unreachable | Outcome::TimedOut => {
                 "check --node-ip or --kubelet, and that a network policy lets the agent reach the node's port 10250"
