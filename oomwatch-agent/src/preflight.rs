@@ -118,8 +118,9 @@ pub fn explain(doing: &str, error: &str, os_error: Option<i32>) -> Refusal {
     Refusal::not_supported(format!("cannot {doing}: {error}"))
 }
 
-/// Linux itself knows levels up to 2, and asks for `CAP_PERFMON` (kernel/events/core.c). Debian and Ubuntu add one above,
-/// 3 or 4, which is their default and permits `perf_event_open` to `CAP_SYS_ADMIN` only (measured on Debian's 6.12).
+/// Linux itself knows levels up to 2, and asks for `CAP_PERFMON` (kernel/events/core.c). Debian and Ubuntu add one
+/// above, 3 or 4, which is their default and permits `perf_event_open` to `CAP_SYS_ADMIN` only (measured on Debian's
+/// 6.12).
 fn perf_event_paranoid() -> Option<i32> {
     fs::read_to_string("/proc/sys/kernel/perf_event_paranoid").ok()?.trim().parse().ok()
 }

@@ -5,7 +5,8 @@
 //! known here is shape alone; whose pod a uid is, and whether this node knows it, is not.
 //!
 //! Whoever makes a cgroup names it, and a container that may make cgroups can make one that looks like another pod's.
-//! So everything along the path is a [`Candidate`]: which of them it is, [`crate::attribution`] tells, by the node's pods.
+//! So everything along the path is a [`Candidate`]: which of them it is, [`crate::attribution`] tells by the node's
+//! pods.
 
 mod container;
 mod critical;

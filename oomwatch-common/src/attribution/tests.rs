@@ -1,3 +1,5 @@
+//! Paths against a recorded kubelet's pods.
+
 use super::*;
 use crate::{pods::ListReader, units::BoottimeNs};
 

@@ -1,3 +1,5 @@
+//! Events of golden reports, and of such as are made worse.
+
 use super::*;
 
 /// The golden report of a pod's container that is killed whole.

@@ -1,3 +1,5 @@
+//! A recorded kubelet's answers, whole, in pieces and cut, and answers that are none.
+
 use super::*;
 use crate::units::BoottimeNs;
 
@@ -102,7 +104,8 @@ fn what_is_no_list_says_what_it_is() {
 #[test]
 fn nulls_strange_items_and_unknown_fields_cost_no_other_pod() {
     let answer = r#"{"items":[null,"x, {[",7,[{"metadata":{}}],{},{"metadata":null},
-        {"metadata":{"name":"a","uid":"u","labels":null,"annotations":null,"ownerReferences":[null],"new":{"items":[]}},
+        {"metadata":{"name":"a","uid":"u","labels":null,"annotations":null,"ownerReferences":[null],
+                     "new":{"items":[]}},
          "spec":{"containers":[null,{"name":"c","resources":{"limits":{"memory":67108864}},"x":1}],"initContainers":null,
                  "resources":null},
          "status":{"qosClass":null,"containerStatuses":[null,{"name":"c","state":null,"lastState":{"terminated":null},
@@ -128,7 +131,8 @@ fn nulls_strange_items_and_unknown_fields_cost_no_other_pod() {
 fn a_pod_that_is_too_long_is_passed_over_and_a_list_without_end_is_not() {
     let big = "a".repeat(3 << 20);
     let answer = format!(
-        r#"{{"kind":"PodList","items":[{{"metadata":{{"name":"{big}","uid":"1"}}}},{{"metadata":{{"name":"b","uid":"2"}}}}]}}"#
+        r#"{{"kind":"PodList","items":[{{"metadata":{{"name":"{big}","uid":"1"}}}},
+            {{"metadata":{{"name":"b","uid":"2"}}}}]}}"#
     );
     let list = read(&answer, 65_536).unwrap();
     assert_eq!((list.malformed, list.pods[0].name.as_str()), (1, "b"));

@@ -1,3 +1,5 @@
+//! What each answer of an API server leads to; tests/tests/kubernetes.rs has the requests themselves.
+
 use super::*;
 
 fn told(status: u16, body: &str, method: &Method) -> String {

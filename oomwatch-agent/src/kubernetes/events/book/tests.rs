@@ -1,3 +1,5 @@
+//! What is told, folded, told later, in a time that the tests make.
+
 use super::*;
 
 struct Rig {
