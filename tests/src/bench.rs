@@ -55,7 +55,14 @@ impl Bench {
     /// # Errors
     /// The agent does not get ready, or the machine lacks something.
     pub fn start(binary: &Path, program: PathBuf, args: &[&str], alone: bool) -> Result<Self> {
-        let mut agent = Agent::start(binary, args)?;
+        Self::beside(Agent::start(binary, args)?, program, alone)
+    }
+
+    /// The same, with an agent that runs already.
+    ///
+    /// # Errors
+    /// The machine lacks something.
+    pub fn beside(mut agent: Agent, program: PathBuf, alone: bool) -> Result<Self> {
         let reports = Lines::of(agent.take_stdout()?);
         Ok(Self {
             agent,

@@ -9,6 +9,7 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use oomwatch_tests::{
+    agent::{Agent, command},
     bench::Bench,
     machine::Machine,
     memcg::{Hierarchy, Version},
@@ -26,6 +27,8 @@ pub(crate) enum Setup {
     Highest,
     /// Running with `--probe kprobe`: what only that level tells.
     Kprobe,
+    /// Running where `perf_event_open` is not permitted: whole incidents, by fentry and fexit.
+    Trampolines,
     /// Running with `--probe tracepoint`.
     Tracepoint,
 }
@@ -122,10 +125,18 @@ fn reason_to_skip(case: &Case, hierarchy: &Hierarchy, has_kprobes: bool) -> Opti
     if case.needs == Needs::V2 && hierarchy.version == Version::V1 {
         return Some("memory.oom.group is of cgroup v2, and memory is managed by v1 here");
     }
-    if case.setup == Setup::Kprobe && !has_kprobes {
+    if matches!(case.setup, Setup::Kprobe | Setup::Trampolines) && !has_kprobes {
         return Some("this kernel has no kprobes");
     }
     None
+}
+
+/// The agent without `CAP_SYS_ADMIN`, at the setting that Debian's kernels have of their own.
+fn without_perf_events(args: &[&str]) -> Result<Agent> {
+    fs::write("/proc/sys/kernel/perf_event_paranoid", "3")?;
+    let mut by = command(&env::current_exe()?);
+    by.args(["without", "CAP_SYS_ADMIN"]).arg(agent_binary()).arg("run").args(args);
+    Agent::start_command(by)
 }
 
 /// The agent that runs, kept from one case to the next.
@@ -138,12 +149,19 @@ impl Running {
         let setup = if has_kprobes && setup == Setup::Kprobe { Setup::Highest } else { setup };
         if self.0.as_ref().is_none_or(|(running, _)| *running != setup) {
             std::mem::take(self).stop()?;
-            let args: &[&str] = match setup {
-                Setup::Highest => &["--output", "json"],
-                Setup::Kprobe => &["--output", "json", "--probe", "kprobe"],
-                Setup::Tracepoint => &["--output", "json", "--probe", "tracepoint"],
+            let probe = match setup {
+                Setup::Highest => "auto",
+                Setup::Kprobe | Setup::Trampolines => "kprobe",
+                Setup::Tracepoint => "tracepoint",
             };
-            let bench = Bench::start(&agent_binary(), env::current_exe()?, args, true)?;
+            let args = ["--output", "json", "--probe", probe];
+            let mut bench = if setup == Setup::Trampolines {
+                Bench::beside(without_perf_events(&args)?, env::current_exe()?, true)?
+            } else {
+                Bench::start(&agent_binary(), env::current_exe()?, &args, true)?
+            };
+            let log = bench.agent.log();
+            ensure!(log.contains("fentry") == (setup == Setup::Trampolines), "by which hooks? {log}");
             let expected = if has_kprobes && setup != Setup::Tracepoint { "kprobe" } else { "tracepoint" };
             ensure!(
                 bench.agent.level == expected,
