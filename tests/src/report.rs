@@ -33,6 +33,8 @@ pub struct Report {
     pub kubernetes: Kubernetes,
     /// `gaps[].what`
     pub gaps: Vec<String>,
+    /// `gaps[].why`
+    pub reasons: Vec<String>,
 }
 
 /// `kubernetes`: empty where the victim was in no pod.
@@ -157,6 +159,7 @@ impl Report {
                 container: text(&json, "/kubernetes/container"),
             },
             gaps: list("/gaps").iter().filter_map(|gap| text(gap, "/what")).collect(),
+            reasons: list("/gaps").iter().filter_map(|gap| text(gap, "/why")).collect(),
         })
     }
 }

@@ -29,7 +29,8 @@ pub(crate) fn run(repo: &Repo) -> Result<ExitCode> {
     test(repo, &mut say::output).map(ExitCode::from)
 }
 
-/// Builds the image of the agent that is built, and the stand-in, boots the VM and passes its output on; the exit status of the tests.
+/// Builds the image of the agent that is built, and the stand-in, boots the VM and passes its output on. Gives the exit
+/// status of the tests.
 pub(crate) fn test(repo: &Repo, output: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<u8> {
     build::build_standin(repo)?;
     let archive = image::build_image(repo)?;
@@ -45,7 +46,7 @@ pub(crate) fn test(repo: &Repo, output: &mut dyn FnMut(&[u8]) -> Result<()>) -> 
         memory_mib: 1024,
         cpus: 2,
         append: "",
-        timeout: Duration::from_mins(7),
+        timeout: Duration::from_mins(10),
         files: vm_options::own_files(repo),
     };
     let pods = repo.root().join("tests/fixtures/kubelet");

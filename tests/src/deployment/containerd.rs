@@ -4,9 +4,10 @@ use std::{
     fs::{self, File},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use rustix::mount::{MountFlags, mount};
 use serde_json::Value;
 
@@ -24,6 +25,8 @@ pub struct Containerd {
     pub image: String,
     /// The image, mounted.
     pub rootfs: PathBuf,
+    /// What containers have that ask for nothing.
+    usual_capabilities: Vec<String>,
 }
 
 impl Containerd {
@@ -50,11 +53,22 @@ impl Containerd {
             .context("cannot start containerd")?;
         let rootfs = folder.join("rootfs");
         fs::create_dir_all(&rootfs).context("cannot make a folder for the image")?;
-        let containerd = Self { process, folder: folder.to_owned(), image: image.to_owned(), rootfs };
+        let mut containerd = Self {
+            process,
+            folder: folder.to_owned(),
+            image: image.to_owned(),
+            rootfs,
+            usual_capabilities: Vec::new(),
+        };
         let ready = || Ok(run(containerd.ctr().arg("version")).ok().map(drop));
         wait_for("containerd", PATIENCE, ready).with_context(|| containerd.log())?;
         run(containerd.ctr().args(["images", "import"]).arg(archive)).with_context(|| containerd.log())?;
         run(containerd.ctr().args(["images", "mount", "--rw", image]).arg(&containerd.rootfs))?;
+        let usual: Value = serde_json::from_slice(&run(containerd.ctr().args(["oci", "spec"]))?.stdout)?;
+        let usual = usual.pointer("/process/capabilities/bounding").and_then(Value::as_array);
+        containerd.usual_capabilities =
+            usual.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect();
+        ensure!(!containerd.usual_capabilities.is_empty(), "ctr's own specification has no capabilities");
         Ok(containerd)
     }
 
@@ -71,20 +85,18 @@ impl Containerd {
     /// # Errors
     /// containerd refuses.
     pub fn specification(&self, capabilities: &[String]) -> Result<Value> {
-        const ID: &str = "specification";
-        let usual: Value = serde_json::from_slice(&run(self.ctr().args(["oci", "spec"]))?.stdout)?;
-        let bounding = usual.pointer("/process/capabilities/bounding").and_then(Value::as_array);
+        static CREATED: AtomicU32 = AtomicU32::new(0);
+        let id = format!("specification-{}", CREATED.fetch_add(1, Ordering::Relaxed));
         let mut create = self.ctr();
         create.args(["containers", "create", "--seccomp"]);
-        for dropped in bounding.into_iter().flatten().filter_map(Value::as_str) {
+        for dropped in &self.usual_capabilities {
             create.args(["--cap-drop", dropped]);
         }
         for added in capabilities {
             create.args(["--cap-add", added]);
         }
-        run(create.args([&self.image, ID]))?;
-        let specification = run(self.ctr().args(["containers", "info", "--spec", ID]))?;
-        run(self.ctr().args(["containers", "delete", ID]))?;
+        run(create.args([&self.image, &id]))?;
+        let specification = run(self.ctr().args(["containers", "info", "--spec", &id]))?;
         serde_json::from_slice(&specification.stdout).context("ctr's specification is not JSON")
     }
 

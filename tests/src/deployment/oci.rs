@@ -54,39 +54,54 @@ pub fn configuration(
         pod.priority_class_name == "system-node-critical",
         "oom_score_adj of other classes is not followed"
     );
-    let process = base.get_mut("process").context("no process")?;
-    let entry_point = process.pointer("/args/0").cloned().context("the image has no entry point")?;
+    let entry_point = base.pointer("/process/args/0").cloned().context("the image has no entry point")?;
     let args: Vec<Value> =
         [entry_point].into_iter().chain(container.args.iter().map(|arg| json!(arg))).collect();
-    process["args"] = json!(args);
-    let inherited = process.get("env").and_then(Value::as_array).cloned().unwrap_or_default();
+    let inherited = base.pointer("/process/env").and_then(Value::as_array).cloned().unwrap_or_default();
     let own = variables(container, node)?;
-    process["env"] = inherited.into_iter().chain(own.into_iter().map(Value::String)).collect();
-    process["user"] = json!({ "uid": security.run_as_user, "gid": security.run_as_group });
+    let env: Vec<Value> = inherited.into_iter().chain(own.into_iter().map(Value::String)).collect();
     let capabilities = capabilities(container);
-    process["capabilities"] =
-        json!({ "bounding": capabilities, "effective": capabilities, "permitted": capabilities });
-    process["noNewPrivileges"] = json!(!security.allow_privilege_escalation);
-    process["oomScoreAdj"] = json!(NODE_CRITICAL_OOM_SCORE_ADJ);
-    // CRI leaves the limits of containerd itself.
-    process["rlimits"] = json!([]);
-    base["root"] = json!({ "path": node.rootfs, "readonly": security.read_only_root_filesystem });
-    base["mounts"] = json!(mounts(&base, pod, container, node)?);
-    let linux = base.get_mut("linux").context("no linux")?;
-    linux["cgroupsPath"] = json!(node.cgroup);
-    linux["namespaces"] = json!(namespaces(pod, node));
     let limits = &container.resources.limits;
     let (cpus, memory) = (limits.milli_cpus()?, limits.memory()?);
-    linux["resources"]["memory"] = json!({ "limit": memory, "swap": memory });
-    // The time that the limit grants is a real processor's. An emulated one does some thirtieth of that work in it, and
-    // with the quota the start alone would take a minute; the shares stay.
-    linux["resources"]["cpu"] = json!({ "shares": cpus * 1024 / 1000 });
+    let changes = [
+        ("/process/args", json!(args)),
+        ("/process/env", json!(env)),
+        ("/process/user", json!({ "uid": security.run_as_user, "gid": security.run_as_group })),
+        (
+            "/process/capabilities",
+            json!({ "bounding": capabilities, "effective": capabilities, "permitted": capabilities }),
+        ),
+        ("/process/noNewPrivileges", json!(!security.allow_privilege_escalation)),
+        ("/process/oomScoreAdj", json!(NODE_CRITICAL_OOM_SCORE_ADJ)),
+        // CRI leaves the limits of containerd itself.
+        ("/process/rlimits", json!([])),
+        ("/root", json!({ "path": node.rootfs, "readonly": security.read_only_root_filesystem })),
+        ("/mounts", json!(mounts(&base, pod, container, node)?)),
+        ("/linux/cgroupsPath", json!(node.cgroup)),
+        ("/linux/namespaces", json!(namespaces(pod, node))),
+        ("/linux/resources/memory", json!({ "limit": memory, "swap": memory })),
+        // The time that the limit grants is a real processor's. An emulated one does some thirtieth of that work in
+        // it, and with the quota the start alone would take a minute; the shares stay.
+        ("/linux/resources/cpu", json!({ "shares": cpus * 1024 / 1000 })),
+    ];
+    for (path, value) in changes {
+        set(&mut base, path, value)?;
+    }
     Ok(base)
 }
 
 /// The capabilities of the container by their whole names.
 pub fn capabilities(container: &Container) -> Vec<String> {
     container.security_context.capabilities.add.iter().map(|name| format!("CAP_{name}")).collect()
+}
+
+fn set(base: &mut Value, path: &str, value: Value) -> Result<()> {
+    let (parent, name) = path.rsplit_once('/').unwrap_or_default();
+    let parent = base.pointer_mut(parent).and_then(Value::as_object_mut);
+    parent
+        .with_context(|| format!("containerd's specification has no place for {path}"))?
+        .insert(name.to_owned(), value);
+    Ok(())
 }
 
 fn variables(container: &Container, node: &Node<'_>) -> Result<Vec<String>> {
@@ -113,8 +128,11 @@ fn variables(container: &Container, node: &Node<'_>) -> Result<Vec<String>> {
 fn mounts(base: &Value, pod: &PodSpec, container: &Container, node: &Node<'_>) -> Result<Vec<Value>> {
     let usual = base.get("mounts").and_then(Value::as_array).context("no mounts")?;
     // CRI has no tmpfs at /run, and shows the container its own cgroup.
-    let mut mounts: Vec<Value> =
-        usual.iter().filter(|mount| mount["destination"] != "/run").cloned().collect();
+    let mut mounts: Vec<Value> = usual
+        .iter()
+        .filter(|mount| mount.pointer("/destination").is_none_or(|place| place != "/run"))
+        .cloned()
+        .collect();
     mounts.push(json!({
         "destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup",
         "options": ["nosuid", "noexec", "nodev", "relatime", "ro"],

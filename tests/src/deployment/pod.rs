@@ -6,6 +6,7 @@ use serde::{Deserialize, de::IgnoredAny};
 use serde_json::Value;
 
 /// `spec` of a pod.
+#[expect(clippy::struct_excessive_bools, reason = "Kubernetes' own fields")]
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PodSpec {
@@ -217,4 +218,47 @@ pub fn of_daemon_set(daemon_set: &Value) -> Result<(PodSpec, Container)> {
     };
     let container = container.clone();
     Ok((pod, container))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::of_daemon_set;
+
+    fn daemon_set() -> Value {
+        let container = json!({
+            "name": "a", "image": "a:1", "args": [], "env": [], "volumeMounts": [],
+            "securityContext": {
+                "runAsUser": 0, "runAsGroup": 0, "privileged": false, "allowPrivilegeEscalation": false,
+                "readOnlyRootFilesystem": true, "seccompProfile": { "type": "RuntimeDefault" },
+                "capabilities": { "add": ["BPF"], "drop": ["ALL"] },
+            },
+            "resources": {
+                "requests": { "cpu": "100m", "memory": "64Mi" }, "limits": { "cpu": "100m", "memory": "64Mi" },
+            },
+        });
+        json!({ "spec": { "template": { "spec": {
+            "automountServiceAccountToken": true, "priorityClassName": "a", "hostUsers": true, "hostPID": false,
+            "hostNetwork": false, "containers": [container], "volumes": [], "serviceAccountName": "a",
+            "enableServiceLinks": false, "nodeSelector": {}, "tolerations": [], "terminationGracePeriodSeconds": 1,
+        } } } })
+    }
+
+    #[test]
+    fn a_field_that_nothing_follows_is_an_error() {
+        let (_, container) = of_daemon_set(&daemon_set()).unwrap();
+        let limits = &container.resources.limits;
+        assert_eq!((limits.memory().unwrap(), limits.milli_cpus().unwrap()), (64 << 20, 100));
+        for (place, field) in [
+            ("/spec/template/spec", "hostIPC"),
+            ("/spec/template/spec/containers/0", "command"),
+            ("/spec/template/spec/containers/0/securityContext", "procMount"),
+        ] {
+            let mut changed = daemon_set();
+            changed.pointer_mut(place).unwrap()[field] = json!(true);
+            let error = format!("{:#}", of_daemon_set(&changed).unwrap_err());
+            assert!(error.contains(field), "{error}");
+        }
+    }
 }

@@ -1,13 +1,17 @@
 //! What is lost without each capability, as the DaemonSet's comments say it.
 
+use std::process::Stdio;
+
 use anyhow::{Context, Result, ensure};
 use oomwatch_tests::{
     deadline::{PATIENCE, wait_for},
     lines::{Lines, Next},
 };
-use std::process::Stdio;
 
-use super::{Granted, World, kills::Reporting};
+use super::{
+    Granted, World,
+    kills::{EXE, Reporting},
+};
 
 /// How a capability is missed.
 enum Loss {
@@ -23,7 +27,7 @@ enum Loss {
 const LOSSES: [(&str, Loss); 6] = [
     ("BPF", Loss::Start),
     ("PERFMON", Loss::Start),
-    ("SYS_PTRACE", Loss::Gap("victim.exe")),
+    ("SYS_PTRACE", Loss::Gap(EXE)),
     ("SYSLOG", Loss::Said("RSS will be approximate")),
     ("SYS_NICE", Loss::Said("give CAP_SYS_NICE")),
     ("IPC_LOCK", Loss::Said("give CAP_IPC_LOCK")),
@@ -48,7 +52,11 @@ pub(super) fn without(world: &World, dropped: &str) -> Result<()> {
     if let Loss::Gap(what) = loss {
         let victim = world.pods.first().context("no pod")?;
         let report = reporting.kill(world, victim, &victim.cgroup_of_systemd())?;
-        ensure!(report.gaps == [*what], "expected the gap {what:?} alone: {}", report.line);
+        ensure!(
+            report.gaps == [*what] && report.reasons == ["denied"],
+            "expected the gap {what:?} alone: {}",
+            report.line
+        );
     }
     let log = reporting.stop()?;
     for phrase in phrases() {

@@ -72,7 +72,8 @@ impl Cluster {
         for entry in entries.flatten() {
             let event: Value =
                 serde_json::from_slice(&fs::read(entry.path())?).context("an Event that is not JSON")?;
-            if event["regarding"]["kind"] == "Pod" && event["regarding"]["name"] == pod {
+            let text = |path| event.pointer(path).and_then(Value::as_str);
+            if text("/regarding/kind") == Some("Pod") && text("/regarding/name") == Some(pod) {
                 return Ok(true);
             }
         }

@@ -11,14 +11,16 @@ use oomwatch_tests::{
 };
 
 use super::{Granted, World, agents_cgroup, capabilities, pods::NodesPod};
+use crate::suite::say;
 
 /// Of each hog's container, MiB.
 const LIMIT: u64 = 32;
+/// What only CAP_SYS_PTRACE permits to read.
+pub(super) const EXE: &str = "victims[0]/exe";
 /// Pod, container, whether the kubelet knows it, whether the driver is systemd.
-const VICTIMS: [(&str, &str, bool, bool); 4] = [
+const VICTIMS: [(&str, &str, bool, bool); 3] = [
     ("n-burst", "hog", true, true),
     ("n-podres", "two", true, true),
-    ("n-multi", "eater", true, false),
     ("b-guar-rignode", "hog", false, false),
 ];
 
@@ -56,6 +58,7 @@ impl Reporting {
 /// With all that the DaemonSet grants nothing is missing.
 pub(super) fn are_named(world: &World) -> Result<()> {
     let mut reporting = Reporting::start(world, Granted::All)?;
+    let mut whole = 0;
     for (pod, container, known, systemd) in VICTIMS {
         let victim = world.pods.iter().find(|victim| victim.pod == pod && victim.container == container);
         let victim = victim.with_context(|| format!("no pod {pod} in the captured answers"))?;
@@ -63,6 +66,7 @@ pub(super) fn are_named(world: &World) -> Result<()> {
         let report = reporting.kill(world, victim, &cgroup)?;
         check(&report, victim, known, &cgroup)
             .with_context(|| format!("{}\n{}", report.line, reporting.agent.log()))?;
+        whole += u32::from(report.gaps.is_empty());
     }
     let peak = peak_memory()?;
     let limit = world.container.resources.limits.memory()?;
@@ -71,6 +75,8 @@ pub(super) fn are_named(world: &World) -> Result<()> {
     for (pod, ..) in VICTIMS {
         ensure!(world.cluster.has_event_on(pod)?, "there is no Event on {pod}. {log}");
     }
+    say(&format!("(the agent's cgroup took {} of {} KiB) ", peak >> 10, limit >> 10))?;
+    ensure!(whole > 0, "each victim was gone before it was read. {log}");
     ensure!(peak < limit / 4 * 3, "the agent's cgroup needed {peak} of {limit} bytes. {log}");
     for phrase in capabilities::phrases() {
         ensure!(!log.contains(phrase), "with every capability the log says {phrase:?}: {log}");
@@ -92,7 +98,11 @@ fn check(report: &Report, victim: &NodesPod, known: bool, cgroup: &str) -> Resul
     ensure!(owner.cgroup.as_deref() == Some(cgroup.as_bytes()), "expected the limit of {cgroup}");
     ensure!(owner.limit == Some(LIMIT << 20), "expected a limit of {LIMIT} MiB");
     ensure!(report.scope.as_deref() == Some("container"), "expected scope container");
-    ensure!(report.gaps.is_empty(), "gaps: {:?}", report.gaps);
+    // On a slow machine the victim may be gone before it is read, and the report then says so.
+    let of_process =
+        report.gaps.iter().all(|gap| gap.starts_with("victims[0]/") || gap.starts_with("trigger/"));
+    let gone = report.reasons.iter().all(|reason| reason == "gone");
+    ensure!(of_process && gone, "gaps: {:?} {:?}", report.gaps, report.reasons);
     Ok(())
 }
 

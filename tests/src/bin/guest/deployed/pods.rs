@@ -25,27 +25,35 @@ pub(crate) struct NodesPod {
 /// Every container that has an id.
 pub(crate) fn read(folder: &Path) -> Result<Vec<NodesPod>> {
     let mut pods = Vec::new();
-    for answer in [KUBELETS, UNKNOWN_TO_KUBELET] {
-        let file = folder.join(answer);
-        let text = fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
+    for name in [KUBELETS, UNKNOWN_TO_KUBELET] {
+        let file = folder.join(name);
+        let answer = fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
         let list: Value =
-            serde_json::from_slice(&text).with_context(|| format!("{} is not JSON", file.display()))?;
-        for pod in list["items"].as_array().into_iter().flatten() {
-            for container in pod["status"]["containerStatuses"].as_array().into_iter().flatten() {
-                let Some(id) = container["containerID"].as_str() else { continue };
-                let text = |value: &Value| value.as_str().map(str::to_owned).context("a pod without a name");
+            serde_json::from_slice(&answer).with_context(|| format!("{} is not JSON", file.display()))?;
+        for pod in array(&list, "/items") {
+            for container in array(pod, "/status/containerStatuses") {
+                let Some(id) = container.pointer("/containerID").and_then(Value::as_str) else { continue };
                 pods.push(NodesPod {
-                    namespace: text(&pod["metadata"]["namespace"])?,
-                    pod: text(&pod["metadata"]["name"])?,
-                    container: text(&container["name"])?,
+                    namespace: text(pod, "/metadata/namespace")?,
+                    pod: text(pod, "/metadata/name")?,
+                    container: text(container, "/name")?,
                     id: id.trim_start_matches("containerd://").to_owned(),
-                    uid: text(&pod["metadata"]["uid"])?,
-                    qos: text(&pod["status"]["qosClass"])?.to_lowercase(),
+                    uid: text(pod, "/metadata/uid")?,
+                    qos: text(pod, "/status/qosClass")?.to_lowercase(),
                 });
             }
         }
     }
     Ok(pods)
+}
+
+fn array<'a>(value: &'a Value, path: &str) -> &'a [Value] {
+    value.pointer(path).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
+fn text(value: &Value, path: &str) -> Result<String> {
+    let text = value.pointer(path).and_then(Value::as_str);
+    text.map(str::to_owned).with_context(|| format!("a pod without {path}"))
 }
 
 impl NodesPod {
