@@ -66,7 +66,11 @@ impl Rig {
 
     /// Makes a kill in a container of the pod, and gives the agent's report of it.
     fn kill_in(&mut self, container: &str) -> Result<Value> {
-        let memcg = self.bench.memcg(&format!("/kubepods/burstable/pod{}/{container}", self.pod), 32)?;
+        self.kill_at(&format!("/kubepods/burstable/pod{}/{container}", self.pod))
+    }
+
+    fn kill_at(&mut self, path: &str) -> Result<Value> {
+        let memcg = self.bench.memcg(path, 32)?;
         self.bench.begin_within_rate_limit()?;
         let mut hog = self.bench.hog(&memcg, &["anon=256"])?;
         hog.go()?;
@@ -124,6 +128,34 @@ fn a_kill_is_reported_and_told_by_the_names_of_its_pod() -> Result<()> {
     assert_eq!(text(&event, "/reportingInstance"), "rignode");
     let log = rig.end()?;
     ensure!(log.contains("answered 1") && log.contains("created 1"), "{log}");
+    Ok(())
+}
+
+#[test]
+fn a_kill_outside_of_all_pods_is_told_to_the_node_old_api_servers_too() -> Result<()> {
+    if !is_root(KILLS)? {
+        return Ok(());
+    }
+    for (is_old, namespace) in [(false, "default"), (true, "kube-system")] {
+        let mut rig =
+            Rig::start("node", &[], |standin| if is_old { standin.set("api/old", "") } else { Ok(()) })?;
+        let path = format!("/system.slice/oomwatch-test-{}.service", std::process::id());
+        let report = rig.kill_at(&path)?;
+        assert_eq!(text(&report, "/host/kind"), "service");
+        rig.kill_at(&path)?;
+        let events = wait_for("the Events", PATIENCE, || {
+            Ok(Some(rig.standin.events(namespace)?).filter(|events| events.len() == 2))
+        })?;
+        for event in events {
+            assert_eq!(
+                (text(&event, "/regarding/kind"), text(&event, "/regarding/name")),
+                ("Node", "rignode")
+            );
+            assert_eq!(text(&event, "/regarding/uid"), "rignode");
+        }
+        let log = rig.end()?;
+        ensure!(log.contains("created 2") && !log.contains("not told"), "{log}");
+    }
     Ok(())
 }
 

@@ -30,9 +30,10 @@ pub(crate) fn image(repo: &Repo) -> Result<()> {
     Ok(())
 }
 
-/// `NAME:TAG` in the archive.
+/// `NAME:TAG` in the archive, and in deploy/base: a node into which it is imported needs no registry. Without a host a
+/// name would mean the default registry to the kubelet, and not what `ctr images import` calls it.
 pub(crate) fn reference() -> String {
-    format!("oomwatch:{VERSION}")
+    format!("localhost/oomwatch:{VERSION}")
 }
 
 /// Puts the agent that is built into an image; the archive's path.

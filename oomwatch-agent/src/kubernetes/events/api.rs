@@ -1,6 +1,11 @@
 //! Requests to the API server about Events, tried again where that may help.
 
-use std::{env, path::PathBuf, time::Duration};
+use std::{
+    env,
+    path::PathBuf,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Limited};
@@ -55,6 +60,8 @@ pub struct Api {
     client: Client,
     /// Where the client does not know itself.
     token: Option<PathBuf>,
+    /// It takes Events about a Node in `kube-system` only.
+    is_old: AtomicBool,
 }
 
 /// How one try ended.
@@ -111,7 +118,12 @@ impl Api {
         let url = config.cluster_url.to_string();
         let client = Client::try_from(config)
             .map_err(|error| Refusal::usage(format!("{from}: {}", deepest(&error))))?;
-        Ok(Some(Self { url: url.trim_end_matches('/').to_owned(), client, token }))
+        Ok(Some(Self {
+            url: url.trim_end_matches('/').to_owned(),
+            client,
+            token,
+            is_old: AtomicBool::new(false),
+        }))
     }
 
     /// Where it is.
@@ -142,19 +154,31 @@ impl Api {
 
     /// Makes a request, again where that may help.
     pub(super) async fn deliver(&self, order: &Order) -> Result<(), Refused> {
+        let is_old = self.is_old.load(Ordering::Relaxed);
+        match self.deliver_to(order, namespace(order.notice(), is_old)).await {
+            // Kubernetes 1.20 (measured); newer ones take them in `default`, where the kubelet's own are.
+            Err(Refused::Faulty(why)) if !is_old && why.contains("does not match event.namespace") => {
+                self.is_old.store(true, Ordering::Relaxed);
+                self.deliver_to(order, namespace(order.notice(), true)).await
+            }
+            result => result,
+        }
+    }
+
+    async fn deliver_to(&self, order: &Order, namespace: &str) -> Result<(), Refused> {
         let (notice, method, content_type, body) = match order {
             Order::Create(notice, series) => {
-                (notice, Method::POST, "application/json", event(notice, series.as_ref()))
+                (notice, Method::POST, "application/json", event(notice, namespace, series.as_ref()))
             }
             Order::Fold(notice, series) => {
                 let body = json!({ "series": written(series) });
                 (notice, Method::PATCH, "application/merge-patch+json", body)
             }
         };
-        if !is_name(&notice.namespace) || !is_name(&notice.name) {
-            return Err(Refused::Faulty(format!("{}/{} is no name", notice.namespace, notice.name)));
+        if !is_name(namespace) || !is_name(&notice.name) {
+            return Err(Refused::Faulty(format!("{namespace}/{} is no name", notice.name)));
         }
-        let list = format!("{GROUP}/namespaces/{}/events", notice.namespace);
+        let list = format!("{GROUP}/namespaces/{namespace}/events");
         let path = if method == Method::POST { list } else { format!("{list}/{}", notice.name) };
         let path = format!("{path}?fieldManager=oomwatch");
         let mut pause = FIRST_PAUSE;
@@ -229,12 +253,17 @@ fn judge(status: StatusCode, retry_after: Option<Duration>, body: &[u8], method:
     })
 }
 
+/// Where an Event is kept.
+fn namespace(notice: &Notice, is_old: bool) -> &str {
+    if is_old && notice.regarding.namespace.is_none() { "kube-system" } else { &notice.namespace }
+}
+
 /// The Event (k8s.io/api/events/v1 types.go).
-fn event(notice: &Notice, series: Option<&Series>) -> Value {
+fn event(notice: &Notice, namespace: &str, series: Option<&Series>) -> Value {
     let mut event = json!({
         "apiVersion": "events.k8s.io/v1",
         "kind": "Event",
-        "metadata": { "name": notice.name, "namespace": notice.namespace },
+        "metadata": { "name": notice.name, "namespace": namespace },
         "eventTime": notice.time,
         "reportingController": CONTROLLER,
         "reportingInstance": notice.instance,

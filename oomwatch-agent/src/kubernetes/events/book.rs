@@ -44,6 +44,15 @@ pub(super) enum Order {
     Fold(Notice, Series),
 }
 
+impl Order {
+    /// The Event.
+    pub(super) fn notice(&self) -> &Notice {
+        match self {
+            Self::Create(notice, _) | Self::Fold(notice, _) => notice,
+        }
+    }
+}
+
 /// `EventSeries` of events.k8s.io/v1
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Series {

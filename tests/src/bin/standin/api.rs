@@ -87,7 +87,7 @@ fn handle(folder: &Folder, exchange: &Exchange<'_>) -> Answered {
 }
 
 fn create(folder: &Folder, namespace: &str, mut event: Value) -> Answered {
-    if let Err(fault) = events::check(&event, namespace) {
+    if let Err(fault) = events::check(&event, namespace, folder.path("api/old").exists()) {
         return failure(422, "Invalid", &format!("Event is invalid: {fault}"));
     }
     let name = event.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default().to_owned();

@@ -8,8 +8,8 @@ fn text<'a>(event: &'a Value, pointer: &str) -> &'a str {
     event.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
 }
 
-/// Whether a new Event is admitted in a namespace.
-pub(crate) fn check(event: &Value, namespace: &str) -> Result<()> {
+/// Whether a new Event is admitted in a namespace. An old API server is one of 1.20.
+pub(crate) fn check(event: &Value, namespace: &str, is_old: bool) -> Result<()> {
     for field in ["eventTime", "reportingController", "reportingInstance", "action", "reason", "type"] {
         ensure!(!text(event, &format!("/{field}")).is_empty(), "{field}: Required value");
     }
@@ -29,7 +29,8 @@ pub(crate) fn check(event: &Value, namespace: &str) -> Result<()> {
         "metadata.namespace: is not that of the request"
     );
     if text(event, "/regarding/namespace").is_empty() {
-        ensure!(matches!(namespace, "default" | "kube-system"), "regarding.namespace: does not match");
+        let is_taken = namespace == "kube-system" || namespace == "default" && !is_old;
+        ensure!(is_taken, "involvedObject.namespace: Invalid value: \"\": does not match event.namespace");
     }
     let time = text(event, "/eventTime");
     ensure!(time.ends_with('Z') && time.len() == "2026-11-21T02:03:05.719954Z".len(), "eventTime: {time}");

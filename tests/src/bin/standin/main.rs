@@ -9,6 +9,7 @@
 //! DIR/serviceaccount/       token, ca.crt, namespace, as they are mounted into a pod
 //! DIR/kubeconfig            a way to the API server
 //! DIR/api/mode              how that behaves: see `api.rs`
+//! DIR/api/old               there: it takes Events as Kubernetes 1.20 does
 //! DIR/api/allowed           what the service account may do to Events, a verb a line; absent: create, patch
 //! DIR/api/events/NS/NAME.json
 //! DIR/{kubelet,api}/{address,requests}
