@@ -12,6 +12,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use oomwatch_tests::{
+    agent::command,
     bench::Bench,
     deadline::wait_for,
     here::{binary, is_root},
@@ -112,7 +113,9 @@ fn a_kill_is_reported_and_told_by_the_names_of_its_pod() -> Result<()> {
     if !is_root(KILLS)? {
         return Ok(());
     }
-    let mut rig = Rig::start("names", &[], |_| Ok(()))?;
+    let records = env::temp_dir().join(format!("oomwatch-records-{}", std::process::id()));
+    let record_to = records.to_str().context("the folder's name is no text")?;
+    let mut rig = Rig::start("names", &["--record-to", record_to], |_| Ok(()))?;
     let report = rig.kill()?;
     let seen = ["namespace", "pod", "container", "names_from", "image", "qos"];
     let seen = seen.map(|field| text(&report, &format!("/kubernetes/{field}")));
@@ -126,6 +129,12 @@ fn a_kill_is_reported_and_told_by_the_names_of_its_pod() -> Result<()> {
     assert_eq!((text(&event, "/reason"), text(&event, "/type")), ("OOMKill", "Warning"));
     assert_eq!(text(&event, "/eventTime"), text(&report, "/time"));
     assert_eq!(text(&event, "/reportingInstance"), "rignode");
+    // A recording has the names too: no kubelet is asked when it is shown again.
+    let mut replay = command(&binary()?);
+    replay.args(["replay", record_to, "--output", "json"]);
+    let replayed: Value = serde_json::from_slice(&replay.output()?.stdout)?;
+    fs::remove_dir_all(&records)?;
+    assert_eq!(replayed, report);
     let log = rig.end()?;
     ensure!(log.contains("answered 1") && log.contains("created 1"), "{log}");
     Ok(())
