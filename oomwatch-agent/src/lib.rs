@@ -23,3 +23,4 @@ pub mod render;
 pub mod replay;
 pub mod sources;
 pub mod sys;
+pub mod tally;

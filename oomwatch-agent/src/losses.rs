@@ -1,6 +1,6 @@
 //! What was lost, by stage: nothing is dropped without being counted here.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use crate::tally::{Outcome, Tally};
 
 /// Where something can be lost on its way from the ring buffer to an output. What the ring buffer itself had no room
 /// for, the probe counts.
@@ -15,21 +15,20 @@ pub enum Stage {
 }
 
 /// Counts by stage.
-#[derive(Debug, Default)]
-pub struct Losses {
-    counts: [AtomicU64; 3],
-}
+pub type Losses = Tally<Stage>;
 
-impl Losses {
-    /// Adds one.
-    pub fn count(&self, stage: Stage) {
-        if let Some(count) = self.counts.get(stage as usize) {
-            count.fetch_add(1, Ordering::Relaxed);
-        }
+impl Outcome for Stage {
+    const ALL: &'static [Self] = &[Self::Malformed, Self::Queue, Self::Output];
+
+    fn place(self) -> usize {
+        self as usize
     }
 
-    /// How many so far.
-    pub fn get(&self, stage: Stage) -> u64 {
-        self.counts.get(stage as usize).map_or(0, |count| count.load(Ordering::Relaxed))
+    fn name(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::Queue => "queue",
+            Self::Output => "output",
+        }
     }
 }

@@ -56,11 +56,11 @@ impl Emitter {
     pub fn tell(&self, report: &Report) {
         let told = told(report);
         if told.is_nameless {
-            self.counts.count(Outcome::Nameless, 1);
+            self.counts.add(Outcome::Nameless, 1);
         }
         for notice in told.notices {
             if self.queue.try_send(notice).is_err() {
-                self.counts.count(Outcome::Dropped, 1);
+                self.counts.add(Outcome::Dropped, 1);
             }
         }
     }

@@ -1,6 +1,6 @@
 //! How the kubelet answered, counted by a closed set of outcomes.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use crate::tally::{self, Tally};
 
 /// How one request to the kubelet ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,9 +27,8 @@ pub enum Outcome {
     NoToken,
 }
 
-impl Outcome {
-    /// All of them.
-    pub const ALL: [Self; 10] = [
+impl tally::Outcome for Outcome {
+    const ALL: &'static [Self] = &[
         Self::Answered,
         Self::Unreachable,
         Self::TimedOut,
@@ -42,8 +41,11 @@ impl Outcome {
         Self::NoToken,
     ];
 
-    /// `timed_out`
-    pub fn name(self) -> &'static str {
+    fn place(self) -> usize {
+        self as usize
+    }
+
+    fn name(self) -> &'static str {
         match self {
             Self::Answered => "answered",
             Self::Unreachable => "unreachable",
@@ -60,29 +62,4 @@ impl Outcome {
 }
 
 /// Counts by outcome.
-#[derive(Debug, Default)]
-pub struct Outcomes {
-    counts: [AtomicU64; Outcome::ALL.len()],
-}
-
-impl Outcomes {
-    /// Adds one.
-    pub fn count(&self, outcome: Outcome) {
-        if let Some(count) = self.counts.get(outcome as usize) {
-            count.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    /// How many so far.
-    pub fn get(&self, outcome: Outcome) -> u64 {
-        self.counts.get(outcome as usize).map_or(0, |count| count.load(Ordering::Relaxed))
-    }
-
-    /// `answered 12, timed_out 1`, without those that never were.
-    pub fn summary(&self) -> String {
-        let seen = Outcome::ALL.into_iter().filter(|outcome| self.get(*outcome) > 0);
-        let seen: Vec<String> =
-            seen.map(|outcome| format!("{} {}", outcome.name(), self.get(outcome))).collect();
-        if seen.is_empty() { "none".to_owned() } else { seen.join(", ") }
-    }
-}
+pub type Outcomes = Tally<Outcome>;

@@ -126,11 +126,11 @@ impl Book {
     /// Takes a kill.
     pub(super) fn take(&mut self, notice: Notice, now: Instant) {
         if self.is_quiet(now) {
-            self.counts.count(Outcome::Denied, 1);
+            self.counts.add(Outcome::Denied, 1);
             return;
         }
         if !self.objects.contains_key(&notice.regarding) && !self.make_room(now) {
-            self.counts.count(Outcome::Dropped, 1);
+            self.counts.add(Outcome::Dropped, 1);
             return;
         }
         let object = self.objects.entry(notice.regarding.clone()).or_insert_with(|| Object {
@@ -211,8 +211,8 @@ impl Book {
                 if self.said.take().is_some() {
                     tracing::info!("the API server takes Events again");
                 }
-                self.counts.count(Outcome::Created, u64::from(is_new));
-                self.counts.count(Outcome::Folded, kills - u64::from(is_new));
+                self.counts.add(Outcome::Created, u64::from(is_new));
+                self.counts.add(Outcome::Folded, kills - u64::from(is_new));
                 return;
             }
             // The Event was deleted, or has expired: a new one stands for what it did not tell.
@@ -233,7 +233,7 @@ impl Book {
                 self.say("denied", &why, cure);
                 self.quiet_until = Some(now + QUIET_FOR);
                 let waiting = self.outbox.drain(..).map(|_| 1).sum();
-                self.counts.count(Outcome::Denied, waiting);
+                self.counts.add(Outcome::Denied, waiting);
                 Outcome::Denied
             }
             Err(Refused::Gone(why)) => {
@@ -257,7 +257,7 @@ impl Book {
         {
             object.event = None;
         }
-        self.counts.count(outcome, kills);
+        self.counts.add(outcome, kills);
     }
 
     fn say(&mut self, what: &'static str, why: &str, cure: &str) {

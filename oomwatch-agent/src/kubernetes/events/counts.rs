@@ -1,6 +1,6 @@
 //! How telling went, counted by a closed set of outcomes. A kill counts once for each object that it is told to.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use crate::tally::{self, Tally};
 
 /// How a kill came to be told, or why not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,9 +23,8 @@ pub enum Outcome {
     Nameless,
 }
 
-impl Outcome {
-    /// All of them.
-    pub const ALL: [Self; 8] = [
+impl tally::Outcome for Outcome {
+    const ALL: &'static [Self] = &[
         Self::Created,
         Self::Folded,
         Self::AlreadyTold,
@@ -36,8 +35,11 @@ impl Outcome {
         Self::Nameless,
     ];
 
-    /// `already_told`
-    pub fn name(self) -> &'static str {
+    fn place(self) -> usize {
+        self as usize
+    }
+
+    fn name(self) -> &'static str {
         match self {
             Self::Created => "created",
             Self::Folded => "folded",
@@ -52,29 +54,4 @@ impl Outcome {
 }
 
 /// Counts by outcome.
-#[derive(Debug, Default)]
-pub struct Counts {
-    counts: [AtomicU64; Outcome::ALL.len()],
-}
-
-impl Counts {
-    /// Adds so many.
-    pub fn count(&self, outcome: Outcome, kills: u64) {
-        if let Some(count) = self.counts.get(outcome as usize) {
-            count.fetch_add(kills, Ordering::Relaxed);
-        }
-    }
-
-    /// How many so far.
-    pub fn get(&self, outcome: Outcome) -> u64 {
-        self.counts.get(outcome as usize).map_or(0, |count| count.load(Ordering::Relaxed))
-    }
-
-    /// `created 12, folded 40`, without those that never were.
-    pub fn summary(&self) -> String {
-        let seen = Outcome::ALL.into_iter().filter(|outcome| self.get(*outcome) > 0);
-        let seen: Vec<String> =
-            seen.map(|outcome| format!("{} {}", outcome.name(), self.get(outcome))).collect();
-        if seen.is_empty() { "none".to_owned() } else { seen.join(", ") }
-    }
-}
+pub type Counts = Tally<Outcome>;

@@ -18,7 +18,10 @@ use tokio::{
 };
 
 use super::*;
-use crate::config::{Cli, Command};
+use crate::{
+    config::{Cli, Command},
+    tally,
+};
 
 const UID: &str = "4e3b9b0a-c2ea-401c-9a5c-0c1a15523d69";
 const STEADY: &str = "6f7066ff5d9d4d090ef46e2471a431d08bb5b269f25f5ba9758b2cdb44e8c0d3";
@@ -119,7 +122,8 @@ async fn told(pods: &mut Pods, paths: &Paths, hurry: bool) -> (String, String, D
 
 async fn until_asked(loopback: &Loopback, pods: &Pods, times: usize) {
     let outcomes = pods.outcomes().unwrap();
-    let answered = || Outcome::ALL.iter().map(|outcome| outcomes.get(*outcome)).sum::<u64>();
+    let answered =
+        || <Outcome as tally::Outcome>::ALL.iter().map(|outcome| outcomes.get(*outcome)).sum::<u64>();
     while loopback.asked() < times || answered() < u64::try_from(times).unwrap() {
         sleep(Duration::from_millis(5)).await;
     }
