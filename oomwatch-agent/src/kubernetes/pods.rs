@@ -192,7 +192,7 @@ async fn wait(
     until: Instant,
     in_a_hurry: impl Fn() -> bool,
 ) -> Waited {
-    let mut answers = 0;
+    let mut has_answered = false;
     loop {
         let state = Arc::clone(&asking.state.borrow_and_update());
         let source = PodSource { from: NamesFrom::Kubelet, index: &state.index };
@@ -200,8 +200,8 @@ async fn wait(
         let knows_pod = attribution.victim.as_ref().is_none_or(|victim| victim.kubernetes.pod.is_some());
         let is_fresh = state.asked_at.is_some_and(|asked_at| asked_at + FLOOR > since);
         let failure = state.failure.clone().filter(|_| is_fresh);
-        answers += u32::from(is_fresh && failure.is_none());
-        let ended = |end| Waited { end, is_strange: answers > 0 && !knows_pod };
+        has_answered |= is_fresh && failure.is_none();
+        let ended = |end| Waited { end, is_strange: has_answered && !knows_pod };
         if attribution.is_complete() {
             return ended(End::Told);
         }
@@ -215,12 +215,11 @@ async fn wait(
         let changed =
             async { while timeout(LOOK_BEHIND, asking.state.changed()).await.is_err() && !in_a_hurry() {} };
         if timeout_at(until, changed).await.is_err() {
-            let end = match failure {
+            return ended(match failure {
                 Some(failure) => End::Failed(failure),
-                None if answers > 0 => End::NotListed,
+                None if has_answered => End::NotListed,
                 None => End::NoAnswer,
-            };
-            return Waited { end, is_strange: answers > 0 && !knows_pod };
+            });
         }
     }
 }
