@@ -47,6 +47,8 @@ pub mod pods;
 #[cfg(feature = "analysis")]
 pub mod proc_text;
 #[cfg(feature = "analysis")]
+pub mod query;
+#[cfg(feature = "analysis")]
 pub mod render_bcc;
 #[cfg(feature = "analysis")]
 pub mod render_page;
