@@ -2,6 +2,7 @@
 
 mod check;
 mod kubernetes;
+mod metrics;
 mod node;
 
 use std::{
@@ -17,6 +18,7 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum, error::Erro
 pub use self::{
     check::{CheckOptions, CheckOutput},
     kubernetes::{EventsChoice, KubeletChoice, KubernetesOptions, PodSource},
+    metrics::MetricsOptions,
     node::{NodeOptions, ProbeChoice},
 };
 use crate::{refusal::Refusal, sys};
@@ -96,6 +98,9 @@ pub struct RunOptions {
     /// How the kubelet and the API server are reached.
     #[command(flatten)]
     pub kubernetes: KubernetesOptions,
+    /// Which series there are.
+    #[command(flatten)]
+    pub metrics: MetricsOptions,
     /// Keep each incident's raw records and files below this directory, for `oomwatch replay`
     #[arg(long, env = "OOMWATCH_RECORD_TO", value_name = "DIR")]
     pub record_to: Option<PathBuf>,

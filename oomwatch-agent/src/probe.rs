@@ -7,6 +7,7 @@ use std::{
     io::{self, BufRead as _, BufReader},
     os::fd::{AsFd, BorrowedFd},
     path::Path,
+    sync::Arc,
 };
 
 use aya::{
@@ -35,8 +36,10 @@ pub const KILL_ONE: &str = "__oom_kill_process";
 
 /// A loaded and attached probe. Dropping it detaches.
 pub struct Probe {
-    ebpf: Ebpf,
+    /// Holds the programs in their hooks.
+    _ebpf: Ebpf,
     ring: RingBuf<MapData>,
+    counters: Counters,
     #[cfg(feature = "debug-log")]
     log: Option<aya_log::EbpfLogger<&'static dyn log::Log>>,
     /// Which hooks are in place.
@@ -69,6 +72,7 @@ pub struct Settings<'a> {
 pub struct Loaded {
     ebpf: Ebpf,
     ring: RingBuf<MapData>,
+    counters: Counters,
     absent: Vec<&'static str>,
     /// The record that the program `prove` made of the calling process.
     pub proof: Vec<u8>,
@@ -94,10 +98,20 @@ impl Probe {
         self.ring.as_fd()
     }
 
-    /// A counter of the kernel side, summed over the CPUs.
-    pub fn counter(&self, counter: ProbeCounter) -> Option<u64> {
-        let map: PerCpuArray<_, u64> = PerCpuArray::try_from(self.ebpf.map("COUNTERS")?).ok()?;
-        Some(map.get(&(counter as u32), 0).ok()?.iter().sum())
+    /// The kernel side's counters, to be read from any thread.
+    pub fn counters(&self) -> Counters {
+        self.counters.clone()
+    }
+}
+
+/// What the kernel side counts about itself.
+#[derive(Clone)]
+pub struct Counters(Arc<PerCpuArray<MapData, u64>>);
+
+impl Counters {
+    /// One of them, summed over the CPUs; `None` where the kernel does not tell.
+    pub fn get(&self, counter: ProbeCounter) -> Option<u64> {
+        Some(self.0.get(&(counter as u32), 0).ok()?.iter().sum())
     }
 }
 
@@ -125,6 +139,10 @@ pub fn load(settings: &Settings<'_>, kill_hook: bool) -> Result<Loaded, Refusal>
     let records =
         ebpf.take_map("RECORDS").ok_or_else(|| Refusal::failed("the eBPF object has no ring buffer"))?;
     let mut ring = RingBuf::try_from(records).map_err(|error| refuse("map the ring buffer", &error))?;
+    let counters =
+        ebpf.take_map("COUNTERS").ok_or_else(|| Refusal::failed("the eBPF object has no counters"))?;
+    let counters = PerCpuArray::try_from(counters).map_err(|error| refuse("read the counters", &error))?;
+    let counters = Counters(Arc::new(counters));
 
     let prove = program::<RawTracePoint>(&mut ebpf, "prove")?;
     prove.load().map_err(|error| refuse("load the eBPF program", &error))?;
@@ -142,7 +160,7 @@ pub fn load(settings: &Settings<'_>, kill_hook: bool) -> Result<Loaded, Refusal>
         }
         (true, _) => None,
     };
-    Ok(Loaded { ebpf, ring, absent: absent.clone(), proof, rss_inexact })
+    Ok(Loaded { ebpf, ring, counters, absent: absent.clone(), proof, rss_inexact })
 }
 
 impl Loaded {
@@ -206,8 +224,9 @@ impl Loaded {
         Probe {
             #[cfg(feature = "debug-log")]
             log: aya_log::EbpfLogger::init(&mut self.ebpf).ok(),
-            ebpf: self.ebpf,
+            _ebpf: self.ebpf,
             ring: self.ring,
+            counters: self.counters,
             level,
             why_not_higher: None,
             why_trampolines: None,

@@ -1,6 +1,11 @@
-//! The reporter: an incident with what was read for it → a report on stdout.
+//! The reporter: an incident with what was read for it → a report, told to everybody who wants to know.
 
-use std::{io, path::PathBuf, sync::mpsc as blocking};
+use std::{
+    io,
+    path::PathBuf,
+    sync::{Arc, mpsc as blocking},
+    time::Duration,
+};
 
 use oomwatch_common::{
     attribution::{Attribution, Paths},
@@ -16,12 +21,26 @@ use tokio::{
 use crate::{
     config::{OutputOptions, RunOptions},
     desk::clear,
+    exits::Exits,
     job::Captured,
     kubernetes::{events::Emitter, pods::Pods},
     losses::{Losses, Stage},
+    metrics::Metrics,
     record::{self, Circumstances},
     render, sys,
 };
+
+/// Whom a live incident is told to, besides whoever reads stdout.
+pub struct Audience {
+    /// Who knows whose the processes are.
+    pub pods: Pods,
+    /// Who tells Kubernetes.
+    pub events: Option<Emitter>,
+    /// Who counts.
+    pub metrics: Arc<Metrics>,
+    /// Who watches victims end.
+    pub exits: Exits,
+}
 
 /// Prints reports.
 pub struct Publisher {
@@ -30,10 +49,8 @@ pub struct Publisher {
     coloured: bool,
     /// Live: what stays the same from one report to the next. Replayed: all of it.
     circumstances: Circumstances,
-    /// Live: who knows whose the processes are.
-    pods: Option<Pods>,
-    /// Live: who tells Kubernetes.
-    events: Option<Emitter>,
+    /// Live.
+    audience: Option<Audience>,
     record_to: Option<PathBuf>,
 }
 
@@ -48,13 +65,7 @@ pub enum Ended {
 
 impl Publisher {
     /// Publishes live incidents.
-    pub fn live(
-        options: &RunOptions,
-        node: String,
-        page_size: PageSize,
-        pods: Pods,
-        events: Option<Emitter>,
-    ) -> Self {
+    pub fn live(options: &RunOptions, node: String, page_size: PageSize, audience: Audience) -> Self {
         let circumstances = Circumstances {
             node,
             boot_id: sys::boot_id(&options.node.proc),
@@ -66,8 +77,7 @@ impl Publisher {
             attribution: None,
         };
         Self {
-            pods: Some(pods),
-            events,
+            audience: Some(audience),
             record_to: options.record_to.clone(),
             ..Self::replayed(&options.output, circumstances)
         }
@@ -80,8 +90,7 @@ impl Publisher {
             output: output.clone(),
             coloured: output.color.wanted(&io::stdout()),
             circumstances,
-            pods: None,
-            events: None,
+            audience: None,
             record_to: None,
         }
     }
@@ -94,9 +103,13 @@ impl Publisher {
         losses: &Losses,
     ) -> Ended {
         while let Some(mut captured) = incidents.recv().await {
+            let hook = captured.incident.at;
+            if let Some(audience) = &self.audience {
+                audience.exits.watch(&captured.incident);
+            }
             let report = self.report(&captured, incidents).await;
-            if let Some(events) = &self.events {
-                events.tell(&report);
+            if let Some(audience) = &self.audience {
+                audience.tell(&report, &captured.capture);
             }
             let text = render::render(&report, self.output.output, self.coloured);
             clear(&mut captured.capture);
@@ -107,7 +120,12 @@ impl Publisher {
                 self.stdout.flush().await
             };
             match written.await {
-                Ok(()) => {}
+                Ok(()) => {
+                    if let Some(audience) = &self.audience {
+                        let after = sys::boottime().0.saturating_sub(hook.0);
+                        audience.metrics.reported(Duration::from_nanos(after));
+                    }
+                }
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ended::StdoutClosed,
                 Err(error) => {
                     losses.count(Stage::Output);
@@ -120,14 +138,14 @@ impl Publisher {
 
     /// At the end: who tells Kubernetes may have something left.
     pub fn take_events(&mut self) -> Option<Emitter> {
-        self.events.take()
+        self.audience.as_mut()?.events.take()
     }
 
     async fn report(&mut self, captured: &Captured, behind: &mpsc::Receiver<Captured>) -> Report {
         let mut circumstances = self.circumstances.clone();
         let page_size = PageSize::new(circumstances.page_size).unwrap_or_default();
         let paths = Paths::new(&captured.incident, &captured.capture, page_size);
-        let Some(pods) = &mut self.pods else {
+        let Some(Audience { pods, .. }) = &mut self.audience else {
             let recorded = circumstances.attribution.take();
             let attribution = recorded.unwrap_or_else(|| Attribution::new(&paths, &[], "not recorded"));
             return render::report(captured, &circumstances, &attribution);
@@ -146,5 +164,14 @@ impl Publisher {
             }
         }
         render::report(captured, &circumstances, &attribution)
+    }
+}
+
+impl Audience {
+    fn tell(&self, report: &Report, capture: &Capture) {
+        if let Some(events) = &self.events {
+            events.tell(report);
+        }
+        self.metrics.count(report, capture, sys::boottime());
     }
 }

@@ -19,12 +19,17 @@ use crate::{
     capture::{self, Running},
     config::RunOptions,
     desk::{self, Desk, READY_CAPTURES},
+    exits::Exits,
     job::oom_kills,
-    kubernetes::{events::Emitter, pods::Pods},
+    kubernetes::{
+        events::Emitter,
+        pods::{Lists, Pods},
+    },
     log,
     losses::{Losses, Stage},
+    metrics::{self, Metrics},
     probe::Probe,
-    publish::{Ended, Publisher},
+    publish::{Audience, Ended, Publisher},
     refusal::Refusal,
     sources::Roots,
     sys,
@@ -58,16 +63,29 @@ pub fn run(options: &RunOptions) -> Result<(), Refusal> {
     drop(entered);
     let events = runtime.block_on(Emitter::start(&options.kubernetes))?;
     let (answers, told) = (pods.outcomes(), events.as_ref().map(Emitter::counts));
+    let losses = Arc::new(Losses::default());
+    let sources = metrics::Sources {
+        proc: options.node.proc.clone(),
+        losses: Arc::clone(&losses),
+        kubelet: answers.clone(),
+        events: told.clone(),
+    };
+    let metrics = Arc::new(Metrics::new(&options.metrics, sources));
+    if let Some(lists) = pods.lists() {
+        runtime.spawn(follow(lists, Arc::clone(&metrics)));
+    }
     let probe = attach::attach(&options.node, page_size)?;
     let level = probe.level;
-    let publisher = Publisher::live(options, node, page_size, pods, events);
+    let exits = Exits::new(settings.roots.clone(), Arc::clone(&metrics));
+    let audience = Audience { pods, events, metrics: Arc::clone(&metrics), exits };
+    let publisher = Publisher::live(options, node, page_size, audience);
     announce(&probe);
     if let Err(error) = sys::lock_memory() {
         tracing::info!(%error, "memory is not locked, so reports may be late under pressure: give CAP_IPC_LOCK");
     }
-    let losses = Arc::new(Losses::default());
     let (queue, incidents) = mpsc::channel(options.queue.into());
     let (spent, returned) = blocking::sync_channel(READY_CAPTURES);
+    metrics.ready(level.name(), probe.counters(), queue.downgrade());
     let mut desk = Desk::new(settings, Arc::clone(&losses), queue, returned);
     desk.warm_up(&probe.proof, sys::boottime());
     let running = capture::start(probe, desk, spent, incidents)
@@ -139,6 +157,11 @@ async fn report(
     }
 }
 
+/// A container's series begin when the kubelet lists it.
+async fn follow(mut lists: Lists, metrics: Arc<Metrics>) {
+    while lists.next(|index| metrics.see(index.present(), sys::boottime())).await {}
+}
+
 async fn either(one: &mut Signal, other: &mut Signal) {
     tokio::select! {
         _ = one.recv() => {}
@@ -169,7 +192,8 @@ fn announce(probe: &Probe) {
 
 /// The last line of the log: what came, and what was lost where.
 fn account(probe: &Probe, losses: &Losses) {
-    let counter = |counter| probe.counter(counter).unwrap_or(0);
+    let counters = probe.counters();
+    let counter = |counter| counters.get(counter).unwrap_or(0);
     tracing::info!(
         invocations = counter(ProbeCounter::Invocations),
         already_exiting = counter(ProbeCounter::AlreadyExiting),

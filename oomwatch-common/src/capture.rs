@@ -36,6 +36,17 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// All of them, in the order in which they are declared.
+    pub const ALL: [Self; 7] = [
+        Self::Read,
+        Self::Gone,
+        Self::Denied,
+        Self::Unsupported,
+        Self::TimedOut,
+        Self::Malformed,
+        Self::Withheld,
+    ];
+
     /// As gaps and metrics spell it.
     pub fn name(self) -> &'static str {
         match self {

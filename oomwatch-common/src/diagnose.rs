@@ -65,6 +65,20 @@ pub enum Cause {
 }
 
 impl Cause {
+    /// All of them, in the order in which they are declared.
+    pub const ALL: [Self; 10] = [
+        Self::ContainerLimit,
+        Self::PodLimit,
+        Self::QosLimit,
+        Self::NodeAllocatable,
+        Self::NodeExhausted,
+        Self::Cpuset,
+        Self::Mempolicy,
+        Self::SystemServiceLimit,
+        Self::Sysrq,
+        Self::Unknown,
+    ];
+
     /// As JSON and metrics spell it.
     pub fn name(self) -> &'static str {
         match self {

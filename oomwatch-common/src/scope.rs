@@ -36,6 +36,36 @@ pub enum Scope {
     Unknown,
 }
 
+impl Scope {
+    /// All of them, in the order in which they are declared.
+    pub const ALL: [Self; 9] = [
+        Self::Node,
+        Self::Cpuset,
+        Self::Mempolicy,
+        Self::Container,
+        Self::Pod,
+        Self::Qos,
+        Self::Kubepods,
+        Self::System,
+        Self::Unknown,
+    ];
+
+    /// As JSON and metrics spell it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Node => "node",
+            Self::Cpuset => "cpuset",
+            Self::Mempolicy => "mempolicy",
+            Self::Container => "container",
+            Self::Pod => "pod",
+            Self::Qos => "qos",
+            Self::Kubepods => "kubepods",
+            Self::System => "system",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
 /// How the scope is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Basis {

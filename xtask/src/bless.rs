@@ -20,6 +20,7 @@ pub(crate) fn bless(repo: &Repo) -> Result<()> {
             .env("OOMWATCH_BIN", repo.agent())
             .env("OOMWATCH_BLESS", "1"),
     )?;
+    run::run(repo.cargo().args(["test", "-p", "oomwatch-agent", "metrics"]).env("OOMWATCH_BLESS", "1"))?;
     say::progress("bless: done; what changed:");
     run::run(Command::new("git").args(["--no-pager", "diff", "--stat", "--", "."]).current_dir(repo.root()))
 }

@@ -57,6 +57,24 @@ struct Asking {
     task: JoinHandle<()>,
 }
 
+/// The kubelet's lists, as they come.
+pub struct Lists(watch::Receiver<Arc<State>>);
+
+impl Lists {
+    /// Waits for the next answer and hands over the pods that are there. False: no more will come.
+    pub async fn next(&mut self, take: impl FnOnce(&PodIndex)) -> bool {
+        if self.0.changed().await.is_err() {
+            return false;
+        }
+        let state = Arc::clone(&self.0.borrow_and_update());
+        // After a failure nobody knows whether they still are there.
+        if state.failure.is_none() {
+            take(&state.index);
+        }
+        true
+    }
+}
+
 /// What the task knows.
 #[derive(Default)]
 struct State {
@@ -103,6 +121,11 @@ impl Pods {
     /// How the kubelet answered so far.
     pub fn outcomes(&self) -> Option<Arc<Outcomes>> {
         self.kubelet.as_ref().map(|asking| Arc::clone(&asking.outcomes))
+    }
+
+    /// Each list of pods that the kubelet gives, from now on.
+    pub fn lists(&self) -> Option<Lists> {
+        self.kubelet.as_ref().map(|asking| Lists(asking.state.clone()))
     }
 
     /// Whose an incident's processes are. Waits until the deadline after the hook at the latest, and only where a name

@@ -116,6 +116,11 @@ impl PodIndex {
         index.and_then(|index| self.pods.get(*index)).map_or(Found::Nothing, |known| Found::Pod(&known.pod))
     }
 
+    /// The pods that are there now.
+    pub fn present(&self) -> impl Iterator<Item = &Pod> {
+        self.pods.iter().filter(|known| known.gone_at.is_none()).map(|known| &known.pod)
+    }
+
     /// How many pods are known, those that left among them.
     pub fn pods_known(&self) -> usize {
         self.pods.len()
