@@ -200,7 +200,8 @@ pub(super) const METRICS: &[Described] = &[
         "oomwatch_containers_dropped_total",
         Kind::Counter,
         &[],
-        "Containers that got no series because --metrics-containers was reached; their kills count for namespace _other",
+        "Containers that got no series because --metrics-containers was reached; \
+         their kills count for namespace _other",
     ),
     metric(
         Id::ResidentMemory,

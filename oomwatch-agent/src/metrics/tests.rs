@@ -52,7 +52,8 @@ fn report(pod: &str, scope: &str, victims: usize) -> Report {
     let json = format!(
         r#"{{"schema":1,"id":"b-1","time":"2026-11-21T07:00:00Z","boot_id":"b","node":"n","probe":{{"level":"kprobe"}},
             "source":"live","scope":"{scope}","cause":"container_limit","victims":[{}],"findings":[],"gaps":[],
-            "latency":{{"hook_to_capture_us":1,"hook_to_read_us":1,"hook_to_report_us":1}},"kubernetes":{{"names_from":"kubelet","namespace":"shop","pod":"{pod}","container":"app",
+            "latency":{{"hook_to_capture_us":1,"hook_to_read_us":1,"hook_to_report_us":1}},
+            "kubernetes":{{"names_from":"kubelet","namespace":"shop","pod":"{pod}","container":"app",
             "pod_uid":"u-{pod}","container_id":"c-{pod}"}}}}"#,
         victims.join(",")
     );
