@@ -5,7 +5,7 @@
 //! that follow, and neither limits its rate nor sends an Event anew that has been deleted.
 
 mod api;
-mod book;
+pub mod book;
 mod counts;
 
 use std::{future::pending, pin::Pin, sync::Arc, time::Duration};

@@ -37,7 +37,7 @@ const QUIET_FOR: Duration = Duration::from_mins(1);
 
 /// A request that is to be made.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Order {
+pub enum Order {
     /// An Event, and where it is not the first of its kind, the series that it stands for.
     Create(Notice, Option<Series>),
     /// More in the series of an Event.
@@ -46,7 +46,7 @@ pub(super) enum Order {
 
 impl Order {
     /// The Event.
-    pub(super) fn notice(&self) -> &Notice {
+    pub fn notice(&self) -> &Notice {
         match self {
             Self::Create(notice, _) | Self::Fold(notice, _) => notice,
         }
@@ -55,13 +55,13 @@ impl Order {
 
 /// `EventSeries` of events.k8s.io/v1
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Series {
+pub struct Series {
     /// Kills that the Event stands for, its own among them: at least 2.
-    pub(super) count: u64,
+    pub count: u64,
     /// The last one's time.
-    pub(super) last: String,
+    pub last: String,
     /// How many of them no request has told yet.
-    pub(super) new: u64,
+    pub new: u64,
 }
 
 /// A bucket that fills up again with time.
@@ -106,7 +106,7 @@ struct Object {
 }
 
 /// The book.
-pub(super) struct Book {
+pub struct Book {
     counts: Arc<Counts>,
     objects: BTreeMap<Regarding, Object>,
     all: Bucket,
@@ -117,14 +117,15 @@ pub(super) struct Book {
 }
 
 impl Book {
-    pub(super) fn new(counts: Arc<Counts>, now: Instant) -> Self {
+    /// An empty book.
+    pub fn new(counts: Arc<Counts>, now: Instant) -> Self {
         let all = Bucket::new(ALL_BURST, ALL_EVERY, now);
         let (objects, outbox) = (BTreeMap::new(), VecDeque::new());
         Self { counts, objects, all, outbox, quiet_until: None, said: None }
     }
 
     /// Takes a kill.
-    pub(super) fn take(&mut self, notice: Notice, now: Instant) {
+    pub fn take(&mut self, notice: Notice, now: Instant) {
         if self.is_quiet(now) {
             self.counts.add(Outcome::Denied, 1);
             return;
@@ -156,7 +157,7 @@ impl Book {
     }
 
     /// The next request, if one is due; `ending` makes all due.
-    pub(super) fn next(&mut self, now: Instant, ending: bool) -> Option<Order> {
+    pub fn next(&mut self, now: Instant, ending: bool) -> Option<Order> {
         if let Some(order) = self.outbox.pop_front() {
             return Some(order);
         }
@@ -165,32 +166,34 @@ impl Book {
         }
         self.all.fill(now);
         let all_at = self.all.next();
-        let object = self
-            .objects
-            .values_mut()
-            .find(|object| object.due(all_at).is_some_and(|at| ending || at <= now))?;
+        // Of several that wait for the same token the one that has waited longest: else the first by name had them all.
+        let waiting = self.objects.values_mut().filter(|object| object.untold.is_some());
+        let object = waiting.min_by_key(|object| (object.due(all_at), object.folded_at))?;
+        if !ending && object.due(all_at).is_none_or(|at| at > now) {
+            return None;
+        }
         let (notice, kills) = object.untold.take()?;
         object.folded_at = now;
+        self.all.tokens = self.all.tokens.saturating_sub(1);
         if let Some((event, count)) = &object.event {
             let series = Series { count: count + kills, last: notice.time, new: kills };
             return Some(Order::Fold(event.clone(), series));
         }
         // Its first Event was over the limit of all.
         object.bucket.tokens = object.bucket.tokens.saturating_sub(1);
-        self.all.tokens = self.all.tokens.saturating_sub(1);
         let series = (kills > 1).then(|| Series { count: kills, last: notice.time.clone(), new: kills });
         object.event = Some((notice.clone(), 1));
         Some(Order::Create(notice, series))
     }
 
     /// When the next request will be due, if no kill comes.
-    pub(super) fn due(&self, now: Instant) -> Option<Instant> {
+    pub fn due(&self, now: Instant) -> Option<Instant> {
         let at = self.objects.values().filter_map(|object| object.due(self.all.next())).min()?;
         Some(at.max(now).max(self.quiet_until.unwrap_or(now)))
     }
 
     /// A request ended.
-    pub(super) fn delivered(&mut self, order: Order, result: Result<(), Refused>, now: Instant) {
+    pub fn delivered(&mut self, order: Order, result: Result<(), Refused>, now: Instant) {
         let (notice, series, is_new) = match order {
             Order::Create(notice, series) => (notice, series, true),
             Order::Fold(notice, series) => (notice, Some(series), false),
@@ -272,9 +275,7 @@ impl Book {
 
     /// Whether one more object can be remembered.
     fn make_room(&mut self, now: Instant) -> bool {
-        if self.objects.len() >= OBJECTS {
-            self.objects.retain(|_, object| object.untold.is_some() || now < object.used_at + REMEMBERED_FOR);
-        }
+        self.objects.retain(|_, object| object.untold.is_some() || now < object.used_at + REMEMBERED_FOR);
         self.objects.len() < OBJECTS
     }
 }
@@ -284,7 +285,7 @@ impl Object {
     fn due(&self, all_at: Instant) -> Option<Instant> {
         self.untold.as_ref()?;
         Some(match &self.event {
-            Some(_) => self.folded_at + FOLD_EVERY,
+            Some(_) => all_at.max(self.folded_at + FOLD_EVERY),
             None => all_at.max(self.bucket.next()),
         })
     }
