@@ -4,6 +4,7 @@ pub mod events;
 pub mod failure;
 pub mod kubelet;
 pub mod log_names;
+mod new_pods;
 pub mod outcomes;
 pub mod pods;
 mod token;

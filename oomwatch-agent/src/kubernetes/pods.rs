@@ -1,7 +1,7 @@
 //! The node's pods, kept by a task of their own; a report waits for it, a bounded time, only where a name is missing.
 //!
-//! The kubelet is asked slowly, and at once when somebody misses a pod; never twice at a time, and never within a
-//! second of its last answer, however many miss one.
+//! The kubelet is asked slowly, soon after a new pod's logs appear, and at once when somebody misses a pod; never twice
+//! at a time, and never within a second of its last answer, however many miss one.
 
 use std::{collections::VecDeque, path::PathBuf, sync::Arc, time::Duration};
 
@@ -21,6 +21,7 @@ use super::{
     failure::Failure,
     kubelet::Kubelet,
     log_names,
+    new_pods::NewPods,
     outcomes::{Outcome, Outcomes},
 };
 use crate::{
@@ -31,6 +32,8 @@ use crate::{
 
 /// Between the end of one answer and the next question.
 const FLOOR: Duration = Duration::from_secs(1);
+/// The same where only new pods are the reason: on a node that starts some each second the kubelet has enough to do.
+const NEW_PODS_FLOOR: Duration = Duration::from_secs(5);
 /// How often a waiting report looks whether others wait behind it.
 const LOOK_BEHIND: Duration = Duration::from_millis(50);
 /// What the names of log files may cost a report whose deadline is over.
@@ -109,7 +112,9 @@ impl Pods {
             (None, None) => tracing::debug!("names of pods come from nobody"),
         }
         Ok(Self {
-            kubelet: kubelet.map(|kubelet| Asking::start(kubelet, options.kubelet_poll())),
+            kubelet: kubelet.map(|kubelet| {
+                Asking::start(kubelet, options.kubelet_poll(), NewPods::watch(&options.var_log))
+            }),
             logs,
             order: options.pod_sources.clone(),
             deadline: options.report_deadline(),
@@ -267,10 +272,11 @@ fn remember(strangers: &mut VecDeque<(String, Instant)>, attribution: &Attributi
 }
 
 impl Asking {
-    fn start(kubelet: Kubelet, poll: Duration) -> Self {
+    fn start(kubelet: Kubelet, poll: Duration, new_pods: NewPods) -> Self {
         let (sender, state) = watch::channel(Arc::new(State::default()));
         let (wanted, outcomes) = (Arc::new(Notify::new()), Arc::new(Outcomes::default()));
-        let task = tokio::spawn(ask(kubelet, poll, sender, Arc::clone(&wanted), Arc::clone(&outcomes)));
+        let task =
+            tokio::spawn(ask(kubelet, poll, new_pods, sender, Arc::clone(&wanted), Arc::clone(&outcomes)));
         Self { state, wanted, outcomes, task }
     }
 }
@@ -278,6 +284,7 @@ impl Asking {
 async fn ask(
     kubelet: Kubelet,
     poll: Duration,
+    mut new_pods: NewPods,
     state: watch::Sender<Arc<State>>,
     wanted: Arc<Notify>,
     outcomes: Arc<Outcomes>,
@@ -309,11 +316,16 @@ async fn ask(
         };
         said = Some(outcome);
         state.send_replace(Arc::new(now_known));
+        let answered_at = Instant::now();
         sleep(FLOOR).await;
-        let next = Instant::now() + poll.saturating_sub(FLOOR);
+        let new_pod = async {
+            new_pods.next().await;
+            sleep_until(answered_at + NEW_PODS_FLOOR).await;
+        };
         tokio::select! {
             () = wanted.notified() => {}
-            () = sleep_until(next) => {}
+            () = new_pod => {}
+            () = sleep_until(answered_at + poll) => {}
         }
     }
 }

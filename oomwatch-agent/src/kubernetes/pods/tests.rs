@@ -79,7 +79,10 @@ impl Loopback {
     }
 
     fn pods(&self, more: &[&str]) -> Pods {
-        let arguments = ["oomwatch", "run", "--var-log", "/nowhere", "--kubelet", &self.url];
+        let mut arguments = vec!["oomwatch", "run", "--kubelet", &self.url];
+        if !more.contains(&"--var-log") {
+            arguments.extend(["--var-log", "/nowhere"]);
+        }
         let Command::Run(options) = Cli::try_parse_from(arguments.iter().chain(more)).unwrap().command else {
             panic!("not `run`")
         };
@@ -155,6 +158,23 @@ async fn a_container_that_has_just_been_started_is_waited_for() {
     assert!(took < Duration::from_secs(8), "{took:?}");
     // The old id is still known.
     assert_eq!(told(&mut pods, &container(STEADY), false).await.0, "n-multi/steady");
+}
+
+#[tokio::test]
+async fn a_new_pod_is_known_before_anything_happens_to_it() {
+    let loopback = Loopback::start(Answer::Pods(r#"{"kind":"PodList","items":[]}"#.to_owned())).await;
+    let var_log = tempfile::tempdir().unwrap();
+    std::fs::create_dir(var_log.path().join("pods")).unwrap();
+    let pods =
+        loopback.pods(&["--kubelet-poll-seconds", "3600", "--var-log", var_log.path().to_str().unwrap()]);
+    let mut lists = pods.lists().unwrap();
+    let mut number = usize::MAX;
+    assert!(lists.next(|index| number = index.present().count()).await);
+    assert_eq!(number, 0);
+    loopback.set(Answer::Pods(recorded()));
+    std::fs::create_dir(var_log.path().join("pods/default_n-multi_uid")).unwrap();
+    assert!(lists.next(|index| number = index.present().count()).await);
+    assert!(number > 0);
 }
 
 #[tokio::test]
