@@ -15,6 +15,7 @@ pub mod deployment;
 pub mod escaped;
 pub mod here;
 pub mod hog;
+pub mod http;
 pub mod kernel_log;
 pub mod kmsg;
 pub mod lines;

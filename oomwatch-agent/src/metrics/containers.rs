@@ -18,6 +18,9 @@ use super::{persist::Counted, table::CONTAINER_LABELS};
 const BORN_AT_ZERO: &[Scope] = &[Scope::Container, Scope::Pod, Scope::Qos, Scope::Kubepods, Scope::Node];
 /// The same for what is in no pod.
 const HOST_BORN_AT_ZERO: &[Scope] = &[Scope::Node, Scope::System];
+/// Where nothing was counted nobody has anything left to read; a kill can still be told of a pod for as long as the
+/// index of pods remembers it.
+const GRACE_AT_ZERO_NS: u64 = 10 * 60 * 1_000_000_000;
 /// No namespace can be called so: for kills of containers that have no series of their own.
 const OTHER: &str = "_other";
 
@@ -152,6 +155,7 @@ impl Containers {
     fn sweep(&mut self, now: BoottimeNs) {
         let grace_ns = self.grace_ns;
         self.series.retain(|key, series| {
+            let grace_ns = if series.last_oom.is_some() { grace_ns } else { grace_ns.min(GRACE_AT_ZERO_NS) };
             let gone_for = series.gone_since.map_or(0, |since| now.0.saturating_sub(since.0));
             is_permanent(key) || gone_for < grace_ns
         });

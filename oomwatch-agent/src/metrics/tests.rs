@@ -12,7 +12,7 @@ use oomwatch_common::{
 use super::*;
 
 fn metrics(most: u16) -> Metrics {
-    let options = MetricsOptions { metrics_containers: most, metrics_grace_minutes: 10 };
+    let options = MetricsOptions { metrics_containers: most, metrics_grace_minutes: 30 };
     let sources = Sources {
         proc: Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/proc/6.18-v1"),
         losses: Arc::default(),
@@ -105,14 +105,18 @@ fn a_container_counts_from_zero_and_a_kill_raises_its_scope_alone() {
 #[test]
 fn series_stay_for_a_while_after_the_pod_and_come_back_at_zero() {
     let metrics = metrics(100);
-    metrics.see([pod("web-0")].iter(), minutes(0));
+    metrics.see([pod("web-0"), pod("web-1")].iter(), minutes(0));
     metrics.count(&report("web-0", "container", 1), &Capture::default(), minutes(1));
     metrics.see([].iter(), minutes(2));
     metrics.see([].iter(), minutes(11));
-    assert_eq!(value(&metrics, KILLS, &["web-0", "scope=\"container\""]), Some(1.0));
+    assert_eq!(value(&metrics, KILLS, &["web-1", "scope=\"container\""]), Some(0.0));
     metrics.see([].iter(), minutes(12));
+    assert_eq!(value(&metrics, KILLS, &["web-1", "scope=\"container\""]), None, "it never had a kill");
+    metrics.see([].iter(), minutes(31));
+    assert_eq!(value(&metrics, KILLS, &["web-0", "scope=\"container\""]), Some(1.0));
+    metrics.see([].iter(), minutes(32));
     assert_eq!(value(&metrics, KILLS, &["web-0", "scope=\"container\""]), None);
-    metrics.see([pod("web-0")].iter(), minutes(13));
+    metrics.see([pod("web-0")].iter(), minutes(33));
     assert_eq!(value(&metrics, KILLS, &["web-0", "scope=\"container\""]), Some(0.0));
 }
 
