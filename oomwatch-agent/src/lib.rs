@@ -9,6 +9,7 @@ pub mod run;
 pub mod attach;
 pub mod capture;
 pub mod desk;
+pub mod history;
 pub mod job;
 pub mod kubernetes;
 pub mod log;
