@@ -1,6 +1,7 @@
 //! Every option, its environment name and its default. What is unknown or cannot be parsed stops the start.
 
 mod check;
+mod journal;
 mod kubernetes;
 mod metrics;
 mod node;
@@ -17,6 +18,7 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum, error::Erro
 
 pub use self::{
     check::{CheckOptions, CheckOutput},
+    journal::JournalOptions,
     kubernetes::{EventsChoice, KubeletChoice, KubernetesOptions, PodSource},
     metrics::MetricsOptions,
     node::{NodeOptions, ProbeChoice},

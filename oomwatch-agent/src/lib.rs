@@ -10,6 +10,7 @@ pub mod attach;
 pub mod capture;
 pub mod desk;
 pub mod exits;
+pub mod history;
 pub mod job;
 pub mod kubernetes;
 pub mod log;

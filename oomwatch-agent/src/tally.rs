@@ -64,6 +64,7 @@ impl<O: Outcome> Tally<O> {
 mod tests {
     use super::*;
     use crate::{
+        history::{Removed, WriteOutcome},
         kubernetes::{events, outcomes},
         losses::Stage,
     };
@@ -80,6 +81,8 @@ mod tests {
         places::<Stage>();
         places::<outcomes::Outcome>();
         places::<events::Outcome>();
+        places::<WriteOutcome>();
+        places::<Removed>();
     }
 
     #[test]

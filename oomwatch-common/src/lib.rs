@@ -37,6 +37,8 @@ pub mod ids;
 #[cfg(feature = "analysis")]
 pub mod incident;
 #[cfg(feature = "analysis")]
+pub mod journal_line;
+#[cfg(feature = "analysis")]
 pub mod kernel_layout;
 #[cfg(feature = "analysis")]
 pub mod kubernetes_event;
