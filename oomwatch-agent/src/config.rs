@@ -100,6 +100,9 @@ pub struct RunOptions {
     /// How the kubelet and the API server are reached.
     #[command(flatten)]
     pub kubernetes: KubernetesOptions,
+    /// Where incidents are kept.
+    #[command(flatten)]
+    pub journal: JournalOptions,
     /// Which series there are.
     #[command(flatten)]
     pub metrics: MetricsOptions,

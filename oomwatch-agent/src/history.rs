@@ -98,9 +98,9 @@ impl History {
         }
     }
 
-    /// How much there is on disk.
-    pub fn stats(&self) -> Stats {
-        Stats::default()
+    /// How much there is on disk; `None` without a journal.
+    pub fn stats(&self) -> Option<Stats> {
+        self.reader.as_ref().map(|_| Stats::default())
     }
 
     /// What became of the incidents that were to be kept.

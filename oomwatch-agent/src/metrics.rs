@@ -40,10 +40,12 @@ use self::{
 };
 use crate::{
     config::MetricsOptions,
+    history::History,
     job::Captured,
     kubernetes::{events, outcomes::Outcomes},
     losses::Losses,
     probe::Counters,
+    sys,
     tally::{Outcome, Tally},
 };
 
@@ -83,6 +85,7 @@ pub(crate) struct Values {
     later: OnceLock<Later>,
     kubelet: Option<Arc<Outcomes>>,
     events: Option<Arc<events::Counts>>,
+    history: Arc<History>,
 }
 
 /// What is there only once the probe is attached.
@@ -115,10 +118,12 @@ pub struct Sources {
     pub kubelet: Option<Arc<Outcomes>>,
     /// How telling Kubernetes goes.
     pub events: Option<Arc<events::Counts>>,
+    /// What is kept, and how that goes.
+    pub history: Arc<History>,
 }
 
 impl Metrics {
-    /// Metrics that are all at their beginning.
+    /// Metrics at their beginning, or where the history's last run ended.
     pub fn new(options: &MetricsOptions, sources: Sources) -> Self {
         let containers = Containers::new(options.metrics_containers.into(), options.grace());
         // 1 MiB to 1 TiB, 10 ms to 5 min: four to the factor of four, or of three.
@@ -140,7 +145,10 @@ impl Metrics {
             later: OnceLock::new(),
             kubelet: sources.kubelet,
             events: sources.events,
+            history: sources.history,
         });
+        let now = sys::boottime();
+        values.history.each_counts(|counted| values.restore(counted, now));
         let mut registry = Registry::default();
         registry.register_collector(Box::new(Arc::clone(&values)));
         Self { registry, values }
@@ -159,7 +167,7 @@ impl Metrics {
         self.values.containers().see(pods, now);
     }
 
-    /// Counts an incident. What it gives is kept beside the report and given to [`Self::restore`] at the next start.
+    /// Counts an incident. What it gives is kept beside the report, for the next start.
     pub fn count(&self, report: &Report, capture: &Capture, now: BoottimeNs) -> String {
         let values = &self.values;
         let victims = u64::try_from(report.victims.len()).unwrap_or(u64::MAX);
@@ -200,20 +208,6 @@ impl Metrics {
         serde_json::to_string(&counted).unwrap_or_default()
     }
 
-    /// Takes what [`Self::count`] gave in earlier runs, oldest first. What is not of that form is passed over.
-    pub fn restore(&self, counted: &str, now: BoottimeNs) {
-        let Ok(counted) = serde_json::from_str::<Counted>(counted) else {
-            tracing::debug!("a total that the journal keeps is of another form");
-            return;
-        };
-        let values = &self.values;
-        let more = counted.incidents.saturating_sub(values.incidents.get(counted.cause));
-        values.incidents.add(counted.cause, more);
-        let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let ago = wall.saturating_sub(Duration::try_from_secs_f64(counted.at).unwrap_or_default());
-        values.containers().restore(counted, ago, now);
-    }
-
     /// A report went out so long after its hook.
     pub fn reported(&self, after: Duration) {
         self.values.latency.observe(after.as_secs_f64());
@@ -246,6 +240,19 @@ impl Metrics {
 impl Values {
     fn containers(&self) -> MutexGuard<'_, Containers> {
         self.containers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes what [`Metrics::count`] gave in earlier runs, oldest first. What is not of that form is passed over.
+    fn restore(&self, counted: &str, now: BoottimeNs) {
+        let Ok(counted) = serde_json::from_str::<Counted>(counted) else {
+            tracing::debug!("a total that the journal keeps is of another form");
+            return;
+        };
+        let more = counted.incidents.saturating_sub(self.incidents.get(counted.cause));
+        self.incidents.add(counted.cause, more);
+        let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let ago = wall.saturating_sub(Duration::try_from_secs_f64(counted.at).unwrap_or_default());
+        self.containers().restore(counted, ago, now);
     }
 }
 

@@ -22,6 +22,7 @@ use crate::{
     config::{OutputOptions, RunOptions},
     desk::clear,
     exits::Exits,
+    history::{History, Kept},
     job::Captured,
     kubernetes::{events::Emitter, pods::Pods},
     losses::{Losses, Stage},
@@ -36,6 +37,8 @@ pub struct Audience {
     pub pods: Pods,
     /// Who tells Kubernetes.
     pub events: Option<Emitter>,
+    /// Who keeps it.
+    pub history: Arc<History>,
     /// Who counts.
     pub metrics: Arc<Metrics>,
     /// Who watches victims end.
@@ -109,7 +112,7 @@ impl Publisher {
             }
             let report = self.report(&captured, incidents).await;
             if let Some(audience) = &self.audience {
-                audience.tell(&report, &captured.capture);
+                audience.tell(&report, &captured.capture).await;
             }
             let text = render::render(&report, self.output.output, self.coloured);
             clear(&mut captured.capture);
@@ -168,10 +171,14 @@ impl Publisher {
 }
 
 impl Audience {
-    fn tell(&self, report: &Report, capture: &Capture) {
+    async fn tell(&self, report: &Report, capture: &Capture) {
         if let Some(events) = &self.events {
             events.tell(report);
         }
-        self.metrics.count(report, capture, sys::boottime());
+        let counts = self.metrics.count(report, capture, sys::boottime());
+        match report.to_json() {
+            Ok(report) => self.history.keep(Kept { report, counts }).await,
+            Err(error) => tracing::error!(%error, "a report could not be made into JSON"),
+        }
     }
 }

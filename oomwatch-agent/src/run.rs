@@ -20,6 +20,7 @@ use crate::{
     config::RunOptions,
     desk::{self, Desk, READY_CAPTURES},
     exits::Exits,
+    history::History,
     job::oom_kills,
     kubernetes::{
         events::Emitter,
@@ -63,12 +64,14 @@ pub fn run(options: &RunOptions) -> Result<(), Refusal> {
     drop(entered);
     let events = runtime.block_on(Emitter::start(&options.kubernetes))?;
     let (answers, told) = (pods.outcomes(), events.as_ref().map(Emitter::counts));
+    let history = Arc::new(History::open(&options.journal)?);
     let losses = Arc::new(Losses::default());
     let sources = metrics::Sources {
         proc: options.node.proc.clone(),
         losses: Arc::clone(&losses),
         kubelet: answers.clone(),
         events: told.clone(),
+        history: Arc::clone(&history),
     };
     let metrics = Arc::new(Metrics::new(&options.metrics, sources));
     if let Some(lists) = pods.lists() {
@@ -77,7 +80,8 @@ pub fn run(options: &RunOptions) -> Result<(), Refusal> {
     let probe = attach::attach(&options.node, page_size)?;
     let level = probe.level;
     let exits = Exits::new(settings.roots.clone(), Arc::clone(&metrics));
-    let audience = Audience { pods, events, metrics: Arc::clone(&metrics), exits };
+    let audience =
+        Audience { pods, events, history: Arc::clone(&history), metrics: Arc::clone(&metrics), exits };
     let publisher = Publisher::live(options, node, page_size, audience);
     announce(&probe);
     if let Err(error) = sys::lock_memory() {
@@ -91,6 +95,7 @@ pub fn run(options: &RunOptions) -> Result<(), Refusal> {
     let running = capture::start(probe, desk, spent, incidents)
         .map_err(|error| Refusal::failed(format!("starting the capture thread: {error}")))?;
     let probe = runtime.block_on(report(running, publisher, &losses, level.name()));
+    runtime.block_on(history.close());
     // A write to a stdout that nobody reads may never return.
     runtime.shutdown_background();
     if let Some(probe) = probe? {

@@ -12,8 +12,10 @@
 
 use std::{collections::VecDeque, path::Path, sync::Arc, time::Duration};
 
+use jiff::SignedDuration;
 use oomwatch_agent::{
-    config::MetricsOptions,
+    config::{JournalOptions, MetricsOptions},
+    history::History,
     kubernetes::events::{
         Counts, Outcome,
         book::{Book, Order},
@@ -64,11 +66,17 @@ impl Node {
         let counts = Arc::new(Counts::default());
         let begun = Instant::now();
         let options = MetricsOptions { metrics_containers: 4096, metrics_grace_minutes: 60 };
+        let journal = JournalOptions {
+            journal: None,
+            journal_max_mib: 1,
+            journal_max_age: SignedDuration::from_hours(1),
+        };
         let sources = Sources {
             proc: Path::new("/proc").to_owned(),
             losses: Arc::default(),
             kubelet: Some(Arc::default()),
             events: Some(Arc::clone(&counts)),
+            history: Arc::new(History::open(&journal).unwrap()),
         };
         Self {
             now: BoottimeNs(0),

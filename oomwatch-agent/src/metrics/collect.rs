@@ -95,6 +95,16 @@ impl Values {
                     if id == Id::QueueCapacity { most } else { most.saturating_sub(queue.capacity()) };
                 to.gauge(float(number as u64))
             }
+            Id::JournalWrites => to.tally(self.history.outcomes()),
+            Id::JournalRemoved => to.tally(self.history.removed()),
+            Id::JournalBytes | Id::JournalIncidents | Id::JournalWritable => {
+                let Some(stats) = self.history.stats() else { return Ok(()) };
+                to.gauge(match id {
+                    Id::JournalBytes => float(stats.bytes),
+                    Id::JournalIncidents => float(stats.incidents),
+                    _ => f64::from(u8::from(stats.writable)),
+                })
+            }
             Id::ResidentMemory => own::resident_memory().map_or(Ok(()), |bytes| to.gauge(bytes)),
             Id::CpuSeconds => own::cpu_seconds().map_or(Ok(()), |seconds| to.float_counter(seconds)),
             Id::StartTime => {

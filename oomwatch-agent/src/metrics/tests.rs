@@ -2,6 +2,7 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
+use jiff::SignedDuration;
 use oomwatch_common::{
     capture::Capture,
     pods::{Pod, PodContainer},
@@ -10,14 +11,18 @@ use oomwatch_common::{
 };
 
 use super::*;
+use crate::config::JournalOptions;
 
 fn metrics(most: u16) -> Metrics {
     let options = MetricsOptions { metrics_containers: most, metrics_grace_minutes: 30 };
+    let journal =
+        JournalOptions { journal: None, journal_max_mib: 1, journal_max_age: SignedDuration::from_hours(1) };
     let sources = Sources {
         proc: Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/proc/6.18-v1"),
         losses: Arc::default(),
         kubelet: None,
         events: None,
+        history: Arc::new(History::open(&journal).unwrap()),
     };
     Metrics::new(&options, sources)
 }
@@ -144,9 +149,9 @@ fn totals_go_on_after_a_restart() {
     ];
     let after = metrics(100);
     for counted in &counted {
-        after.restore(counted, minutes(0));
+        after.values.restore(counted, minutes(0));
     }
-    after.restore("{}", minutes(0));
+    after.values.restore("{}", minutes(0));
     // The kills are long ago, so the series waits for its pod.
     after.see([pod("web-0")].iter(), minutes(1));
     assert_eq!(value(&after, KILLS, &["web-0", "scope=\"container\""]), Some(3.0));
