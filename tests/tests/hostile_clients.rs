@@ -190,8 +190,8 @@ fn they_do_not_disturb_capture_and_do_not_keep_a_scraper_out() -> Result<()> {
     // Straight to the terminal: the harness would hide a print of a test that passes.
     writeln!(
         io::stderr(),
-        "hook to capture, the median of {KILLS}: {:?} us quiet, {:?} us under attack; longest {:?} and {:?}; {requests} \
-         hostile requests; {scrapes} scrapes, the longest {longest:?}; resident {memory} bytes",
+        "hook to capture, the median of {KILLS}: {:?} us quiet, {:?} us under attack; longest {:?} and {:?}; \
+         {requests} hostile requests; {scrapes} scrapes, the longest {longest:?}; resident {memory} bytes",
         middle(&quiet),
         middle(&attacked),
         quiet.last(),

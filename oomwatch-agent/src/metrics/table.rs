@@ -205,7 +205,8 @@ pub(super) const METRICS: &[Described] = &[
         "oomwatch_journal_removed_total",
         Kind::Counter,
         &["reason"],
-        "Incidents that left the journal for their age, its size or a full disk, and damaged lines that were moved aside",
+        "Incidents that left the journal for their age, its size or a full disk, and damaged lines that were put \
+         aside",
     ),
     metric(Id::JournalBytes, "oomwatch_journal_bytes", Kind::Gauge, &[], "Size of the journal on disk"),
     metric(
