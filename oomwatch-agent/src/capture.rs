@@ -6,7 +6,11 @@
 use std::{
     io,
     os::fd::{AsFd as _, OwnedFd},
-    sync::{Arc, mpsc as blocking},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc as blocking,
+    },
     thread,
 };
 
@@ -27,13 +31,39 @@ pub struct Running {
     /// Captures that the reporter is done with.
     pub spent: blocking::SyncSender<Capture>,
     stop: Arc<OwnedFd>,
+    pulse: Arc<Pulse>,
     thread: thread::JoinHandle<Probe>,
+}
+
+/// Whether the thread still turns. It sleeps for as long as nothing happens, so it must be woken to be seen turning.
+pub struct Pulse {
+    poke: OwnedFd,
+    turned_at: AtomicU64,
+}
+
+impl Pulse {
+    /// Wakes the thread for one turn.
+    pub fn poke(&self) {
+        if let Err(error) = write(&self.poke, &1_u64.to_ne_bytes()) {
+            tracing::debug!(%error, "the capture thread could not be woken");
+        }
+    }
+
+    /// When it last went to sleep, having done all that there was.
+    pub fn turned_at(&self) -> BoottimeNs {
+        BoottimeNs(self.turned_at.load(Ordering::Relaxed))
+    }
 }
 
 impl Running {
     /// With which the thread is asked to drain the ring buffer, hand over what it has, and end.
     pub fn stopper(&self) -> Stopper {
         Stopper(Arc::clone(&self.stop))
+    }
+
+    /// By which it is known to be alive.
+    pub fn pulse(&self) -> Arc<Pulse> {
+        Arc::clone(&self.pulse)
     }
 
     /// Waits for the end of the thread; gives the probe back, whose counters can still be read.
@@ -68,16 +98,20 @@ pub fn start(
     let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
     epoll::add(&epoll, probe.fd(), epoll::EventData::new_u64(0), epoll::EventFlags::IN)?;
     epoll::add(&epoll, stop.as_fd(), epoll::EventData::new_u64(1), epoll::EventFlags::IN)?;
-    let thread = Thread { probe, desk, record: Vec::with_capacity(16 * 1024) };
+    let poke = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+    epoll::add(&epoll, &poke, epoll::EventData::new_u64(2), epoll::EventFlags::IN)?;
+    let pulse = Arc::new(Pulse { poke, turned_at: AtomicU64::new(sys::boottime().0) });
+    let thread = Thread { probe, desk, pulse: Arc::clone(&pulse), record: Vec::with_capacity(16 * 1024) };
     let stopped = Arc::clone(&stop);
     let thread =
         thread::Builder::new().name("capture".to_owned()).spawn(move || thread.run(&epoll, &stopped))?;
-    Ok(Running { incidents, spent, stop, thread })
+    Ok(Running { incidents, spent, stop, pulse, thread })
 }
 
 struct Thread {
     probe: Probe,
     desk: Desk,
+    pulse: Arc<Pulse>,
     /// The record being looked at, copied out of the ring buffer so that its place is free again.
     record: Vec<u8>,
 }
@@ -113,7 +147,8 @@ impl Thread {
     fn wait(&self, epoll: &OwnedFd, stop: &OwnedFd) -> bool {
         let timeout = self.desk.settles_at().map(|at| timespec_until(at, sys::boottime()));
         let mut events =
-            [epoll::Event { flags: epoll::EventFlags::empty(), data: epoll::EventData::new_u64(0) }; 2];
+            [epoll::Event { flags: epoll::EventFlags::empty(), data: epoll::EventData::new_u64(0) }; 3];
+        self.pulse.turned_at.store(sys::boottime().0, Ordering::Relaxed);
         match epoll::wait(epoll, &mut events, timeout.as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => {
@@ -122,6 +157,8 @@ impl Thread {
             }
         }
         let mut asked = [0; 8];
+        // It may not have been poked, which is as good.
+        read(&self.pulse.poke, &mut asked).ok();
         read(stop, &mut asked).is_ok()
     }
 }
