@@ -1,6 +1,7 @@
 //! Every option, its environment name and its default. What is unknown or cannot be parsed stops the start.
 
 mod check;
+mod http;
 mod journal;
 mod kubernetes;
 mod metrics;
@@ -18,6 +19,7 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum, error::Erro
 
 pub use self::{
     check::{CheckOptions, CheckOutput},
+    http::{ApiChoice, HttpOptions},
     journal::JournalOptions,
     kubernetes::{EventsChoice, KubeletChoice, KubernetesOptions, PodSource},
     metrics::MetricsOptions,
@@ -103,6 +105,9 @@ pub struct RunOptions {
     /// Where incidents are kept.
     #[command(flatten)]
     pub journal: JournalOptions,
+    /// What is served over HTTP.
+    #[command(flatten)]
+    pub http: HttpOptions,
     /// Which series there are.
     #[command(flatten)]
     pub metrics: MetricsOptions,

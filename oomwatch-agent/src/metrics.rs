@@ -15,7 +15,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::{Duration, SystemTime},
 };
@@ -40,7 +40,9 @@ use self::{
 };
 use crate::{
     config::MetricsOptions,
+    health::Health,
     history::History,
+    http,
     job::Captured,
     kubernetes::{events, outcomes::Outcomes},
     losses::Losses,
@@ -78,7 +80,7 @@ pub(crate) struct Values {
     to_exit: Histogram,
     /// Kills, counted as the kernel does.
     kills: AtomicU64,
-    is_ready: AtomicBool,
+    health: Arc<Health>,
     started: SystemTime,
     vmstat: PathBuf,
     losses: Arc<Losses>,
@@ -86,6 +88,7 @@ pub(crate) struct Values {
     kubelet: Option<Arc<Outcomes>>,
     events: Option<Arc<events::Counts>>,
     history: Arc<History>,
+    http: Arc<http::Counts>,
 }
 
 /// What is there only once the probe is attached.
@@ -120,6 +123,10 @@ pub struct Sources {
     pub events: Option<Arc<events::Counts>>,
     /// What is kept, and how that goes.
     pub history: Arc<History>,
+    /// Whether kills are caught.
+    pub health: Arc<Health>,
+    /// How serving goes.
+    pub http: Arc<http::Counts>,
 }
 
 impl Metrics {
@@ -138,7 +145,7 @@ impl Metrics {
             latency: histogram([0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 30.0]),
             to_exit: histogram([0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0]),
             kills: AtomicU64::new(0),
-            is_ready: AtomicBool::new(false),
+            health: sources.health,
             started: SystemTime::now(),
             vmstat: sources.proc.join("vmstat"),
             losses: sources.losses,
@@ -146,6 +153,7 @@ impl Metrics {
             kubelet: sources.kubelet,
             events: sources.events,
             history: sources.history,
+            http: sources.http,
         });
         let now = sys::boottime();
         values.history.each_counts(|counted| values.restore(counted, now));
@@ -154,12 +162,11 @@ impl Metrics {
         Self { registry, values }
     }
 
-    /// The probe is attached and proved.
-    pub fn ready(&self, level: &'static str, counters: Counters, queue: WeakSender<Captured>) {
+    /// The probe is attached.
+    pub fn attached(&self, level: &'static str, counters: Counters, queue: WeakSender<Captured>) {
         if self.values.later.set(Later { level, counters, queue }).is_err() {
             tracing::debug!("the probe was already there");
         }
-        self.values.is_ready.store(true, Ordering::Relaxed);
     }
 
     /// Takes the pods that are on the node now.

@@ -22,6 +22,7 @@ use crate::{
     config::{OutputOptions, RunOptions},
     desk::clear,
     exits::Exits,
+    health::Busy,
     history::{History, Kept},
     job::Captured,
     kubernetes::{events::Emitter, pods::Pods},
@@ -43,6 +44,8 @@ pub struct Audience {
     pub metrics: Arc<Metrics>,
     /// Who watches victims end.
     pub exits: Exits,
+    /// Who wants to know that this goes on.
+    pub busy: Arc<Busy>,
 }
 
 /// Prints reports.
@@ -108,6 +111,7 @@ impl Publisher {
         while let Some(mut captured) = incidents.recv().await {
             let hook = captured.incident.at;
             if let Some(audience) = &self.audience {
+                audience.busy.begins(sys::boottime());
                 audience.exits.watch(&captured.incident);
             }
             let report = self.report(&captured, incidents).await;
@@ -122,7 +126,11 @@ impl Publisher {
                 self.stdout.write_all(text.as_bytes()).await?;
                 self.stdout.flush().await
             };
-            match written.await {
+            let written = written.await;
+            if let Some(audience) = &self.audience {
+                audience.busy.rests();
+            }
+            match written {
                 Ok(()) => {
                     if let Some(audience) = &self.audience {
                         let after = sys::boottime().0.saturating_sub(hook.0);

@@ -20,7 +20,9 @@ use crate::{
     config::RunOptions,
     desk::{self, Desk, READY_CAPTURES},
     exits::Exits,
+    health::Health,
     history::History,
+    http::{self, Served},
     job::oom_kills,
     kubernetes::{
         events::Emitter,
@@ -64,6 +66,8 @@ pub fn run(options: &RunOptions) -> Result<(), Refusal> {
     drop(entered);
     let events = runtime.block_on(Emitter::start(&options.kubernetes))?;
     let (answers, told) = (pods.outcomes(), events.as_ref().map(Emitter::counts));
+    let listener = http::bind(&options.http)?;
+    let (health, http_counts) = (Arc::new(Health::default()), Arc::new(http::Counts::default()));
     let history = Arc::new(History::open(&options.journal)?);
     let losses = Arc::new(Losses::default());
     let sources = metrics::Sources {
@@ -72,16 +76,35 @@ pub fn run(options: &RunOptions) -> Result<(), Refusal> {
         kubelet: answers.clone(),
         events: told.clone(),
         history: Arc::clone(&history),
+        health: Arc::clone(&health),
+        http: Arc::clone(&http_counts),
     };
     let metrics = Arc::new(Metrics::new(&options.metrics, sources));
+    if let Some(listener) = listener {
+        let served = Served {
+            metrics: Arc::clone(&metrics),
+            health: Arc::clone(&health),
+            history: Arc::clone(&history),
+            api: options.http.api,
+            counts: http_counts,
+        };
+        http::serve(listener, served)
+            .map_err(|error| Refusal::failed(format!("starting the HTTP server: {error}")))?;
+    }
     if let Some(lists) = pods.lists() {
         runtime.spawn(follow(lists, Arc::clone(&metrics)));
     }
     let probe = attach::attach(&options.node, page_size)?;
     let level = probe.level;
     let exits = Exits::new(settings.roots.clone(), Arc::clone(&metrics));
-    let audience =
-        Audience { pods, events, history: Arc::clone(&history), metrics: Arc::clone(&metrics), exits };
+    let audience = Audience {
+        pods,
+        events,
+        history: Arc::clone(&history),
+        metrics: Arc::clone(&metrics),
+        exits,
+        busy: health.reporter(),
+    };
     let publisher = Publisher::live(options, node, page_size, audience);
     announce(&probe);
     if let Err(error) = sys::lock_memory() {
@@ -89,11 +112,12 @@ pub fn run(options: &RunOptions) -> Result<(), Refusal> {
     }
     let (queue, incidents) = mpsc::channel(options.queue.into());
     let (spent, returned) = blocking::sync_channel(READY_CAPTURES);
-    metrics.ready(level.name(), probe.counters(), queue.downgrade());
+    metrics.attached(level.name(), probe.counters(), queue.downgrade());
     let mut desk = Desk::new(settings, Arc::clone(&losses), queue, returned);
     desk.warm_up(&probe.proof, sys::boottime());
     let running = capture::start(probe, desk, spent, incidents)
         .map_err(|error| Refusal::failed(format!("starting the capture thread: {error}")))?;
+    health.ready(running.pulse());
     let probe = runtime.block_on(report(running, publisher, &losses, level.name()));
     runtime.block_on(history.close());
     // A write to a stdout that nobody reads may never return.

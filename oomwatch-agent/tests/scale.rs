@@ -77,6 +77,8 @@ impl Node {
             kubelet: Some(Arc::default()),
             events: Some(Arc::clone(&counts)),
             history: Arc::new(History::open(&journal).unwrap()),
+            health: Arc::default(),
+            http: Arc::default(),
         };
         Self {
             now: BoottimeNs(0),

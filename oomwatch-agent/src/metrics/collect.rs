@@ -53,7 +53,7 @@ impl Collector for Values {
                 Id::LastOom => last_oom_of(&series, &mut to)?,
                 Id::Containers => to.gauge(float(number as u64))?,
                 Id::ContainersDropped => to.counter(dropped)?,
-                id => self.one(id, &mut to)?,
+                id => self.one(id, to)?,
             }
         }
         Ok(())
@@ -61,7 +61,7 @@ impl Collector for Values {
 }
 
 impl Values {
-    fn one(&self, id: Id, to: &mut Samples<'_>) -> fmt::Result {
+    fn one(&self, id: Id, mut to: Samples<'_>) -> fmt::Result {
         let later = self.later.get();
         match id {
             Id::OomKills | Id::LastOom | Id::Containers | Id::ContainersDropped => Ok(()),
@@ -81,7 +81,7 @@ impl Values {
                 to.labelled_counter("ring_buffer", full.unwrap_or(0))?;
                 to.tally::<Stage>(&self.losses)
             }
-            Id::Ready => to.gauge(f64::from(u8::from(self.is_ready.load(Ordering::Relaxed)))),
+            Id::Ready => to.gauge(f64::from(u8::from(self.health.is_ready()))),
             Id::ProbeInfo => later.map_or(Ok(()), |later| to.info(later.level)),
             Id::BuildInfo => to.info(env!("CARGO_PKG_VERSION")),
             Id::CaptureReads => to.tally(&self.reads),
@@ -104,6 +104,11 @@ impl Values {
                     Id::JournalIncidents => float(stats.incidents),
                     _ => f64::from(u8::from(stats.writable)),
                 })
+            }
+            Id::HttpRequests => to.tally(&self.http.replied),
+            Id::HttpClosed => to.tally(&self.http.closed),
+            Id::HttpConnections => {
+                self.http.connections().map_or(Ok(()), |number| to.gauge(float(number as u64)))
             }
             Id::ResidentMemory => own::resident_memory().map_or(Ok(()), |bytes| to.gauge(bytes)),
             Id::CpuSeconds => own::cpu_seconds().map_or(Ok(()), |seconds| to.float_counter(seconds)),
@@ -144,28 +149,28 @@ struct Samples<'a> {
 }
 
 impl Samples<'_> {
-    fn counter(&mut self, value: u64) -> fmt::Result {
-        self.add(&no_labels(), &ConstCounter::new(value))
+    fn counter(self, value: u64) -> fmt::Result {
+        ConstCounter::new(value).encode(self.to)
     }
 
-    fn float_counter(&mut self, value: f64) -> fmt::Result {
-        self.add(&no_labels(), &ConstCounter::new(value))
+    fn float_counter(self, value: f64) -> fmt::Result {
+        ConstCounter::new(value).encode(self.to)
     }
 
     fn labelled_counter(&mut self, value: &'static str, count: u64) -> fmt::Result {
         self.add(&[(self.label, value)], &ConstCounter::new(count))
     }
 
-    fn gauge(&mut self, value: f64) -> fmt::Result {
-        self.add(&no_labels(), &ConstGauge::new(value))
+    fn gauge(self, value: f64) -> fmt::Result {
+        ConstGauge::new(value).encode(self.to)
     }
 
     fn info(&mut self, value: &'static str) -> fmt::Result {
         self.add(&[(self.label, value)], &ConstGauge::new(1_i64))
     }
 
-    fn histogram(&mut self, histogram: &Histogram) -> fmt::Result {
-        self.add(&no_labels(), histogram)
+    fn histogram(self, histogram: &Histogram) -> fmt::Result {
+        histogram.encode(self.to)
     }
 
     fn tally<O: Outcome>(&mut self, tally: &Tally<O>) -> fmt::Result {
@@ -178,8 +183,4 @@ impl Samples<'_> {
     fn add(&mut self, labels: &impl EncodeLabelSet, value: &impl EncodeMetric) -> fmt::Result {
         value.encode(self.to.encode_family(labels)?)
     }
-}
-
-fn no_labels() -> [(&'static str, &'static str); 0] {
-    []
 }

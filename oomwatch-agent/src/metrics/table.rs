@@ -38,6 +38,9 @@ pub(super) enum Id {
     JournalBytes,
     JournalIncidents,
     JournalWritable,
+    HttpRequests,
+    HttpConnections,
+    HttpClosed,
     Containers,
     ContainersDropped,
     ResidentMemory,
@@ -237,6 +240,21 @@ pub(super) const METRICS: &[Described] = &[
         &[],
         "Containers that got no series because --metrics-containers was reached; \
          their kills count for namespace _other",
+    ),
+    metric(
+        Id::HttpRequests,
+        "oomwatch_http_requests_total",
+        Kind::Counter,
+        &["outcome"],
+        "HTTP requests, by how they were answered",
+    ),
+    metric(Id::HttpConnections, "oomwatch_http_connections", Kind::Gauge, &[], "Open HTTP connections"),
+    metric(
+        Id::HttpClosed,
+        "oomwatch_http_connections_closed_total",
+        Kind::Counter,
+        &["reason"],
+        "HTTP connections that did not end well: evicted for another, too slow, not HTTP, broken",
     ),
     metric(
         Id::ResidentMemory,

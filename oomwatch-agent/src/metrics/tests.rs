@@ -23,6 +23,8 @@ fn metrics(most: u16) -> Metrics {
         kubelet: None,
         events: None,
         history: Arc::new(History::open(&journal).unwrap()),
+        health: Arc::default(),
+        http: Arc::default(),
     };
     Metrics::new(&options, sources)
 }
@@ -179,6 +181,7 @@ fn each_format_has_what_it_can_have() {
     assert!(classic.contains("# TYPE oomwatch_oom_kills_total counter\n"));
     let protobuf = metrics.encode(Format::Protobuf).unwrap();
     assert!(protobuf.windows(24).any(|bytes| bytes == b"oomwatch_oom_kills_total"));
+    assert!(!openmetrics.contains("{}"), "{openmetrics}");
     for metric in table::METRICS {
         assert!(classic.contains(&format!("# TYPE {} {}\n", metric.name, kind(metric))), "{}", metric.name);
     }
