@@ -23,10 +23,11 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::TcpStream,
     runtime,
+    task::yield_now,
     time::{Instant, sleep, sleep_until},
 };
 
-use self::connections::{Connections, Seat};
+use self::connections::{Connections, Flushed, Seat};
 pub use self::counts::{Closed, Counts, Replied};
 use crate::{
     config::{ApiChoice, HttpOptions},
@@ -38,12 +39,16 @@ use crate::{
 
 /// Connections at a time.
 const CONNECTIONS: usize = 64;
+/// Connections that wait to be taken. One that finds no room tries again after a second.
+const WAITING: i32 = 1024;
 const HEADERS: usize = 64;
 /// Bytes of all headers together.
 const HEADER_BYTES: usize = 16 * 1024;
 const HEADER_WITHIN: Duration = Duration::from_secs(5);
 /// From a request, or from the connection, until its answer is read.
 const ANSWER_WITHIN: Duration = Duration::from_secs(15);
+/// How often a newcomer tries again where all places are needed.
+const FOR_A_PLACE: Duration = Duration::from_millis(5);
 /// After an `accept` that failed, for want of file descriptors say.
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -79,7 +84,12 @@ pub fn bind(options: &HttpOptions) -> Result<Option<Listener>, Refusal> {
         }
         _ => Err(error),
     });
-    let listener = bound.and_then(|listener| listener.set_nonblocking(true).map(|()| listener));
+    let listener = bound.and_then(|listener| {
+        listener.set_nonblocking(true)?;
+        // A second listen() only makes the queue longer (inet_csk_listen_start is not run again; net/ipv4/af_inet.c).
+        rustix::net::listen(&listener, WAITING)?;
+        Ok(listener)
+    });
     let listener = listener.map_err(|error| refusal(address, &error))?;
     let address = listener.local_addr().unwrap_or(address);
     tracing::info!(%address, "listening");
@@ -122,11 +132,18 @@ async fn accept(listener: tokio::net::TcpListener, served: Arc<Served>) {
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
-                let (seat, evicted) = connections.enter(Instant::now());
+                let (seat, evicted) = loop {
+                    match connections.enter(Instant::now()) {
+                        Some(entered) => break entered,
+                        None => sleep(FOR_A_PLACE).await,
+                    }
+                };
                 if evicted {
                     served.counts.closed.count(Closed::Evicted);
                 }
                 tokio::spawn(serve_one(stream, peer, seat, Arc::clone(&served)));
+                // It may have asked already, and is answered before the next one comes.
+                yield_now().await;
             }
             Err(error) => {
                 if !said {
@@ -139,7 +156,7 @@ async fn accept(listener: tokio::net::TcpListener, served: Arc<Served>) {
     }
 }
 
-async fn serve_one(stream: TcpStream, peer: SocketAddr, seat: Seat, served: Arc<Served>) {
+async fn serve_one(stream: TcpStream, peer: SocketAddr, seat: Arc<Seat>, served: Arc<Served>) {
     let service = service_fn(|request| {
         seat.asked(Instant::now());
         let served = &served;
@@ -155,7 +172,7 @@ async fn serve_one(stream: TcpStream, peer: SocketAddr, seat: Seat, served: Arc<
         .max_headers(HEADERS)
         .max_buf_size(HEADER_BYTES)
         .half_close(true)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(Flushed::new(stream, Arc::clone(&seat))), service);
     let closed = tokio::select! {
         biased;
         // Counted by who took the place.

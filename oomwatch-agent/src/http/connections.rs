@@ -1,14 +1,28 @@
-//! Which connections there are: so many at most, and a newcomer is always let in.
+//! Which connections there are: so many at most, and a newcomer is let in soon.
 //!
-//! When all places are taken, the one that has been without a request for longest gives up its own; those that never
-//! asked anything go first. So clients that only hold on to connections push each other out, and a scraper gets in.
+//! When all places are taken, one whose answer is out gives up its own, the one that asked longest ago; else one that
+//! has not asked for a while; else one that has not read its answer for a while. So clients that hold on to connections
+//! push each other out, whoever asks is answered, and a scraper gets in.
 
 use std::{
     collections::BTreeMap,
+    io,
+    pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll},
+    time::Duration,
 };
 
-use tokio::{sync::Notify, time::Instant};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+    sync::Notify,
+    time::Instant,
+};
+
+/// What a client may take before its request, and for its answer, while others wait for the place.
+const TO_ASK: Duration = Duration::from_millis(100);
+const TO_READ: Duration = Duration::from_secs(1);
 
 /// All connections.
 #[derive(Debug)]
@@ -25,9 +39,31 @@ struct Places {
 
 #[derive(Debug)]
 struct Place {
-    has_asked: bool,
+    state: State,
     active_at: Instant,
     leave: Arc<Notify>,
+}
+
+/// In the order in which they have to leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum State {
+    /// Its answer is out.
+    Idle,
+    /// It has not asked yet.
+    Silent,
+    /// Its answer is on its way.
+    Served,
+}
+
+impl Place {
+    fn may_be_taken(&self, now: Instant) -> bool {
+        let for_now = now.saturating_duration_since(self.active_at);
+        match self.state {
+            State::Idle => true,
+            State::Silent => for_now >= TO_ASK,
+            State::Served => for_now >= TO_READ,
+        }
+    }
 }
 
 /// A connection's place; dropped, it is free again.
@@ -43,23 +79,21 @@ impl Connections {
         Arc::new(Self { most, places: Mutex::default() })
     }
 
-    /// A place for a newcomer, and whether somebody has to leave for it.
-    pub(super) fn enter(self: &Arc<Self>, now: Instant) -> (Seat, bool) {
+    /// A place for a newcomer, and whether somebody has to leave for it; `None` while nobody can be asked to.
+    pub(super) fn enter(self: &Arc<Self>, now: Instant) -> Option<(Arc<Seat>, bool)> {
         let mut places = self.places();
-        let mut evicted = false;
-        if places.taken.len() >= self.most {
-            let longest = places.taken.iter().min_by_key(|(_, place)| (place.has_asked, place.active_at));
-            if let Some(place) =
-                longest.map(|(number, _)| *number).and_then(|number| places.taken.remove(&number))
-            {
-                place.leave.notify_one();
-                evicted = true;
-            }
+        let is_full = places.taken.len() >= self.most;
+        if is_full {
+            let candidates = places.taken.iter().filter(|(_, place)| place.may_be_taken(now));
+            let (number, _) = candidates.min_by_key(|(_, place)| (place.state, place.active_at))?;
+            let number = *number;
+            places.taken.remove(&number)?.leave.notify_one();
         }
         places.last += 1;
         let (number, leave) = (places.last, Arc::new(Notify::new()));
-        places.taken.insert(number, Place { has_asked: false, active_at: now, leave: Arc::clone(&leave) });
-        (Seat { connections: Arc::clone(self), number, leave }, evicted)
+        let place = Place { state: State::Silent, active_at: now, leave: Arc::clone(&leave) };
+        places.taken.insert(number, place);
+        Some((Arc::new(Seat { connections: Arc::clone(self), number, leave }), is_full))
     }
 
     /// How many there are.
@@ -76,8 +110,15 @@ impl Seat {
     /// A request came.
     pub(super) fn asked(&self, now: Instant) {
         if let Some(place) = self.connections.places().taken.get_mut(&self.number) {
-            place.has_asked = true;
-            place.active_at = now;
+            (place.state, place.active_at) = (State::Served, now);
+        }
+    }
+
+    /// All that was to be written is.
+    fn answered(&self) {
+        let mut places = self.connections.places();
+        if let Some(place) = places.taken.get_mut(&self.number).filter(|place| place.state == State::Served) {
+            place.state = State::Idle;
         }
     }
 
@@ -98,34 +139,78 @@ impl Drop for Seat {
     }
 }
 
+/// A connection that knows when its answer is out: hyper flushes when it has nothing left to write.
+pub(super) struct Flushed {
+    stream: TcpStream,
+    seat: Arc<Seat>,
+}
+
+impl Flushed {
+    pub(super) fn new(stream: TcpStream, seat: Arc<Seat>) -> Self {
+        Self { stream, seat }
+    }
+}
+
+impl AsyncRead for Flushed {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Flushed {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = Pin::new(&mut self.stream).poll_flush(context);
+        if flushed.is_ready() {
+            self.seat.answered();
+        }
+        flushed
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[tokio::test]
-    async fn who_never_asked_leaves_first_and_then_who_asked_longest_ago() {
+    async fn who_was_answered_leaves_first_then_the_silent_then_who_does_not_read() {
         let connections = Connections::new(3);
         let begun = Instant::now();
-        let at = |second| begun + Duration::from_secs(second);
-        let (first, _) = connections.enter(at(0));
-        let (second, _) = connections.enter(at(1));
-        let (third, evicted) = connections.enter(at(2));
-        assert!(!evicted);
-        first.asked(at(3));
-        second.asked(at(4));
-        let (fourth, evicted) = connections.enter(at(5));
-        assert!(evicted && connections.number() == 3);
-        third.must_leave().await;
-        drop(third);
+        let at = |ms| begun + Duration::from_millis(ms);
+        let enter = |ms| connections.enter(at(ms));
+        let [answered, silent, served] = [0, 1, 2].map(|ms| enter(ms).unwrap().0);
+        answered.asked(at(3));
+        answered.answered();
+        served.asked(at(4));
+        let (second, evicted) = enter(5).unwrap();
+        answered.must_leave().await;
+        assert!(evicted && answered.active_at().is_none());
+        assert!(enter(6).is_none(), "all may take a moment longer");
+        let (third, _) = enter(150).unwrap();
+        silent.must_leave().await;
+        second.asked(at(160));
+        third.asked(at(161));
+        assert!(enter(600).is_none());
+        let (_last, _) = enter(1010).unwrap();
+        served.must_leave().await;
+        drop(served);
         assert_eq!(connections.number(), 3, "its place is another's by now");
-        fourth.asked(at(6));
-        let (_fifth, evicted) = connections.enter(at(7));
-        assert!(evicted);
-        first.must_leave().await;
-        assert_eq!((first.active_at(), second.active_at()), (None, Some(at(4))));
-        drop(second);
+        drop(third);
         assert_eq!(connections.number(), 2);
     }
 }
