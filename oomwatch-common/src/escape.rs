@@ -72,6 +72,24 @@ pub fn decode_replacing(bytes: &[u8]) -> String {
     text
 }
 
+/// One line of JSON that means the same as `json`, and has nothing in it that is not to be printed.
+pub fn escape_json(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    for character in json.chars() {
+        match character {
+            // Between tokens: JSON has them nowhere else.
+            '\n' | '\r' | '\t' => text.push(' '),
+            _ if !is_unprintable(character) => text.push(character),
+            _ => {
+                for unit in character.encode_utf16(&mut [0; 2]) {
+                    spell(&mut text, format_args!("\\u{unit:04x}"));
+                }
+            }
+        }
+    }
+    text
+}
+
 fn push(text: &mut String, character: char) {
     match character {
         '\\' => text.push_str("\\\\"),
@@ -102,7 +120,7 @@ fn is_unprintable(character: char) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{decode_replacing, escape, escape_bounded, unescape};
+    use super::{decode_replacing, escape, escape_bounded, escape_json, unescape};
 
     const TABLE: &[(&[u8], &str)] = &[
         (b"", ""),
@@ -157,5 +175,14 @@ mod tests {
     #[test]
     fn bcc_shows_a_replacement_character_but_no_control() {
         assert_eq!(decode_replacing(b"a\\b\xffc\x1b"), "a\\b\u{fffd}c\\x1b");
+    }
+
+    #[test]
+    fn json_means_the_same_on_one_printable_line() {
+        let json = "{\n\t\"comm\": \"a\u{202e}b\u{e0041}\u{7f}\",\r\n \"ü\": \"\\u001b\"}";
+        let line = escape_json(json);
+        assert_eq!(line, "{  \"comm\": \"a\\u202eb\\udb40\\udc41\\u007f\",   \"ü\": \"\\u001b\"}");
+        let value = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+        assert_eq!(value(&line), value(json));
     }
 }

@@ -55,6 +55,8 @@ pub mod render_bcc;
 #[cfg(feature = "analysis")]
 pub mod render_page;
 #[cfg(feature = "analysis")]
+pub mod render_table;
+#[cfg(feature = "analysis")]
 pub mod render_text;
 #[cfg(feature = "analysis")]
 pub mod report;

@@ -10,6 +10,7 @@ mod gaps;
 mod host;
 mod kubernetes;
 mod process;
+mod read;
 mod size;
 
 use serde::{Deserialize, Serialize};

@@ -9,11 +9,12 @@ use std::{
 };
 
 use oomwatch_common::{
-    journal_line::{entries, lines, parse},
+    journal_line::{Entry, entries, lines, parse},
     query::Header,
 };
 
 use super::{
+    Stats,
     query::{Cursor, Gathering, Order, Page, Query},
     ring::Numbered,
 };
@@ -55,17 +56,26 @@ impl Reader {
         Ok(None)
     }
 
-    /// What each incident added to the counts, the oldest first. A segment that cannot be read is left out, and said.
-    pub(super) fn each_counts(&self, take: &mut dyn FnMut(&str)) {
+    /// Every whole incident, the oldest first. A segment that cannot be read is left out, and said.
+    pub(super) fn each(&self, take: &mut dyn FnMut(Entry<'_>)) {
         let segments = self.segments().unwrap_or_default();
         for number in segments {
             match self.read(number) {
-                Ok(segment) => entries(&segment, 0).for_each(|(_, entry)| take(entry.counts)),
-                Err(error) => {
-                    tracing::warn!(%error, "a part of the journal cannot be read, and is not counted");
-                }
+                Ok(segment) => entries(&segment, 0).for_each(|(_, entry)| take(entry)),
+                Err(error) => tracing::warn!(%error, "a part of the journal cannot be read"),
             }
         }
+    }
+
+    /// How much there is, for a journal that is not ours to write.
+    pub(super) fn stats(&self) -> Stats {
+        let segments = self.segments().unwrap_or_default();
+        let length =
+            |number: &u64| fs::metadata(segment_path(&self.dir, *number)).ok().map(|found| found.len());
+        let bytes = segments.iter().filter_map(length).sum();
+        let mut incidents = 0;
+        self.each(&mut |_| incidents += 1);
+        Stats { bytes, segments: segments.len() as u64, incidents, writable: false }
     }
 
     /// Numbers of the segments, the oldest first.
@@ -187,7 +197,12 @@ pub(super) fn numbers(dir: &Path, prefix: &str, suffix: &str) -> io::Result<Vec<
     };
     let mut numbers = Vec::new();
     for entry in found {
-        let name = entry.map_err(|error| with_path(dir, &error))?.file_name();
+        let entry = entry.map_err(|error| with_path(dir, &error))?;
+        // What is no file may block whoever opens it.
+        if !entry.file_type().is_ok_and(|kind| kind.is_file()) {
+            continue;
+        }
+        let name = entry.file_name();
         let digits = name.to_str().and_then(|name| name.strip_prefix(prefix)?.strip_suffix(suffix));
         let is_number =
             |digits: &&str| digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit());

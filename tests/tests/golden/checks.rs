@@ -6,6 +6,7 @@ use jiff::tz::TimeZone;
 use oomwatch_common::{
     render_bcc::bcc,
     render_page::{Style, page},
+    render_table::{Table, When},
     render_text::text,
     report::Report,
 };
@@ -42,6 +43,34 @@ fn every_output_of_every_case_is_as_committed() {
         }
     }
     assert!(differ.is_empty(), "OOMWATCH_BLESS=1 renews these:\n{}", differ.join("\n"));
+}
+
+/// All cases in one table, as wide as it needs, for narrow terminals, and with times of day.
+fn tables() -> String {
+    let reports: Vec<Report> = all().iter().map(report).collect();
+    let age = || When::Age("2026-11-21T09:00:00Z".parse().unwrap());
+    let shown =
+        [(age(), None), (age(), Some(120)), (age(), Some(80)), (When::Clock(TimeZone::UTC), Some(160))];
+    let mut text = String::new();
+    for (when, columns) in shown {
+        let table = Table::new(&reports, when, columns, Style::Plain);
+        text += &table.heading();
+        for report in &reports {
+            text += &table.row(report);
+        }
+        text += "\n";
+    }
+    text
+}
+
+#[test]
+fn the_table_of_all_cases_is_as_committed() {
+    let (path, tables) = (here().join("golden/events.table"), tables());
+    if std::env::var_os("OOMWATCH_BLESS").is_some() {
+        fs::write(&path, &tables).unwrap();
+    }
+    assert_eq!(fs::read_to_string(&path).unwrap(), tables, "OOMWATCH_BLESS=1 renews it");
+    assert!(!tables.contains(|character: char| character.is_control() && character != '\n'));
 }
 
 #[test]
