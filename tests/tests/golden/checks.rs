@@ -49,7 +49,8 @@ fn every_output_of_every_case_is_as_committed() {
 fn tables() -> String {
     let reports: Vec<Report> = all().iter().map(report).collect();
     let age = || When::Age("2026-11-21T09:00:00Z".parse().unwrap());
-    let shown = [(age(), None), (age(), Some(120)), (age(), Some(80)), (When::Clock(TimeZone::UTC), Some(160))];
+    let shown =
+        [(age(), None), (age(), Some(120)), (age(), Some(80)), (When::Clock(TimeZone::UTC), Some(160))];
     let mut text = String::new();
     for (when, columns) in shown {
         let table = Table::new(&reports, when, columns, Style::Plain);
