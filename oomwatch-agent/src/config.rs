@@ -1,6 +1,7 @@
 //! Every option, its environment name and its default. What is unknown or cannot be parsed stops the start.
 
 mod check;
+mod events;
 mod http;
 mod journal;
 mod kubernetes;
@@ -19,6 +20,7 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum, error::Erro
 
 pub use self::{
     check::{CheckOptions, CheckOutput},
+    events::{EventsOptions, EventsOutput},
     http::{ApiChoice, HttpOptions},
     journal::JournalOptions,
     kubernetes::{EventsChoice, KubeletChoice, KubernetesOptions, PodSource},
@@ -64,6 +66,18 @@ Each line is one check: ok, degraded (works, with less), failed, or n/a (not app
 Exit codes: 0 OOM kills will be caught, be it with less; else that with which `run` would refuse to start:\n\
 64 wrong option, 69 this kernel cannot, 77 not permitted, 1 something else.")]
     Check(Box<CheckOptions>),
+    /// Show what was killed on this node, and follow what is
+    #[command(after_help = "\
+Reads the journal that `oomwatch run --journal DIR` keeps, or asks a running agent; the newest come last:\n\n  \
+  oomwatch events --since 2h                           the last two hours\n  \
+  oomwatch events --pod shop/web-0 --output report     the whole story of each kill of a pod\n  \
+  oomwatch events --cause node_exhausted --output json | jq .victims\n  \
+  oomwatch events --follow                             the last ones, then live, until Ctrl-C\n  \
+  kubectl -n oomwatch exec daemonset/oomwatch -- /oomwatch events\n\n\
+Where it looks: --url, else --journal, else where OOMWATCH_LISTEN says that the agent listens, else\n\
+/var/lib/oomwatch. A journal is only read: an agent may write it meanwhile, or be dead.\n\
+MEMORY is what the killed processes held in memory together, LIMIT whose limit was hit; AGE is how long ago.")]
+    Events(Box<EventsOptions>),
     /// Print the reports of incidents that `run --record-to` kept
     Replay(ReplayOptions),
 }
@@ -311,14 +325,19 @@ mod tests {
     }
 
     #[test]
-    fn every_option_of_run_and_check_has_an_environment_name() {
+    fn every_option_of_run_check_and_events_has_an_environment_name() {
+        // What `run` has as well is the same for `events`; the rest is its own, and not what a pod sets for `run`.
+        let shared = ["color", "url", "journal", "listen"];
         let command = Cli::command();
-        for subcommand in ["run", "check"] {
+        for subcommand in ["run", "check", "events"] {
             let subcommand = command.find_subcommand(subcommand).unwrap();
             for argument in subcommand.get_arguments().filter(|argument| argument.get_id() != "help") {
                 let mut name = format!("OOMWATCH_{}", argument.get_id().as_str().to_uppercase());
                 if subcommand.get_name() == "check" && name == "OOMWATCH_OUTPUT" {
                     name = "OOMWATCH_CHECK_OUTPUT".to_owned();
+                }
+                if subcommand.get_name() == "events" && !shared.contains(&argument.get_id().as_str()) {
+                    name = name.replace("OOMWATCH_", "OOMWATCH_EVENTS_");
                 }
                 assert_eq!(argument.get_env(), Some(OsStr::new(&name)), "{name}");
             }

@@ -4,6 +4,7 @@
 
 pub mod check;
 pub mod config;
+pub mod events;
 pub mod run;
 
 pub mod attach;

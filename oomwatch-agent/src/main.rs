@@ -5,6 +5,7 @@ use std::{env, io::Write as _, process::ExitCode};
 use oomwatch_agent::{
     check,
     config::{self, Command, Parsed},
+    events,
     refusal::Refusal,
     replay, run,
 };
@@ -15,6 +16,7 @@ fn main() -> ExitCode {
         Ok(Parsed::Command(cli)) => match cli.command {
             Command::Run(options) => run::run(&options).map(|()| ExitCode::SUCCESS),
             Command::Check(options) => check::check(&options),
+            Command::Events(options) => events::events(&options).map(|()| ExitCode::SUCCESS),
             Command::Replay(options) => replay::replay(&options).map(|()| ExitCode::SUCCESS),
         },
         Err(refusal) => Err(refusal),
