@@ -26,7 +26,12 @@ use self::{
     print::Printer,
     source::{Asked, Source},
 };
-use crate::{config::EventsOptions, history::Order, refusal::Refusal};
+use crate::{
+    config::{EventsOptions, LogLevel},
+    history::Order,
+    log,
+    refusal::Refusal,
+};
 
 /// How often it is asked what is new.
 const POLL_EVERY: Duration = Duration::from_millis(500);
@@ -47,6 +52,7 @@ enum Ended {
 /// # Errors
 /// There is nothing to read from, it cannot be read, or stdout cannot be written.
 pub fn events(options: &EventsOptions) -> Result<(), Refusal> {
+    log::init(LogLevel::Warn);
     let filter = filter(options)?;
     let source = Source::of(options)?;
     let runtime = runtime::Builder::new_current_thread()
