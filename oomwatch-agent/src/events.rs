@@ -156,15 +156,15 @@ async fn follow(
                 if std::mem::take(&mut out_of_reach) {
                     tell(&format!("{source} can be read again"));
                 }
+                let may_have_more = !page.reports.is_empty();
                 let new: Vec<String> = page
                     .reports
                     .into_iter()
                     .filter(|report| id(report).is_none_or(|id| !shown.contains(&id)))
                     .collect();
                 printer.print(&new)?;
-                let is_behind = page.next != cursor;
                 cursor = page.next.or(cursor);
-                if is_behind {
+                if may_have_more {
                     continue;
                 }
             }

@@ -35,8 +35,8 @@ pub enum Order {
 pub struct Page {
     /// Each report's JSON, one line.
     pub reports: Vec<String>,
-    /// Where the next page begins. The newest first: absent where there is none. The oldest first: always there, so that
-    /// one can ask again later.
+    /// Where the next page begins. The newest first: absent where there is none. The oldest first: always there, so
+    /// that one can ask again later.
     pub next: Option<Cursor>,
 }
 

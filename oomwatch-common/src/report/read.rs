@@ -6,8 +6,8 @@ use super::Report;
 use crate::escape::decode_replacing;
 
 impl Report {
-    /// The report of this JSON, of this version of oomwatch or another. What a report of our own escapes is escaped here
-    /// again, so that it can be printed whoever wrote it.
+    /// The report of this JSON, of this version of oomwatch or another. What a report of our own escapes is escaped
+    /// here again, so that it can be printed whoever wrote it.
     ///
     /// # Errors
     /// Where it is not JSON, or what it holds is no report.
