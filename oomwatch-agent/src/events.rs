@@ -26,10 +26,18 @@ use self::{
     print::Printer,
     source::{Asked, Source},
 };
-use crate::{config::EventsOptions, history::Order, refusal::Refusal};
+use crate::{
+    config::{EventsOptions, LogLevel},
+    history::Order,
+    log,
+    refusal::Refusal,
+};
 
 /// How often it is asked what is new.
 const POLL_EVERY: Duration = Duration::from_millis(500);
+
+/// Bytes of reports that are kept to be printed the other way round. In a pod they are the agent's.
+const MOST_KEPT: usize = 4 << 20;
 
 /// Why it ended before all was printed.
 enum Ended {
@@ -44,6 +52,7 @@ enum Ended {
 /// # Errors
 /// There is nothing to read from, it cannot be read, or stdout cannot be written.
 pub fn events(options: &EventsOptions) -> Result<(), Refusal> {
+    log::init(LogLevel::Warn);
     let filter = filter(options)?;
     let source = Source::of(options)?;
     let runtime = runtime::Builder::new_current_thread()
@@ -71,7 +80,8 @@ pub fn events(options: &EventsOptions) -> Result<(), Refusal> {
     }
 }
 
-/// Prints the newest that fit; gives their ids.
+/// Prints the newest that fit; gives their ids. They are found from the newest back and printed the other way round:
+/// a few are kept for that, many are read once more, from where the oldest of them was found.
 async fn show(
     source: &Source,
     filter: &Filter,
@@ -79,29 +89,51 @@ async fn show(
     printer: &mut Printer,
 ) -> Result<HashSet<String>, Ended> {
     let wanted = usize::try_from(options.limit).unwrap_or(usize::MAX);
-    let mut reports = Vec::new();
-    let mut cursor = None;
+    let (mut found, mut kept, mut cursor) = (0, Some(Vec::new()), None);
     loop {
-        let limit = wanted.saturating_sub(reports.len());
-        let asked = Asked { filter, order: Order::NewestFirst, limit, cursor: cursor.take() };
-        let page = source.page(&asked).await.map_err(Refusal::failed)?;
+        let asked = Asked { filter, order: Order::NewestFirst, limit: wanted - found, cursor: cursor.take() };
+        let mut page = source.page(&asked).await.map_err(Refusal::failed)?;
+        page.reports.truncate(wanted - found);
         let is_empty = page.reports.is_empty();
-        reports.extend(page.reports);
+        found += page.reports.len();
+        if let Some(kept) = &mut kept {
+            kept.append(&mut page.reports);
+        }
+        kept = kept.filter(|kept| kept.iter().map(String::len).sum::<usize>() <= MOST_KEPT);
         cursor = page.next;
-        if cursor.is_none() || is_empty || reports.len() >= wanted {
+        if cursor.is_none() || is_empty || found >= wanted {
             break;
         }
     }
-    reports.truncate(wanted);
-    reports.reverse();
-    if reports.is_empty() {
+    if found == 0 {
         let fitting = if *filter == Filter::default() { "" } else { " that fit" };
         let then = if options.follow { "; waiting for the next" } else { "" };
         tell(&format!("no OOM kills{fitting} in {source}{then}"));
     }
-    printer.begin(&reports)?;
-    printer.print(&reports)?;
-    Ok(reports.iter().filter_map(|report| id(report)).collect())
+    let mut shown = HashSet::new();
+    let mut show_some = |reports: Vec<String>, printer: &mut Printer| -> io::Result<()> {
+        printer.begin(&reports)?;
+        printer.print(&reports)?;
+        shown.extend(reports.iter().filter_map(|report| id(report)));
+        Ok(())
+    };
+    if let Some(mut kept) = kept {
+        kept.reverse();
+        show_some(kept, printer)?;
+        return Ok(shown);
+    }
+    while found > 0 {
+        let asked = Asked { filter, order: Order::OldestFirst, limit: found, cursor: cursor.take() };
+        let page = source.page(&asked).await.map_err(Refusal::failed)?;
+        // Some left meanwhile.
+        if page.reports.is_empty() {
+            break;
+        }
+        found = found.saturating_sub(page.reports.len());
+        show_some(page.reports, printer)?;
+        cursor = page.next;
+    }
+    Ok(shown)
 }
 
 /// Prints the newest, then what comes. What comes between the two is printed once.
@@ -124,15 +156,15 @@ async fn follow(
                 if std::mem::take(&mut out_of_reach) {
                     tell(&format!("{source} can be read again"));
                 }
+                let may_have_more = !page.reports.is_empty();
                 let new: Vec<String> = page
                     .reports
                     .into_iter()
                     .filter(|report| id(report).is_none_or(|id| !shown.contains(&id)))
                     .collect();
                 printer.print(&new)?;
-                let is_behind = page.next != cursor;
                 cursor = page.next.or(cursor);
-                if is_behind {
+                if may_have_more {
                     continue;
                 }
             }

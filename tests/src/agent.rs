@@ -3,6 +3,7 @@
 
 use std::{
     env,
+    net::SocketAddr,
     path::Path,
     process::{Child, ChildStdout, Command, ExitStatus, Stdio},
     time::{Duration, Instant},
@@ -91,6 +92,27 @@ impl Agent {
     pub fn log(&mut self) -> String {
         self.log_so_far.extend(self.log.ready());
         format!("the agent's log:\n    {}", self.log_so_far.join("\n    "))
+    }
+
+    /// Where it serves HTTP, by its log.
+    ///
+    /// # Errors
+    /// It does not say.
+    pub fn address(&mut self) -> Result<SocketAddr> {
+        let log = self.log();
+        let address = log.split("address=").nth(1).and_then(|rest| rest.split_whitespace().next());
+        let address = address.with_context(|| format!("no address in {log}"))?;
+        address.trim_matches('"').parse().with_context(|| format!("{address} is no address"))
+    }
+
+    /// Sends SIGKILL, and waits for the end.
+    ///
+    /// # Errors
+    /// It is gone.
+    pub fn kill(&mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
     }
 
     /// Sends SIGTERM.

@@ -22,13 +22,13 @@ pub struct Answer {
     pub body: String,
 }
 
-/// Asks once, on a connection of its own. `headers` are whole lines.
+/// Asks once, on a connection of its own, and in HTTP/1.0, which has no chunks. `headers` are whole lines.
 ///
 /// # Errors
 /// No connection, or no whole answer in time.
 pub fn get(server: SocketAddr, path: &str, headers: &[&str]) -> Result<Answer> {
     let mut stream = connect(server)?;
-    let mut request = format!("GET {path} HTTP/1.1\r\nHost: {server}\r\nConnection: close\r\n");
+    let mut request = format!("GET {path} HTTP/1.0\r\nHost: {server}\r\n");
     for header in headers {
         request.extend([header, "\r\n"]);
     }

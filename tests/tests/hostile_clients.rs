@@ -137,13 +137,6 @@ fn kills(bench: &mut Bench, name: &str) -> Result<Vec<u64>> {
     Ok(latencies)
 }
 
-fn address(bench: &mut Bench) -> Result<SocketAddr> {
-    let log = bench.agent.log();
-    let address = log.split("address=").nth(1).and_then(|rest| rest.split_whitespace().next());
-    let address = address.with_context(|| format!("no address in {log}"))?;
-    address.trim_matches('"').parse().with_context(|| format!("{address} is no address"))
-}
-
 #[test]
 fn they_do_not_disturb_capture_and_do_not_keep_a_scraper_out() -> Result<()> {
     if !is_root("makes OOM kills")? {
@@ -154,7 +147,7 @@ fn they_do_not_disturb_capture_and_do_not_keep_a_scraper_out() -> Result<()> {
     let program = PathBuf::from(env!("CARGO_BIN_EXE_oomwatch-guest"));
     let arguments = ["--output", "json", "--listen", "127.0.0.1:0"];
     let mut bench = Bench::start(&binary()?, program, &arguments, false)?;
-    let server = address(&mut bench)?;
+    let server = bench.agent.address()?;
     let quiet = kills(&mut bench, "quiet")?;
     let attack = Attack::begin(server)?;
     let over = Arc::new(AtomicBool::new(false));

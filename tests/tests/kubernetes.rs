@@ -5,98 +5,29 @@
 
 use std::{
     env, fs,
-    path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard, PoisonError},
+    path::Path,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, ensure};
 use oomwatch_tests::{
     agent::command,
-    bench::Bench,
     deadline::wait_for,
     here::{binary, is_root},
+    rig::Rig,
     standin::Standin,
-    status::Status,
 };
 use serde_json::Value;
 
-/// Of the captured list: the pod, and its container of this name.
-const CAPTURED_UID: &str = "4e3b9b0a-c2ea-401c-9a5c-0c1a15523d69";
-const CAPTURED_ID: &str = "6f7066ff5d9d4d090ef46e2471a431d08bb5b269f25f5ba9758b2cdb44e8c0d3";
 const KILLS: &str = "makes an OOM kill";
 /// More than an object may have Events of its own.
 const STORM: u64 = 40;
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// The kernel's log and its rate limit are one for all tests: one at a time.
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-
-/// A stand-in, the agent beside it, and a pod's cgroup that only this run has.
-struct Rig {
-    standin: Standin,
-    bench: Bench,
-    pod: String,
-    id: String,
-    _alone: MutexGuard<'static, ()>,
-}
-
-impl Rig {
-    /// `prepare` writes the stand-in's files before the agent starts.
-    fn start(name: &str, more: &[&str], prepare: impl FnOnce(&Standin) -> Result<()>) -> Result<Self> {
-        let alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-        let root = Status::of_process(std::process::id())?.number("Uid") == Some(0);
-        ensure!(root, "real kills need root: run the tests as root");
-        let dir = env::temp_dir().join(format!("oomwatch-standin-{}-{name}", std::process::id()));
-        let standin = Standin::start(Path::new(env!("CARGO_BIN_EXE_oomwatch-standin")), dir)?;
-        let pod = format!("{:08x}-c2ea-401c-9a5c-0c1a15523d69", std::process::id());
-        let id = format!("{:064x}", u64::from(std::process::id()) << 32);
-        let captured = fs::read_to_string(
-            Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/kubelet/api-multi-t2.json"),
-        )?;
-        standin.set("pods.json", &captured.replace(CAPTURED_UID, &pod).replace(CAPTURED_ID, &id))?;
-        prepare(&standin)?;
-        let options = standin.options()?;
-        let mut arguments = vec!["--output", "json"];
-        arguments.extend(options.iter().map(String::as_str));
-        arguments.extend(more);
-        let hog = PathBuf::from(env!("CARGO_BIN_EXE_oomwatch-guest"));
-        let bench = Bench::start(&binary()?, hog, &arguments, false)?;
-        Ok(Self { standin, bench, pod, id, _alone: alone })
-    }
-
-    /// Makes a kill in a container of the pod, and gives the agent's report of it.
-    fn kill_in(&mut self, container: &str) -> Result<Value> {
-        self.kill_at(&format!("/kubepods/burstable/pod{}/{container}", self.pod))
-    }
-
-    fn kill_at(&mut self, path: &str) -> Result<Value> {
-        let memcg = self.bench.memcg(path, 32)?;
-        self.bench.begin_within_rate_limit()?;
-        let mut hog = self.bench.hog(&memcg, &["anon=256"])?;
-        hog.go()?;
-        hog.wait_for_kill()?;
-        let observed = self.bench.observe(&[hog.pid])?;
-        let report = observed.reports.first().context("no report")?;
-        Ok(serde_json::from_str(&report.line)?)
-    }
-
-    fn kill(&mut self) -> Result<Value> {
-        self.kill_in(&self.id.clone())
-    }
-
-    fn events(&self) -> Result<Vec<Value>> {
-        self.standin.events("default")
-    }
-
-    /// Ends the agent and gives its log.
-    fn end(mut self) -> Result<String> {
-        self.bench.agent.terminate()?;
-        let (status, _) = self.bench.agent.wait()?;
-        let log = self.bench.agent.log();
-        ensure!(status.success(), "ended with {status}. {log}");
-        Ok(log)
-    }
+/// `prepare` writes the stand-in's files before the agent starts.
+fn start(name: &str, more: &[&str], prepare: impl FnOnce(&Standin) -> Result<()>) -> Result<Rig> {
+    let standin = Path::new(env!("CARGO_BIN_EXE_oomwatch-standin"));
+    Rig::start(standin, Path::new(env!("CARGO_BIN_EXE_oomwatch-guest")), name, more, prepare)
 }
 
 fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
@@ -115,7 +46,7 @@ fn a_kill_is_reported_and_told_by_the_names_of_its_pod() -> Result<()> {
     }
     let records = env::temp_dir().join(format!("oomwatch-records-{}", std::process::id()));
     let record_to = records.to_str().context("the folder's name is no text")?;
-    let mut rig = Rig::start("names", &["--record-to", record_to], |_| Ok(()))?;
+    let mut rig = start("names", &["--record-to", record_to], |_| Ok(()))?;
     let report = rig.kill()?;
     let seen = ["namespace", "pod", "container", "names_from", "image", "qos"];
     let seen = seen.map(|field| text(&report, &format!("/kubernetes/{field}")));
@@ -146,8 +77,7 @@ fn a_kill_outside_of_all_pods_is_told_to_the_node_old_api_servers_too() -> Resul
         return Ok(());
     }
     for (is_old, namespace) in [(false, "default"), (true, "kube-system")] {
-        let mut rig =
-            Rig::start("node", &[], |standin| if is_old { standin.set("api/old", "") } else { Ok(()) })?;
+        let mut rig = start("node", &[], |standin| if is_old { standin.set("api/old", "") } else { Ok(()) })?;
         let path = format!("/system.slice/oomwatch-test-{}.service", std::process::id());
         let report = rig.kill_at(&path)?;
         assert_eq!(text(&report, "/host/kind"), "service");
@@ -193,7 +123,7 @@ fn however_the_kubelet_misbehaves_the_report_goes_out_in_time() -> Result<()> {
     }
     for (mode, why, counted) in MISBEHAVIOUR {
         let name = mode.replace(' ', "-");
-        let mut rig = Rig::start(&name, &[], |standin| standin.set("kubelet/mode", mode))?;
+        let mut rig = start(&name, &[], |standin| standin.set("kubelet/mode", mode))?;
         let report = rig.kill().with_context(|| format!("mode {mode}"))?;
         let said = gap(&report, "kubernetes.pod").unwrap_or_default();
         ensure!(said.contains(why), "mode {mode}: the gap says {said:?}");
@@ -219,9 +149,8 @@ fn fifty_megabytes_of_other_pods_are_read_without_holding_them() -> Result<()> {
     if !is_root(KILLS)? {
         return Ok(());
     }
-    let mut rig = Rig::start("huge", &["--report-deadline-ms", "60000"], |standin| {
-        standin.set("kubelet/mode", "huge")
-    })?;
+    let mut rig =
+        start("huge", &["--report-deadline-ms", "60000"], |standin| standin.set("kubelet/mode", "huge"))?;
     let report = rig.kill()?;
     assert_eq!(text(&report, "/kubernetes/pod"), "n-multi", "{:?}", gap(&report, "kubernetes.pod"));
     let peak_kib = Status::of_process(rig.bench.agent.id())?.number("VmHWM").context("no VmHWM")?;
@@ -234,9 +163,8 @@ fn a_kubelet_that_comes_back_and_a_token_that_rotates_are_no_trouble() -> Result
     if !is_root(KILLS)? {
         return Ok(());
     }
-    let mut rig = Rig::start("back", &["--report-deadline-ms", "15000"], |standin| {
-        standin.set("kubelet/mode", "503 2")
-    })?;
+    let mut rig =
+        start("back", &["--report-deadline-ms", "15000"], |standin| standin.set("kubelet/mode", "503 2"))?;
     let report = rig.kill()?;
     assert_eq!(text(&report, "/kubernetes/pod"), "n-multi", "{:?}", gap(&report, "kubernetes.pod"));
     rig.standin.set("serviceaccount/token", "the-next-one\n")?;
@@ -278,7 +206,7 @@ fn however_the_api_server_misbehaves_the_report_does_not_wait() -> Result<()> {
     }
     for (mode, counted) in UNWILLING {
         let name = format!("api-{}", mode.replace(' ', "-"));
-        let mut rig = Rig::start(&name, &[], |standin| standin.set("api/mode", mode))?;
+        let mut rig = start(&name, &[], |standin| standin.set("api/mode", mode))?;
         let report = rig.kill().with_context(|| format!("mode {mode}"))?;
         assert_eq!(text(&report, "/kubernetes/pod"), "n-multi", "mode {mode}");
         let took = report.pointer("/latency/hook_to_report_us").and_then(Value::as_u64);
@@ -309,7 +237,7 @@ fn an_api_server_that_hangs_keeps_neither_reports_nor_the_end() -> Result<()> {
     if !is_root(KILLS)? {
         return Ok(());
     }
-    let mut rig = Rig::start("api-hang", &[], |standin| standin.set("api/mode", "hang"))?;
+    let mut rig = start("api-hang", &[], |standin| standin.set("api/mode", "hang"))?;
     for _ in 0..3 {
         rig.kill()?;
     }
@@ -324,7 +252,7 @@ fn every_kill_of_a_storm_is_in_some_event() -> Result<()> {
     if !is_root(KILLS)? {
         return Ok(());
     }
-    let mut rig = Rig::start("storm", &[], |_| Ok(()))?;
+    let mut rig = start("storm", &[], |_| Ok(()))?;
     for _ in 0..STORM {
         rig.kill()?;
     }

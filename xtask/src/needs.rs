@@ -29,11 +29,13 @@ pub(crate) enum Part {
     Manifests,
     /// Running the image as a node does.
     Runtime,
+    /// Scraping, and checking alerts.
+    Prometheus,
 }
 
 impl Part {
     pub(crate) const ALL: &'static [Self] =
-        &[Self::Build, Self::Vm, Self::Check, Self::Image, Self::Manifests, Self::Runtime];
+        &[Self::Build, Self::Vm, Self::Check, Self::Image, Self::Manifests, Self::Runtime, Self::Prometheus];
 }
 
 /// How a need is met.
@@ -180,6 +182,20 @@ const NEEDS: &[Need] = &[
         present: |repo| Ok(repo.python().join("bin/kubernetes-validate").is_file()),
     },
     Need {
+        what: "prometheus",
+        why: "it scrapes the agent while kills are made",
+        part: Part::Prometheus,
+        remedy: Remedy::Unpacked("prometheus"),
+        present: |repo| Ok(of_prometheus(repo, "prometheus").is_some()),
+    },
+    Need {
+        what: "promtool",
+        why: "it checks the alerts of deploy/prometheus, and tests them",
+        part: Part::Prometheus,
+        remedy: Remedy::Unpacked("promtool"),
+        present: |repo| Ok(of_prometheus(repo, "promtool").is_some()),
+    },
+    Need {
         what: "containerd and runc",
         why: "they run the image in a VM as on a node",
         part: Part::Runtime,
@@ -195,6 +211,11 @@ const KUBERNETES_VALIDATE: &str = "kubernetes-validate==1.37.0";
 pub(crate) fn kustomize(repo: &Repo) -> Option<PathBuf> {
     run::on_path("kustomize")
         .or_else(|| Some(repo.tools().join("usr/bin/kustomize")).filter(|path| path.is_file()))
+}
+
+/// `prometheus` or `promtool`: this machine's, or that which setup unpacked.
+pub(crate) fn of_prometheus(repo: &Repo, name: &str) -> Option<PathBuf> {
+    run::on_path(name).or_else(|| Some(repo.tools().join("usr/bin").join(name)).filter(|path| path.is_file()))
 }
 
 /// What Debian's archive is signed with.

@@ -44,7 +44,11 @@ pub(crate) struct TestOptions {
 
 /// Runs everything and ends with one line, `N passed, N failed`.
 pub(crate) fn test(repo: &Repo, options: &TestOptions) -> Result<ExitCode> {
-    let parts: &[Part] = if options.no_vm { &[Part::Build, Part::Check, Part::Manifests] } else { Part::ALL };
+    let parts: &[Part] = if options.no_vm {
+        &[Part::Build, Part::Check, Part::Manifests, Part::Prometheus]
+    } else {
+        Part::ALL
+    };
     setup(repo, parts)?;
     let mut run = Run { started: Instant::now(), tally: Tally::default() };
     if options.filter.is_none() {

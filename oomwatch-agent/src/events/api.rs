@@ -16,7 +16,7 @@ use crate::history::Order;
 
 /// How long an answer may take, all of it.
 const WITHIN: Duration = Duration::from_secs(10);
-/// An answer is not read further. The agent's pages are about 4 MiB at most.
+/// An answer is not read further. The agent's pages are about 1 MiB, or one report.
 const MOST_BYTES: usize = 32 << 20;
 /// The most that is asked for at a time.
 const PAGE: usize = 500;

@@ -36,9 +36,10 @@ impl Printer {
         }
     }
 
-    /// The headings, over columns that fit these incidents. An empty table has none, unless rows are to come.
+    /// The headings, once, over columns that fit these incidents. An empty table has none, unless rows are to come.
     pub(super) fn begin(&mut self, reports: &[String]) -> io::Result<()> {
-        if self.output != EventsOutput::Table || reports.is_empty() && !self.follows {
+        let is_empty = reports.is_empty() && !self.follows;
+        if self.output != EventsOutput::Table || self.table.is_some() || is_empty {
             return Ok(());
         }
         let stdout = io::stdout();

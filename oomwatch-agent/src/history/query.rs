@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 use oomwatch_common::query::{Filter, Header};
 
 /// A page ends once its reports are this long together, bytes.
-const PAGE_BYTES: usize = 4 << 20;
+const PAGE_BYTES: usize = 1 << 20;
 
 /// Which incidents, and how many of them.
 #[derive(Clone, Debug)]

@@ -83,17 +83,22 @@ impl Reader {
         numbers(&self.dir, "incidents-", ".log")
     }
 
-    /// A segment's bytes; none where it has left meanwhile, or is none of the agent's.
+    /// A segment's bytes; none where it has left meanwhile, or is none of the agent's. One that the disk does not give
+    /// back is left out, and said: the others are there.
     pub(super) fn read(&self, number: u64) -> io::Result<Vec<u8>> {
         let path = segment_path(&self.dir, number);
         let mut bytes = Vec::new();
-        match File::open(&path) {
-            Ok(file) => file.take(LARGEST_SEGMENT + 1).read_to_end(&mut bytes),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
-            Err(error) => Err(error),
+        let read = File::open(&path).and_then(|file| file.take(LARGEST_SEGMENT + 1).read_to_end(&mut bytes));
+        match read {
+            Ok(_) if bytes.len() as u64 <= LARGEST_SEGMENT => Ok(bytes),
+            Ok(_) => Ok(Vec::new()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(with_path(&path, &error)),
+            Err(error) => {
+                tracing::warn!(path = %path.display(), %error, "a part of the journal cannot be read: left out");
+                Ok(Vec::new())
+            }
         }
-        .map_err(|error| with_path(&path, &error))?;
-        Ok(if bytes.len() as u64 > LARGEST_SEGMENT { Vec::new() } else { bytes })
     }
 }
 

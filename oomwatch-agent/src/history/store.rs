@@ -110,6 +110,11 @@ impl Store {
                 continue;
             }
             let bytes = reader.read(number)?;
+            if bytes.is_empty() && found.len() > 0 {
+                // The disk does not give it back, which was said.
+                self.segments.push_back(segment);
+                continue;
+            }
             let survey = survey(&bytes);
             if let Some(version) = survey.is_foreign() {
                 let path = path.display();
@@ -164,6 +169,7 @@ impl Store {
         let mut written = self.write(line, time);
         if written.as_ref().is_err_and(is_full) && !self.gave_way && self.segments.len() > 1 {
             self.drop_oldest(Removed::DiskFull, removed)?;
+            tracing::warn!(dir = %self.dir.display(), "the disk is full: the oldest part of the journal made room");
             self.gave_way = true;
             written = self.write(line, time);
         } else if written.is_ok() {

@@ -66,9 +66,14 @@ pub(super) fn named(numbers: impl IntoIterator<Item = u32>) -> Vec<String> {
     numbers.into_iter().map(|number| format!("b-{number}")).collect()
 }
 
+/// A journal of at most 1 MiB.
 pub(super) fn open(dir: &Path) -> Result<History> {
+    open_of(dir, 1)
+}
+
+pub(super) fn open_of(dir: &Path, journal_max_mib: u32) -> Result<History> {
     let journal_max_age = SignedDuration::from_hours(24);
-    let options = JournalOptions { journal: Some(dir.to_owned()), journal_max_mib: 1, journal_max_age };
+    let options = JournalOptions { journal: Some(dir.to_owned()), journal_max_mib, journal_max_age };
     // The thread of one that was dropped lets go of its lock a moment later.
     wait_for("the journal's lock", PATIENCE, || Ok(History::open(&options).ok()))
 }

@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use serde_json::json;
 
-use super::shared::{command, golden, ids, keep, named, open, path, run, text};
+use super::shared::{command, golden, ids, keep, named, open, open_of, path, run, text};
 
 const USAGE: i32 = 64;
 
@@ -41,6 +41,28 @@ fn a_journal_is_shown_in_every_output_the_newest_last() -> Result<()> {
         let shown = shown(&[&["--output", "json"], arguments].concat())?;
         ensure!(ids(&shown)? == expected, "{arguments:?}: {shown}");
     }
+    Ok(())
+}
+
+#[test]
+fn many_incidents_are_shown_in_the_same_order_as_few() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let history = open_of(dir.path(), 64)?;
+    let report = golden()?.remove(0);
+    // 16 MB, of which the command keeps 4.
+    let reports = (0..400).map(|number| {
+        let mut report = report.clone();
+        report["id"] = json!(format!("b-{number}"));
+        report["padding"] = json!("x".repeat(40_000));
+        report
+    });
+    keep(&history, reports)?;
+    for (limit, expected) in [("1000", 0..400), ("399", 1..400), ("300", 100..400), ("10", 390..400)] {
+        let shown = run(&["--journal", path(dir.path())?, "--output", "json", "--limit", limit])?;
+        ensure!(ids(&text(&shown.stdout))? == named(expected), "--limit {limit}: {}", text(&shown.stderr));
+    }
+    let table = run(&["--journal", path(dir.path())?, "--limit", "400"])?;
+    ensure!(text(&table.stdout).matches("AGE").count() == 1 && text(&table.stdout).lines().count() == 401);
     Ok(())
 }
 

@@ -123,7 +123,7 @@ fn who_was_away_goes_on_with_the_oldest_that_is_left() {
 #[test]
 fn a_page_is_bounded_in_bytes() {
     let dir = tempfile::tempdir().unwrap();
-    let padding = "x".repeat(1 << 20);
+    let padding = "x".repeat(256 << 10);
     for number in 1..=6 {
         let report = report(number).replace("\"scope\"", &format!("\"padding\":\"{padding}\",\"scope\""));
         let text = format!("oomwatch-journal 1\n{}", journal_line::line("1", &report));

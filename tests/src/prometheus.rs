@@ -1,0 +1,179 @@
+//! A real Prometheus that scrapes the agent, once in each format.
+
+use std::{
+    env,
+    fmt::Write as _,
+    fs::{self, File},
+    net::{SocketAddr, TcpListener},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use crate::{
+    deadline::{PATIENCE, wait_for},
+    http,
+};
+
+/// Each format is a job of its own; `openmetrics` stands for what is deployed.
+pub const JOBS: &[(&str, &str)] = &[
+    ("openmetrics", "OpenMetricsText1.0.0"),
+    ("classic", "PrometheusText0.0.4"),
+    ("native", "PrometheusProto"),
+];
+
+/// A running Prometheus; killed when dropped, its folder with it.
+#[derive(Debug)]
+pub struct Prometheus {
+    child: Child,
+    address: SocketAddr,
+    dir: PathBuf,
+}
+
+/// One series of an answer.
+#[derive(Debug)]
+pub struct Sample {
+    /// Its labels.
+    pub labels: Value,
+    /// Its value.
+    pub value: f64,
+}
+
+impl Prometheus {
+    /// Starts it, with these rules, and waits until it has scraped `agent` in each format.
+    ///
+    /// # Errors
+    /// It does not get ready, or cannot scrape.
+    pub fn start(agent: SocketAddr, rules: &Path) -> Result<Self> {
+        let binary = env::var_os("OOMWATCH_PROMETHEUS").unwrap_or_else(|| "prometheus".into());
+        let dir = env::temp_dir().join(format!("oomwatch-prometheus-{}", std::process::id()));
+        drop(fs::remove_dir_all(&dir));
+        fs::create_dir_all(&dir)?;
+        fs::write(dir.join("prometheus.yml"), configuration(agent, rules))?;
+        // A port that was free a moment ago.
+        let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        let child = Command::new(&binary)
+            .arg(format!("--config.file={}", dir.join("prometheus.yml").display()))
+            .arg(format!("--storage.tsdb.path={}", dir.join("data").display()))
+            .arg(format!("--web.listen-address={address}"))
+            .arg("--enable-feature=exemplar-storage,native-histograms")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(File::create(dir.join("log"))?)
+            .spawn()
+            .with_context(|| {
+                format!("cannot run {}: set OOMWATCH_PROMETHEUS, or run `cargo xtask test`", binary.display())
+            })?;
+        let prometheus = Self { child, address, dir };
+        let scraped = wait_for("Prometheus to have scraped the agent in each format", PATIENCE, || {
+            let up = prometheus.query("sum(up)").unwrap_or_default();
+            Ok(up.first().is_some_and(|up| up.value > 2.5).then_some(()))
+        });
+        scraped.with_context(|| prometheus.log())?;
+        Ok(prometheus)
+    }
+
+    /// What an expression comes to now.
+    ///
+    /// # Errors
+    /// It is no expression.
+    pub fn query(&self, expression: &str) -> Result<Vec<Sample>> {
+        let data = self.ask(&format!("/api/v1/query?query={}", encoded(expression)))?;
+        let series = data.pointer("/result").and_then(Value::as_array).context("no result")?;
+        // A native histogram has no value of its own.
+        let samples = series.iter().map(|series| {
+            let value =
+                series.pointer("/value/1").and_then(Value::as_str).and_then(|value| value.parse().ok());
+            Sample {
+                labels: series.get("metric").cloned().unwrap_or_default(),
+                value: value.unwrap_or(f64::NAN),
+            }
+        });
+        Ok(samples.collect())
+    }
+
+    /// Waits until an expression comes to one series that fits.
+    ///
+    /// # Errors
+    /// It does not, in time.
+    pub fn wait_for(&self, expression: &str, fits: impl Fn(f64) -> bool) -> Result<f64> {
+        let mut last = Vec::new();
+        let waited = wait_for(expression, PATIENCE, || {
+            last = self.query(expression)?;
+            Ok(match last.as_slice() {
+                [one] if fits(one.value) => Some(one.value),
+                _ => None,
+            })
+        });
+        waited.with_context(|| format!("{expression} is {last:?}. {}", self.log()))
+    }
+
+    /// The ids of incidents that exemplars of a series have.
+    ///
+    /// # Errors
+    /// It is no series.
+    pub fn exemplars(&self, series: &str) -> Result<Vec<String>> {
+        let path = format!("/api/v1/query_exemplars?query={}&start=0&end=99999999999", encoded(series));
+        let data = self.ask(&path)?;
+        let exemplars = data.as_array().context("no exemplars")?.iter();
+        let exemplars = exemplars.filter_map(|series| series.get("exemplars")?.as_array()).flatten();
+        let ids = exemplars.filter_map(|exemplar| exemplar.pointer("/labels/incident_id")?.as_str());
+        Ok(ids.map(str::to_owned).collect())
+    }
+
+    /// `data` of one of its API's answers.
+    ///
+    /// # Errors
+    /// It answers with an error.
+    pub fn ask(&self, path: &str) -> Result<Value> {
+        let answer = http::get(self.address, path, &[])?;
+        ensure!(answer.status == 200, "{path}: {} {}", answer.status, answer.body);
+        let mut answer: Value = serde_json::from_str(&answer.body)?;
+        Ok(answer.get_mut("data").map(Value::take).unwrap_or_default())
+    }
+
+    fn log(&self) -> String {
+        let log = fs::read_to_string(self.dir.join("log")).unwrap_or_default();
+        let errors: Vec<&str> = log.lines().filter(|line| !line.contains("level=info")).collect();
+        format!("Prometheus's log: {}", errors.join("\n    "))
+    }
+}
+
+impl Drop for Prometheus {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+        drop(fs::remove_dir_all(&self.dir));
+    }
+}
+
+fn configuration(agent: SocketAddr, rules: &Path) -> String {
+    let mut text = format!(
+        "global: {{scrape_interval: 1s, evaluation_interval: 1s}}\nrule_files: [{}]\nscrape_configs:\n",
+        rules.display()
+    );
+    for (job, format) in JOBS {
+        // Labels of our own stay: the pod of a kill is not the pod that is scraped.
+        write!(
+            text,
+            "- job_name: {job}\n  honor_labels: true\n  scrape_protocols: [{format}]\n  \
+             scrape_classic_histograms: true\n  static_configs:\n  - targets: ['{agent}']\n    \
+             labels: {{node: rignode}}\n"
+        )
+        .unwrap_or_default();
+    }
+    text
+}
+
+fn encoded(text: &str) -> String {
+    text.bytes().fold(String::new(), |mut encoded, byte| {
+        if byte.is_ascii_alphanumeric() {
+            encoded.push(char::from(byte));
+        } else {
+            write!(encoded, "%{byte:02X}").unwrap_or_default();
+        }
+        encoded
+    })
+}

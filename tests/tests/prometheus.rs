@@ -1,0 +1,177 @@
+//! A real Prometheus scrapes the real agent while the kernel kills: what it is asked afterwards must be what happened.
+
+use std::{fs, path::Path};
+
+use anyhow::{Context, Result, ensure};
+use oomwatch_tests::{
+    deadline::{PATIENCE, wait_for},
+    here::is_root,
+    http::{self, sample},
+    prometheus::{JOBS, Prometheus},
+    rig::Rig,
+};
+use serde_json::Value;
+
+/// The container that is killed, in the job of what is deployed.
+const SERIES: &str =
+    r#"oomwatch_oom_kills_total{job="openmetrics",namespace="default",pod="n-multi",container="steady"}"#;
+
+fn deploy(path: &str) -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy").join(path)
+}
+
+fn increase(selector: &str) -> String {
+    format!("increase({selector}[1m])")
+}
+
+/// One test: Prometheus takes seconds to see anything, and all of this is about the same few kills.
+#[test]
+fn what_prometheus_is_asked_is_what_happened() -> Result<()> {
+    if !is_root("makes OOM kills")? {
+        return Ok(());
+    }
+    let journal = std::env::temp_dir().join(format!("oomwatch-journal-{}", std::process::id()));
+    let more = ["--listen", "127.0.0.1:0", "--journal", journal.to_str().context("not text")?];
+    let standin = Path::new(env!("CARGO_BIN_EXE_oomwatch-standin"));
+    let mut rig = Rig::start(
+        standin,
+        Path::new(env!("CARGO_BIN_EXE_oomwatch-guest")),
+        "prometheus",
+        &more,
+        |_| Ok(()),
+    )?;
+    let agent = rig.bench.agent.address()?;
+    let prometheus = Prometheus::start(agent, &deploy("prometheus/rules.yaml"))?;
+    // Born at 0, before anything has happened.
+    prometheus.wait_for(&format!("count({SERIES})"), |scopes| scopes >= 5.0)?;
+    prometheus.wait_for(&format!("min(count_over_time({SERIES}[1m]))"), |scrapes| scrapes >= 3.0)?;
+
+    let before = metrics(&mut rig)?;
+    let first = rig.kill()?;
+    let scope = first.pointer("/scope").and_then(Value::as_str).context("no scope")?;
+    let of_scope = format!(r#"{},scope="{scope}"}}"#, SERIES.trim_end_matches('}'));
+    prometheus.wait_for(&increase(&of_scope), |kills| kills > 0.9)?;
+    prometheus.wait_for(&format!("count({} > 0)", increase(SERIES)), |series| (series - 1.0).abs() < 0.1)?;
+
+    let mut ids = vec![id(&first)?];
+    for _ in 0..2 {
+        ids.push(id(&rig.kill()?)?);
+    }
+    let elsewhere = rig.kill_at(&format!("/system.slice/oomwatch-test-{}.service", std::process::id()))?;
+    prometheus.wait_for(&format!("sum({SERIES})"), |kills| (kills - 3.0).abs() < 0.1)?;
+    let after = metrics(&mut rig)?;
+    let rose = |name| Some(sample(&after, name, &[])? - sample(&before, name, &[])?);
+    let (kernel, probe) = (rose("oomwatch_kernel_oom_kills_total"), rose("oomwatch_probe_oom_kills_total"));
+    ensure!(kernel == probe && probe >= Some(4.0), "the kernel counts {kernel:?}, the probe {probe:?}");
+
+    let stored = wait_for("the exemplars", PATIENCE, || {
+        Ok(Some(prometheus.exemplars(&of_scope)?).filter(|stored| !stored.is_empty()))
+    })?;
+    ensure!(stored.iter().all(|id| ids.contains(id)), "{stored:?} are none of {ids:?}");
+    ensure!(!stored.contains(&id(&elsewhere)?), "another's: {stored:?}");
+
+    // Both kinds of histograms, whatever else was killed on this machine meanwhile.
+    let native = r#"histogram_count(oomwatch_victim_memory_bytes{job="native"})"#;
+    prometheus.wait_for(native, |victims| victims >= 4.0)?;
+    for (job, _) in JOBS {
+        let victims = format!(r#"oomwatch_victim_memory_bytes_count{{job="{job}"}}"#);
+        prometheus.wait_for(&victims, |victims| victims >= 4.0)?;
+        let last =
+            format!(r#"time() - oomwatch_last_oom_timestamp_seconds{{job="{job}",container="steady"}}"#);
+        prometheus.wait_for(&last, |ago| (0.0..60.0).contains(&ago))?;
+    }
+    counts_go_on_after_sigkill(&mut rig, &prometheus, &of_scope)?;
+    alerts_are_raised(&prometheus)?;
+    panels_have_data(&prometheus)?;
+    rig.end()?;
+    fs::remove_dir_all(journal)?;
+    Ok(())
+}
+
+fn counts_go_on_after_sigkill(rig: &mut Rig, prometheus: &Prometheus, series: &str) -> Result<()> {
+    let address = rig.bench.agent.address()?;
+    rig.replace_agent(&["--listen", &address.to_string()])?;
+    rig.kill()?;
+    prometheus.wait_for(series, |kills| (kills - 4.0).abs() < 0.1)?;
+    prometheus.wait_for(&format!("resets({series}[5m])"), |resets| resets == 0.0)?;
+    Ok(())
+}
+
+fn alerts_are_raised(prometheus: &Prometheus) -> Result<()> {
+    let rules = prometheus.ask("/api/v1/rules")?;
+    let groups = rules.pointer("/groups").and_then(Value::as_array).context("no rules")?;
+    let rules: Vec<&Value> =
+        groups.iter().filter_map(|group| group.get("rules")?.as_array()).flatten().collect();
+    ensure!(rules.len() >= 7, "only {} rules", rules.len());
+    for rule in rules {
+        ensure!(rule.get("health").and_then(Value::as_str) == Some("ok"), "{rule}");
+    }
+    let alert = r#"count(ALERTS{alertname="OomwatchContainerOOMKilled",pod="n-multi",container="steady",job="openmetrics"})"#;
+    prometheus.wait_for(alert, |alerts| alerts >= 1.0)?;
+    Ok(())
+}
+
+/// Every expression of every panel, with each variable as a user would choose it.
+fn panels_have_data(prometheus: &Prometheus) -> Result<()> {
+    let mut without = Vec::new();
+    let mut asked = 0;
+    for entry in fs::read_dir(deploy("grafana"))? {
+        let path = entry?.path();
+        if path.extension().is_none_or(|extension| extension != "json") {
+            continue;
+        }
+        let dashboard: Value = serde_json::from_str(&fs::read_to_string(&path)?)?;
+        let mut targets = Vec::new();
+        expressions(&dashboard, &mut targets);
+        for (panel, expression) in targets {
+            asked += 1;
+            let expression = substituted(&expression);
+            let series = prometheus.query(&expression).with_context(|| format!("{panel}: {expression}"))?;
+            if series.is_empty() {
+                without.push(format!("{panel}: {expression}"));
+            }
+        }
+    }
+    ensure!(asked > 20, "only {asked} expressions");
+    ensure!(without.is_empty(), "panels without data:\n{}", without.join("\n"));
+    Ok(())
+}
+
+fn expressions(value: &Value, found: &mut Vec<(String, String)>) {
+    if let (Some(title), Some(targets)) =
+        (value.get("title").and_then(Value::as_str), value.get("targets").and_then(Value::as_array))
+    {
+        let expressions = targets.iter().filter_map(|target| target.get("expr")?.as_str());
+        found.extend(expressions.map(|expression| (title.to_owned(), expression.to_owned())));
+    }
+    match value {
+        Value::Array(values) => values.iter().for_each(|value| expressions(value, found)),
+        Value::Object(fields) => fields.values().for_each(|value| expressions(value, found)),
+        _ => {}
+    }
+}
+
+fn substituted(expression: &str) -> String {
+    [
+        ("$__rate_interval", "1m"),
+        ("$__range", "5m"),
+        ("$__interval", "30s"),
+        ("$job", "openmetrics"),
+        ("$namespace", "default"),
+        ("$workload", ".*"),
+        ("$pod", "n-multi"),
+        ("$container", "steady"),
+        ("$node", "rignode"),
+        ("$instance", ".*"),
+    ]
+    .iter()
+    .fold(expression.to_owned(), |expression, (variable, value)| expression.replace(variable, value))
+}
+
+fn metrics(rig: &mut Rig) -> Result<String> {
+    Ok(http::get(rig.bench.agent.address()?, "/metrics", &[])?.body)
+}
+
+fn id(report: &Value) -> Result<String> {
+    Ok(report.pointer("/id").and_then(Value::as_str).context("no id")?.to_owned())
+}
