@@ -65,13 +65,15 @@ impl Rig {
         Ok(Self { standin, bench, pod, id, hog: hog.to_owned(), arguments, _alone: alone })
     }
 
-    /// Kills the agent, as SIGKILL does, and starts another with the same options and some more.
+    /// Kills the agent, as SIGKILL does, and starts another with the same options, but for this one's value.
     ///
     /// # Errors
     /// It does not get ready.
-    pub fn replace_agent(&mut self, more: &[&str]) -> Result<()> {
+    pub fn replace_agent(&mut self, option: &str, value: &str) -> Result<()> {
         self.bench.agent.kill()?;
-        self.arguments.extend(more.iter().map(|&option| option.to_owned()));
+        let given = self.arguments.iter().position(|argument| argument == option);
+        let place = given.and_then(|place| self.arguments.get_mut(place + 1));
+        value.clone_into(place.with_context(|| format!("{option} was not given"))?);
         self.bench = Bench::beside(agent(&self.arguments)?, self.hog.clone(), false)?;
         Ok(())
     }

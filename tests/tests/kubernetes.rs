@@ -16,6 +16,7 @@ use oomwatch_tests::{
     here::{binary, is_root},
     rig::Rig,
     standin::Standin,
+    status::Status,
 };
 use serde_json::Value;
 

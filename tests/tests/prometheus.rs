@@ -90,7 +90,7 @@ fn what_prometheus_is_asked_is_what_happened() -> Result<()> {
 
 fn counts_go_on_after_sigkill(rig: &mut Rig, prometheus: &Prometheus, series: &str) -> Result<()> {
     let address = rig.bench.agent.address()?;
-    rig.replace_agent(&["--listen", &address.to_string()])?;
+    rig.replace_agent("--listen", &address.to_string())?;
     rig.kill()?;
     prometheus.wait_for(series, |kills| (kills - 4.0).abs() < 0.1)?;
     prometheus.wait_for(&format!("resets({series}[5m])"), |resets| resets == 0.0)?;
@@ -106,8 +106,9 @@ fn alerts_are_raised(prometheus: &Prometheus) -> Result<()> {
     for rule in rules {
         ensure!(rule.get("health").and_then(Value::as_str) == Some("ok"), "{rule}");
     }
-    let alert = r#"count(ALERTS{alertname="OomwatchContainerOOMKilled",pod="n-multi",container="steady",job="openmetrics"})"#;
-    prometheus.wait_for(alert, |alerts| alerts >= 1.0)?;
+    let labels =
+        r#"alertname="OomwatchContainerOOMKilled",pod="n-multi",container="steady",job="openmetrics""#;
+    prometheus.wait_for(&format!("count(ALERTS{{{labels}}})"), |alerts| alerts >= 1.0)?;
     Ok(())
 }
 
