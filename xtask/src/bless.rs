@@ -6,6 +6,7 @@ use std::process::Command;
 use anyhow::Result;
 
 use crate::{
+    alerts,
     build::{self, BuildOptions},
     repo::Repo,
     run, say,
@@ -21,6 +22,7 @@ pub(crate) fn bless(repo: &Repo) -> Result<()> {
             .env("OOMWATCH_BLESS", "1"),
     )?;
     run::run(repo.cargo().args(["test", "-p", "oomwatch-agent", "metrics"]).env("OOMWATCH_BLESS", "1"))?;
+    alerts::bless(repo)?;
     say::progress("bless: done; what changed:");
     run::run(Command::new("git").args(["--no-pager", "diff", "--stat", "--", "."]).current_dir(repo.root()))
 }

@@ -2,6 +2,7 @@
 //!
 //! Everything that is downloaded or built stays below `target/`, but for the packages that `setup` installs.
 
+mod alerts;
 mod apt_suite;
 mod bless;
 mod build;

@@ -10,11 +10,12 @@ use std::{
 use anyhow::{Context, Result};
 
 use crate::{
+    alerts,
     build::{self, BuildOptions},
     deployed,
     kernels::{self, Cgroup, Kernel},
     manifests,
-    needs::Part,
+    needs::{self, Part},
     repo::Repo,
     run, say,
     setup::setup,
@@ -63,6 +64,7 @@ pub(crate) fn test(repo: &Repo, options: &TestOptions) -> Result<ExitCode> {
     }
     if options.filter.is_none() {
         run.step("manifests", || check_manifests(repo));
+        run.step("alerts", || Tally::one(report(alerts::check(repo))));
     }
     run.step("tests on this host", || cargo_test(repo, options.filter.as_deref()));
     if !options.no_vm {
@@ -152,6 +154,9 @@ fn cargo_test(repo: &Repo, filter: Option<&str>) -> Tally {
         .args(HOST_CRATES)
         .args(["--features", "oomwatch-tests/standin", "--no-fail-fast"])
         .env("OOMWATCH_BIN", repo.agent());
+    if let Some(prometheus) = needs::of_prometheus(repo, "prometheus") {
+        command.env("OOMWATCH_PROMETHEUS", prometheus);
+    }
     if let Some(filter) = filter {
         command.args(["--", filter]);
     }
