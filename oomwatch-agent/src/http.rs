@@ -8,6 +8,7 @@ mod api;
 mod connections;
 mod counts;
 mod negotiate;
+mod room;
 
 use std::{
     io,
@@ -27,8 +28,11 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-use self::connections::{Connections, Flushed, Seat};
 pub use self::counts::{Closed, Counts, Replied};
+use self::{
+    connections::{Connections, Flushed, Seat},
+    room::Room,
+};
 use crate::{
     config::{ApiChoice, HttpOptions},
     health::Health,
@@ -68,6 +72,16 @@ pub struct Served {
 
 /// An address that is ours.
 pub struct Listener(TcpListener);
+
+impl Listener {
+    /// The address that was taken.
+    ///
+    /// # Errors
+    /// The kernel does not tell.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.0.local_addr()
+    }
+}
 
 /// Takes the address that was asked for, before anything else is done; `None` where none was.
 ///
@@ -127,6 +141,7 @@ pub fn serve(listener: Listener, served: Served) -> io::Result<()> {
 
 async fn accept(listener: tokio::net::TcpListener, served: Arc<Served>) {
     let connections = Connections::new(CONNECTIONS);
+    let room = Arc::new(Room::new());
     served.counts.watch(&connections);
     let mut said = false;
     loop {
@@ -141,7 +156,7 @@ async fn accept(listener: tokio::net::TcpListener, served: Arc<Served>) {
                 if evicted {
                     served.counts.closed.count(Closed::Evicted);
                 }
-                tokio::spawn(serve_one(stream, peer, seat, Arc::clone(&served)));
+                tokio::spawn(serve_one(stream, peer, seat, Arc::clone(&served), Arc::clone(&room)));
                 // It may have asked already, and is answered before the next one comes.
                 yield_now().await;
             }
@@ -156,12 +171,18 @@ async fn accept(listener: tokio::net::TcpListener, served: Arc<Served>) {
     }
 }
 
-async fn serve_one(stream: TcpStream, peer: SocketAddr, seat: Arc<Seat>, served: Arc<Served>) {
+async fn serve_one(
+    stream: TcpStream,
+    peer: SocketAddr,
+    seat: Arc<Seat>,
+    served: Arc<Served>,
+    room: Arc<Room>,
+) {
     let service = service_fn(|request| {
         seat.asked(Instant::now());
-        let served = &served;
+        let (served, room) = (&served, &room);
         async move {
-            let answer = answer::answer(&request, peer.ip(), served).await;
+            let answer = answer::answer(&request, peer.ip(), served, room).await;
             served.counts.replied.count(replied(answer.status()));
             Ok::<_, std::convert::Infallible>(answer)
         }

@@ -11,7 +11,7 @@ use oomwatch_common::escape::escape;
 use serde_json::{json, value::RawValue};
 use tokio::task::spawn_blocking;
 
-use super::{Served, api, negotiate};
+use super::{Served, api, negotiate, room::Room};
 use crate::config::ApiChoice;
 
 const ENDPOINTS: &str = "\
@@ -28,7 +28,12 @@ const INCIDENTS: &str = "/api/v1/incidents";
 pub(super) type Answer = Response<Full<Bytes>>;
 
 /// Answers one request of `peer`.
-pub(super) async fn answer(request: &Request<Incoming>, peer: IpAddr, served: &Arc<Served>) -> Answer {
+pub(super) async fn answer(
+    request: &Request<Incoming>,
+    peer: IpAddr,
+    served: &Arc<Served>,
+    room: &Room,
+) -> Answer {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let mut refused = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
         refused.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static("GET, HEAD"));
@@ -40,7 +45,7 @@ pub(super) async fn answer(request: &Request<Incoming>, peer: IpAddr, served: &A
     let path = request.uri().path();
     match path {
         "/" => text(StatusCode::OK, ENDPOINTS),
-        "/metrics" => metrics(request, served),
+        "/metrics" => metrics(request, served, room),
         "/healthz" => match served.health.ailments().await {
             ailments if ailments.is_empty() => text(StatusCode::OK, "ok\n"),
             ailments => text(StatusCode::SERVICE_UNAVAILABLE, ailments.join("\n") + "\n"),
@@ -49,7 +54,9 @@ pub(super) async fn answer(request: &Request<Incoming>, peer: IpAddr, served: &A
         "/readyz" => text(StatusCode::SERVICE_UNAVAILABLE, "the probe is not attached yet\n"),
         _ => match path.strip_prefix(INCIDENTS) {
             Some(rest) if rest.is_empty() || rest.starts_with('/') => match may_read(peer, served.api) {
-                Ok(()) if rest.is_empty() => page(request.uri().query().unwrap_or_default(), served).await,
+                Ok(()) if rest.is_empty() => {
+                    page(request.uri().query().unwrap_or_default(), served, room).await
+                }
                 Ok(()) => one(rest.trim_start_matches('/'), served).await,
                 Err(why) => error(StatusCode::FORBIDDEN, why),
             },
@@ -71,27 +78,28 @@ fn may_read(peer: IpAddr, api: ApiChoice) -> Result<(), &'static str> {
     }
 }
 
-fn metrics(request: &Request<Incoming>, served: &Served) -> Answer {
+fn metrics(request: &Request<Incoming>, served: &Served, room: &Room) -> Answer {
     let accept: Vec<&str> =
         request.headers().get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
     let format = negotiate::format(Some(accept.join(",").as_str()));
-    match served.metrics.encode(format) {
+    match room.exposition(format, || served.metrics.encode(format)) {
         Ok(encoded) => {
             let mut answer = of(StatusCode::OK, negotiate::content_type(format), encoded);
             answer.headers_mut().insert(header::VARY, header::HeaderValue::from_static("Accept"));
             answer
         }
-        Err(error) => {
-            tracing::error!(%error, "the metrics could not be written");
-            text(StatusCode::INTERNAL_SERVER_ERROR, "the metrics could not be written\n")
-        }
+        Err(_) => text(StatusCode::SERVICE_UNAVAILABLE, "no metrics now: other clients do not read theirs\n"),
     }
 }
 
-async fn page(query: &str, served: &Arc<Served>) -> Answer {
+async fn page(query: &str, served: &Arc<Served>, room: &Room) -> Answer {
     let query = match api::query(query, Timestamp::now()) {
         Ok(query) => query,
         Err(why) => return error(StatusCode::BAD_REQUEST, &why),
+    };
+    let Some(place) = room.for_a_page().await else {
+        let why = "other clients have not read their incidents yet: try again";
+        return error(StatusCode::SERVICE_UNAVAILABLE, why);
     };
     let history = Arc::clone(&served.history);
     match spawn_blocking(move || history.page(&query)).await {
@@ -104,7 +112,7 @@ async fn page(query: &str, served: &Arc<Served>) -> Answer {
                 body.extend([",\"next\":\"", &next.to_string(), "\""]);
             }
             body.push_str("}\n");
-            of(StatusCode::OK, "application/json", body)
+            of(StatusCode::OK, "application/json", place.holds(body))
         }
         Ok(Err(failed)) => error(StatusCode::INTERNAL_SERVER_ERROR, &failed.to_string()),
         Err(_) => error(StatusCode::INTERNAL_SERVER_ERROR, "reading incidents failed"),
