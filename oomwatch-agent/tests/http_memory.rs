@@ -1,6 +1,7 @@
 //! Clients that ask for much and read nothing must not get the agent killed: its pod has 64 MiB.
 //!
-//! What is allocated is counted: a body that is held for a client is heap, whatever the kernel buffers besides.
+//! What is allocated is counted: a body that is held for a client is heap. The kernel's buffers come on top, and are
+//! bounded for each connection.
 
 #![expect(
     clippy::unwrap_used,

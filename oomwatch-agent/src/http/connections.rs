@@ -52,7 +52,9 @@ enum State {
     /// It has not asked yet.
     Silent,
     /// Its answer is on its way.
-    Served,
+    Answered,
+    /// Its answer is being made.
+    Asked,
 }
 
 impl Place {
@@ -61,7 +63,7 @@ impl Place {
         match self.state {
             State::Idle => true,
             State::Silent => for_now >= TO_ASK,
-            State::Served => for_now >= TO_READ,
+            State::Answered | State::Asked => for_now >= TO_READ,
         }
     }
 }
@@ -110,15 +112,24 @@ impl Seat {
     /// A request came.
     pub(super) fn asked(&self, now: Instant) {
         if let Some(place) = self.connections.places().taken.get_mut(&self.number) {
-            (place.state, place.active_at) = (State::Served, now);
+            (place.state, place.active_at) = (State::Asked, now);
         }
     }
 
-    /// All that was to be written is.
-    fn answered(&self) {
+    /// Its answer is made, and is to be written.
+    pub(super) fn answered(&self) {
+        self.goes(State::Asked, State::Answered);
+    }
+
+    /// All that was to be written is. hyper flushes before there is an answer, too.
+    fn flushed(&self) {
+        self.goes(State::Answered, State::Idle);
+    }
+
+    fn goes(&self, from: State, to: State) {
         let mut places = self.connections.places();
-        if let Some(place) = places.taken.get_mut(&self.number).filter(|place| place.state == State::Served) {
-            place.state = State::Idle;
+        if let Some(place) = places.taken.get_mut(&self.number).filter(|place| place.state == from) {
+            place.state = to;
         }
     }
 
@@ -186,7 +197,7 @@ impl AsyncWrite for Flushed {
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.stream).poll_flush(context);
         if flushed.is_ready() {
-            self.seat.answered();
+            self.seat.flushed();
         }
         flushed
     }
@@ -208,7 +219,10 @@ mod tests {
         let enter = |ms| connections.enter(at(ms));
         let [answered, silent, served] = [0, 1, 2].map(|ms| enter(ms).unwrap().0);
         answered.asked(at(3));
+        answered.flushed();
+        assert!(enter(4).is_none(), "its answer is still being made");
         answered.answered();
+        answered.flushed();
         served.asked(at(4));
         let (second, evicted) = enter(5).unwrap();
         answered.must_leave().await;
