@@ -21,9 +21,12 @@ pub mod kmsg;
 pub mod lines;
 pub mod machine;
 pub mod memcg;
+#[cfg(feature = "standin")]
 pub mod prometheus;
 pub mod rate_limit;
 pub mod report;
 pub mod rig;
+#[cfg(feature = "standin")]
+pub mod scraping;
 pub mod standin;
 pub mod status;

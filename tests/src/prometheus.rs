@@ -1,4 +1,4 @@
-//! A real Prometheus that scrapes the agent, once in each format.
+//! A real Prometheus that scrapes the agent, in each way that it is deployed and in each format.
 
 use std::{
     env,
@@ -15,14 +15,8 @@ use serde_json::Value;
 use crate::{
     deadline::{PATIENCE, wait_for},
     http,
+    scraping::{WAYS, configuration},
 };
-
-/// Each format is a job of its own; `openmetrics` stands for what is deployed.
-pub const JOBS: &[(&str, &str)] = &[
-    ("openmetrics", "OpenMetricsText1.0.0"),
-    ("classic", "PrometheusText0.0.4"),
-    ("native", "PrometheusProto"),
-];
 
 /// A running Prometheus; killed when dropped, its folder with it.
 #[derive(Debug)]
@@ -42,16 +36,16 @@ pub struct Sample {
 }
 
 impl Prometheus {
-    /// Starts it, with these rules, and waits until it has scraped `agent` in each format.
+    /// Starts it, with what `deploy` has for it, and waits until it has scraped `agent` in each way.
     ///
     /// # Errors
     /// It does not get ready, or cannot scrape.
-    pub fn start(agent: SocketAddr, rules: &Path) -> Result<Self> {
+    pub fn start(agent: SocketAddr, deploy: &Path) -> Result<Self> {
         let binary = env::var_os("OOMWATCH_PROMETHEUS").unwrap_or_else(|| "prometheus".into());
         let dir = env::temp_dir().join(format!("oomwatch-prometheus-{}", std::process::id()));
         drop(fs::remove_dir_all(&dir));
         fs::create_dir_all(&dir)?;
-        fs::write(dir.join("prometheus.yml"), configuration(agent, rules))?;
+        fs::write(dir.join("prometheus.yml"), configuration(agent, deploy)?.to_string())?;
         // A port that was free a moment ago.
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let child = Command::new(&binary)
@@ -67,11 +61,12 @@ impl Prometheus {
                 format!("cannot run {}: set OOMWATCH_PROMETHEUS, or run `cargo xtask test`", binary.display())
             })?;
         let prometheus = Self { child, address, dir };
-        let scraped = wait_for("Prometheus to have scraped the agent in each format", PATIENCE, || {
-            let up = prometheus.query("sum(up)").unwrap_or_default();
-            Ok(up.first().is_some_and(|up| up.value > 2.5).then_some(()))
+        let mut targets = Vec::new();
+        let scraped = wait_for("Prometheus to have scraped the agent in each way", PATIENCE, || {
+            targets = prometheus.query("up").unwrap_or_default();
+            Ok((targets.iter().filter(|up| up.value > 0.5).count() == WAYS.len()).then_some(()))
         });
-        scraped.with_context(|| prometheus.log())?;
+        scraped.with_context(|| format!("{targets:?}. {}", prometheus.log()))?;
         Ok(prometheus)
     }
 
@@ -108,6 +103,17 @@ impl Prometheus {
             })
         });
         waited.with_context(|| format!("{expression} is {last:?}. {}", self.log()))
+    }
+
+    /// What Grafana offers for a variable with this query, `label_values(SELECTOR, LABEL)`.
+    ///
+    /// # Errors
+    /// It is no such query.
+    pub fn label_values(&self, query: &str) -> Result<Vec<Value>> {
+        let inner = query.strip_prefix("label_values(").and_then(|rest| rest.strip_suffix(')'));
+        let (selector, label) = inner.and_then(|inner| inner.rsplit_once(", ")).context("no label_values")?;
+        let values = self.ask(&format!("/api/v1/label/{label}/values?match[]={}", encoded(selector)))?;
+        Ok(values.as_array().cloned().unwrap_or_default())
     }
 
     /// The ids of incidents that exemplars of a series have.
@@ -147,24 +153,6 @@ impl Drop for Prometheus {
         drop(self.child.wait());
         drop(fs::remove_dir_all(&self.dir));
     }
-}
-
-fn configuration(agent: SocketAddr, rules: &Path) -> String {
-    let mut text = format!(
-        "global: {{scrape_interval: 1s, evaluation_interval: 1s}}\nrule_files: [{}]\nscrape_configs:\n",
-        rules.display()
-    );
-    for (job, format) in JOBS {
-        // Labels of our own stay: the pod of a kill is not the pod that is scraped.
-        write!(
-            text,
-            "- job_name: {job}\n  honor_labels: true\n  scrape_protocols: [{format}]\n  \
-             scrape_classic_histograms: true\n  static_configs:\n  - targets: ['{agent}']\n    \
-             labels: {{node: rignode}}\n"
-        )
-        .unwrap_or_default();
-    }
-    text
 }
 
 fn encoded(text: &str) -> String {

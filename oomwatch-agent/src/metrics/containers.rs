@@ -16,8 +16,9 @@ use super::{persist::Counted, table::CONTAINER_LABELS};
 /// Scopes whose counters are there at 0 as soon as a container is known: Prometheus takes the first value that it sees
 /// for where a counter began, so one that begins at 1 is no increase. The others are too rare to pay for.
 const BORN_AT_ZERO: &[Scope] = &[Scope::Container, Scope::Pod, Scope::Qos, Scope::Kubepods, Scope::Node];
-/// The same for what is in no pod.
-const HOST_BORN_AT_ZERO: &[Scope] = &[Scope::Node, Scope::System];
+/// The same for what is in no pod, or in one whose names nobody told.
+const HOST_BORN_AT_ZERO: &[Scope] =
+    &[Scope::Container, Scope::Pod, Scope::Qos, Scope::Kubepods, Scope::Node, Scope::System];
 /// Where nothing was counted nobody has anything left to read; a kill can still be told of a pod for as long as the
 /// index of pods remembers it.
 const GRACE_AT_ZERO_NS: u64 = 10 * 60 * 1_000_000_000;
@@ -180,6 +181,8 @@ impl Containers {
     fn known(&mut self, key: Key, workload: WorkloadOf, now: BoottimeNs) -> Option<&mut Series> {
         if !self.series.contains_key(&key) && self.series.len() > self.most && !self.make_room() {
             self.dropped += 1;
+            // There at 0 before one of them is killed.
+            self.others();
             return None;
         }
         let series = match self.series.entry(key) {
@@ -195,6 +198,12 @@ impl Containers {
         };
         series.learn_workload(workload);
         Some(series)
+    }
+
+    /// The series of all those that have none of their own.
+    fn others(&mut self) {
+        let new = |key: &Key| Series::new(key, WorkloadOf::default(), BORN_AT_ZERO);
+        self.series.entry(other()).or_insert_with_key(new);
     }
 
     /// The one that has been gone for longest leaves early.

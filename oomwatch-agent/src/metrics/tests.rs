@@ -110,6 +110,20 @@ fn a_container_counts_from_zero_and_a_kill_raises_its_scope_alone() {
 }
 
 #[test]
+fn the_first_kill_in_a_pod_without_a_name_is_an_increase_too() {
+    let metrics = metrics(100);
+    for scope in ["container", "pod", "qos", "kubepods"] {
+        let labels = ["namespace=\"\"", "pod=\"\"", &format!("scope=\"{scope}\"")];
+        assert_eq!(value(&metrics, KILLS, &labels), Some(0.0), "{scope}");
+        let mut nameless = report("web-0", scope, 1);
+        let kubernetes = nameless.kubernetes.as_mut().unwrap();
+        (kubernetes.namespace, kubernetes.pod, kubernetes.container) = (None, None, None);
+        metrics.count(&nameless, &Capture::default(), minutes(1));
+        assert_eq!(value(&metrics, KILLS, &labels), Some(1.0), "{scope}");
+    }
+}
+
+#[test]
 fn series_stay_for_a_while_after_the_pod_and_come_back_at_zero() {
     let metrics = metrics(100);
     metrics.see([pod("web-0"), pod("web-1")].iter(), minutes(0));
@@ -133,8 +147,10 @@ fn series_are_bounded_and_no_kill_is_lost_for_it() {
     metrics.see([pod("a"), pod("b"), pod("c")].iter(), minutes(0));
     assert_eq!(value(&metrics, "oomwatch_containers", &[]), Some(2.0));
     assert_eq!(value(&metrics, "oomwatch_containers_dropped_total", &[]), Some(1.0));
+    let others = ["namespace=\"_other\"", "scope=\"container\""];
+    assert_eq!(value(&metrics, KILLS, &others), Some(0.0), "born at 1 it would be no increase");
     metrics.count(&report("c", "container", 2), &Capture::default(), minutes(1));
-    assert_eq!(value(&metrics, KILLS, &["namespace=\"_other\"", "scope=\"container\""]), Some(2.0));
+    assert_eq!(value(&metrics, KILLS, &others), Some(2.0));
     // A pod that has gone leaves for one that comes.
     metrics.see([pod("b"), pod("d")].iter(), minutes(2));
     assert_eq!(value(&metrics, KILLS, &["pod=\"d\"", "scope=\"container\""]), Some(0.0));
