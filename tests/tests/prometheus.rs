@@ -4,8 +4,9 @@ use std::{fs, path::Path};
 
 use anyhow::{Context, Result, ensure};
 use oomwatch_tests::{
+    agent,
     deadline::{PATIENCE, wait_for},
-    here::is_root,
+    here::{binary, is_root},
     http::{self, sample},
     prometheus::Prometheus,
     rig::Rig,
@@ -44,8 +45,8 @@ fn what_prometheus_is_asked_is_what_happened() -> Result<()> {
         &more,
         |_| Ok(()),
     )?;
-    let agent = rig.bench.agent.address()?;
-    let prometheus = Prometheus::start(agent, &deploy("prometheus"))?;
+    let address = rig.bench.agent.address()?;
+    let prometheus = Prometheus::start(address, &deploy("prometheus"))?;
     // Born at 0, before anything has happened.
     prometheus.wait_for(&format!("count({SERIES})"), |scopes| scopes >= 5.0)?;
     prometheus.wait_for(&format!("min(count_over_time({SERIES}[1m]))"), |scrapes| scrapes >= 3.0)?;
@@ -77,6 +78,7 @@ fn what_prometheus_is_asked_is_what_happened() -> Result<()> {
     for way in WAYS {
         every_way_tells_the_same(&prometheus, way)?;
     }
+    events_are_shown(&mut rig, &ids)?;
     counts_go_on_after_sigkill(&mut rig, &prometheus, &of_scope)?;
     alerts_are_raised(&prometheus)?;
     for way in WAYS {
@@ -100,10 +102,23 @@ fn every_way_tells_the_same(prometheus: &Prometheus, way: &Way) -> Result<()> {
     let stray = format!(r#"{{__name__=~"oomwatch_.*",job="{job}",exported_pod!=""}}"#);
     ensure!(prometheus.query(&stray)?.is_empty(), "{job}: labels of the kill were renamed");
     // Classic or native, whatever else was killed on this machine meanwhile.
-    let victims = format!(
-        r#"histogram_count(oomwatch_victim_memory_bytes{{job="{job}"}}) or oomwatch_victim_memory_bytes_count{{job="{job}"}}"#
-    );
+    let of_job = |name: &str| format!("{name}{{job=\"{job}\"}}");
+    let classic = of_job("oomwatch_victim_memory_bytes_count");
+    let native = format!("histogram_count({})", of_job("oomwatch_victim_memory_bytes"));
+    let victims = format!("{native} or {classic}");
     prometheus.wait_for(&victims, |victims| victims >= 4.0).map(drop)
+}
+
+/// By the agent's API, and on the way there by `oomwatch events`.
+fn events_are_shown(rig: &mut Rig, ids: &[String]) -> Result<()> {
+    let url = format!("http://{}", rig.bench.agent.address()?);
+    let arguments =
+        ["events", "--url", &url, "--pod", "default/n-multi", "--since", "5m", "--output", "json"];
+    let ended = agent::run_to_end(agent::command(&binary()?).args(arguments))?;
+    let shown: Result<Vec<String>> =
+        ended.stdout.lines().map(|line| id(&serde_json::from_str(line)?)).collect();
+    ensure!(shown? == ids, "not {ids:?}: {} {}", ended.stdout, ended.log);
+    Ok(())
 }
 
 fn counts_go_on_after_sigkill(rig: &mut Rig, prometheus: &Prometheus, series: &str) -> Result<()> {
