@@ -68,7 +68,7 @@ enum Command {
     Test(TestOptions),
     /// Build the agent and its container image: target/image/oomwatch-VERSION.tar, an OCI archive
     Image,
-    /// Render what is in deploy/ and hold it against the API of each Kubernetes release
+    /// Check what is in deploy/: manifests against the API of each Kubernetes release, alerts, dashboard
     Manifests,
     /// Run the image in a VM, under containerd, as the DaemonSet says, and make kills beside it (root is needed)
     Deployed,

@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use crate::{
+    alerts,
     needs::{self, Part},
     repo::Repo,
     run, say,
@@ -31,13 +32,15 @@ pub(crate) fn folders(repo: &Repo) -> Result<Vec<PathBuf>> {
     Ok(folders)
 }
 
-/// Checks every folder.
+/// Checks every folder, the alerts and the dashboard.
 pub(crate) fn check_all(repo: &Repo) -> Result<ExitCode> {
-    setup(repo, &[Part::Manifests])?;
+    setup(repo, &[Part::Manifests, Part::Prometheus])?;
     for folder in folders(repo)? {
         check(repo, &folder)?;
         say::progress(&format!("manifests: {} fits Kubernetes {}", folder.display(), RELEASES.join(", ")));
     }
+    alerts::check(repo)?;
+    say::progress("manifests: alerts and dashboard are right");
     Ok(ExitCode::SUCCESS)
 }
 

@@ -215,7 +215,23 @@ pub(crate) fn kustomize(repo: &Repo) -> Option<PathBuf> {
 
 /// `prometheus` or `promtool`: this machine's, or that which setup unpacked.
 pub(crate) fn of_prometheus(repo: &Repo, name: &str) -> Option<PathBuf> {
-    run::on_path(name).or_else(|| Some(repo.tools().join("usr/bin").join(name)).filter(|path| path.is_file()))
+    let knows_formats = |program: &PathBuf| {
+        let version = run::read(Command::new(program).arg("--version"));
+        version.is_ok_and(|text| version_of(&text).is_some_and(|version| version >= SCRAPE_PROTOCOLS))
+    };
+    run::on_path(name)
+        .filter(knows_formats)
+        .or_else(|| Some(repo.tools().join("usr/bin").join(name)).filter(|path| path.is_file()))
+}
+
+/// Since which a configuration can say in which formats to scrape; Debian 12 has 2.42.
+const SCRAPE_PROTOCOLS: (u32, u32) = (2, 49);
+
+/// Of `prometheus, version 2.53.3+ds1 (branch: …`.
+fn version_of(text: &str) -> Option<(u32, u32)> {
+    let (_, version) = text.split_once("version ")?;
+    let mut numbers = version.split('.');
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 
 /// What Debian's archive is signed with.
@@ -277,6 +293,18 @@ fn has_clippy_beside_cargo() -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_version_is_read_from_what_prometheus_says() {
+        for (text, expected) in [
+            ("prometheus, version 2.53.3+ds1 (branch: debian/sid)\n", Some((2, 53))),
+            ("promtool, version 3.5.3 (branch: main)", Some((3, 5))),
+            ("prometheus, version 2", None),
+            ("usage: prometheus", None),
+        ] {
+            assert_eq!(version_of(text), expected, "{text}");
+        }
+    }
 
     #[test]
     fn a_static_program_is_told_from_a_dynamic_one() {

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use oomwatch_common::{pods::Pod, report::Kubernetes, scope::Scope, units::BoottimeNs};
+use oomwatch_common::{escape::escape, pods::Pod, report::Kubernetes, scope::Scope, units::BoottimeNs};
 use prometheus_client::metrics::exemplar::CounterWithExemplar;
 
 use super::{persist::Counted, table::CONTAINER_LABELS};
@@ -100,9 +100,10 @@ impl Containers {
             let workload = pod.workload.as_ref();
             for container in &pod.containers {
                 let key = Key {
-                    namespace: pod.namespace.clone(),
-                    pod: pod.name.clone(),
-                    container: container.name.clone(),
+                    // As reports spell them.
+                    namespace: escape(pod.namespace.as_bytes()),
+                    pod: escape(pod.name.as_bytes()),
+                    container: escape(container.name.as_bytes()),
                 };
                 let workload = workload.map(|workload| (workload.kind.clone(), workload.name.clone()));
                 if let Some(series) = self.known(key, workload.unwrap_or_default(), now) {
