@@ -5,7 +5,7 @@ use std::{fs, path::Path, process::Command};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::{needs, repo::Repo, run};
+use crate::{dashboard, needs, repo::Repo, run, scraping};
 
 const HEAD: &str = "\
 # Made of rules.yaml by `cargo xtask bless`.
@@ -38,6 +38,8 @@ pub(crate) fn check(repo: &Repo) -> Result<()> {
         "prometheusrule.yaml is not made of rules.yaml: run `cargo xtask bless`"
     );
     scrape_config_is_right(repo, &promtool, &read("deploy/prometheus/scrape-config.yaml")?)?;
+    scraping::check(repo)?;
+    dashboard::check(&read("deploy/grafana/oomwatch.json")?)?;
     pages_are_there(&rules, &read("docs/alerts.md")?)
 }
 

@@ -29,6 +29,7 @@ pub(crate) fn folders(repo: &Repo) -> Result<Vec<PathBuf>> {
     let mut folders: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
     folders.sort();
     folders.insert(0, repo.deploy());
+    folders.extend(["prometheus", "grafana"].map(|name| repo.deploy().join(name)));
     Ok(folders)
 }
 
@@ -44,9 +45,13 @@ pub(crate) fn check_all(repo: &Repo) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Renders one folder and holds it against every release.
+/// Renders one folder and holds it against every release; but not what only the Prometheus Operator knows.
 pub(crate) fn check(repo: &Repo, folder: &PathBuf) -> Result<()> {
-    let text = render(repo, folder)?;
+    let known = documents(&render(repo, folder)?)?.into_iter().filter(|document| !is_of_operator(document));
+    let text = known.map(|document| document.to_string()).collect::<Vec<_>>().join("\n---\n");
+    if text.is_empty() {
+        return Ok(());
+    }
     let place = repo.target().join("deploy");
     fs::create_dir_all(&place).with_context(|| format!("cannot create {}", place.display()))?;
     let name = folder.file_name().unwrap_or_default().to_string_lossy();
@@ -59,15 +64,24 @@ pub(crate) fn check(repo: &Repo, folder: &PathBuf) -> Result<()> {
         )
         .with_context(|| format!("{name} does not fit Kubernetes {release}"))?;
     }
-    documents(&text).map(drop)
+    Ok(())
 }
 
 /// The DaemonSet of the base, as users apply it.
 pub(crate) fn daemon_set(repo: &Repo) -> Result<Value> {
-    let documents = documents(&render(repo, &repo.deploy())?)?;
-    let found =
-        documents.into_iter().find(|document| document.get("kind").is_some_and(|kind| kind == "DaemonSet"));
-    found.context("deploy/ has no DaemonSet")
+    one(repo, &repo.deploy(), "DaemonSet")
+}
+
+/// The first object of a kind in a folder, as users apply it.
+pub(crate) fn one(repo: &Repo, folder: &PathBuf, kind: &str) -> Result<Value> {
+    let documents = documents(&render(repo, folder)?)?;
+    let found = documents.into_iter().find(|document| document.get("kind").is_some_and(|is| is == kind));
+    found.with_context(|| format!("{} has no {kind}", folder.display()))
+}
+
+fn is_of_operator(document: &Value) -> bool {
+    let version = document.get("apiVersion").and_then(Value::as_str);
+    version.is_some_and(|version| version.starts_with("monitoring.coreos.com/"))
 }
 
 fn render(repo: &Repo, folder: &PathBuf) -> Result<String> {
@@ -86,7 +100,7 @@ fn documents(text: &str) -> Result<Vec<Value>> {
 
 #[cfg(test)]
 mod tests {
-    use super::documents;
+    use super::{documents, is_of_operator};
 
     #[test]
     fn manifests_are_read_one_by_one() {
@@ -94,5 +108,12 @@ mod tests {
         assert_eq!(read.len(), 2);
         assert_eq!(read[1]["spec"]["ports"], serde_json::json!([1, "2"]));
         assert!(documents("").is_err());
+    }
+
+    #[test]
+    fn what_the_operator_brings_is_told_from_what_kubernetes_knows() {
+        for (version, expected) in [("monitoring.coreos.com/v1", true), ("v1", false), ("apps/v1", false)] {
+            assert_eq!(is_of_operator(&serde_json::json!({ "apiVersion": version })), expected, "{version}");
+        }
     }
 }
