@@ -3,7 +3,7 @@
 //! They are keyed by names, so a restarted container goes on counting, as one that a StatefulSet makes anew does.
 
 use std::{
-    collections::{HashMap, hash_map::Entry},
+    collections::{HashMap, HashSet, hash_map::Entry},
     sync::Arc,
     time::Duration,
 };
@@ -72,6 +72,8 @@ pub(super) struct Containers {
     most: usize,
     grace_ns: u64,
     dropped: u64,
+    /// Those of the last list that were dropped: they are counted once, not at each list.
+    known_dropped: HashSet<Key>,
 }
 
 impl Containers {
@@ -83,6 +85,7 @@ impl Containers {
             most,
             grace_ns: u64::try_from(grace.as_nanos()).unwrap_or(u64::MAX),
             dropped: 0,
+            known_dropped: HashSet::new(),
         };
         // Neither counts as a container, and neither ever leaves.
         containers
@@ -96,6 +99,7 @@ impl Containers {
         for series in self.series.values_mut() {
             series.gone_since.get_or_insert(now);
         }
+        let mut present = HashSet::new();
         for pod in pods {
             let workload = pod.workload.as_ref();
             for container in &pod.containers {
@@ -106,11 +110,13 @@ impl Containers {
                     container: escape(container.name.as_bytes()),
                 };
                 let workload = workload.map(|workload| (workload.kind.clone(), workload.name.clone()));
+                present.insert(key.clone());
                 if let Some(series) = self.known(key, workload.unwrap_or_default(), now) {
                     series.gone_since = None;
                 }
             }
         }
+        self.known_dropped.retain(|key| present.contains(key));
         self.sweep(now);
     }
 
@@ -181,7 +187,10 @@ impl Containers {
     /// The container's series, made where there is room; `None` where there is none.
     fn known(&mut self, key: Key, workload: WorkloadOf, now: BoottimeNs) -> Option<&mut Series> {
         if !self.series.contains_key(&key) && self.series.len() > self.most && !self.make_room() {
-            self.dropped += 1;
+            // However many there are, the memory for them is bounded.
+            if self.known_dropped.len() < self.most && self.known_dropped.insert(key) {
+                self.dropped += 1;
+            }
             // There at 0 before one of them is killed.
             self.others();
             return None;

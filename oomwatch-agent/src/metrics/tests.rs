@@ -147,6 +147,8 @@ fn series_are_bounded_and_no_kill_is_lost_for_it() {
     metrics.see([pod("a"), pod("b"), pod("c")].iter(), minutes(0));
     assert_eq!(value(&metrics, "oomwatch_containers", &[]), Some(2.0));
     assert_eq!(value(&metrics, "oomwatch_containers_dropped_total", &[]), Some(1.0));
+    metrics.see([pod("a"), pod("b"), pod("c")].iter(), minutes(0));
+    assert_eq!(value(&metrics, "oomwatch_containers_dropped_total", &[]), Some(1.0), "it is the same one");
     let others = ["namespace=\"_other\"", "scope=\"container\""];
     assert_eq!(value(&metrics, KILLS, &others), Some(0.0), "born at 1 it would be no increase");
     metrics.count(&report("c", "container", 2), &Capture::default(), minutes(1));

@@ -112,6 +112,16 @@ impl Containerd {
         Ok(ctr)
     }
 
+    /// What a command says in a running container, as `kubectl exec` would run it.
+    ///
+    /// # Errors
+    /// It fails, or there is no such container.
+    pub fn exec(&self, id: &str, words: &[&str]) -> Result<String> {
+        let mut exec = self.ctr();
+        exec.args(["tasks", "exec", "--exec-id", "exec", id]).args(words);
+        Ok(String::from_utf8_lossy(&run(&mut exec)?.stdout).into_owned())
+    }
+
     /// Ends and removes a container, if there is one of this name.
     pub fn remove(&self, id: &str) {
         for command in [&["tasks", "delete", "--force", id][..], &["containers", "delete", id]] {

@@ -1,6 +1,6 @@
 //! Kills in containers that containerd runs where the kubelet would have them run.
 
-use std::fs;
+use std::{fs, path::Path};
 
 use anyhow::{Context, Result, bail, ensure};
 use oomwatch_tests::{
@@ -17,6 +17,8 @@ use crate::suite::say;
 const LIMIT: u64 = 32;
 /// What only CAP_SYS_PTRACE permits to read.
 pub(super) const EXE: &str = "victims[0]/exe";
+/// Where the manifest has the agent keep incidents.
+const JOURNAL: &str = "/var/lib/oomwatch";
 /// Pod, container, whether the kubelet knows it, whether the driver is systemd.
 const VICTIMS: [(&str, &str, bool, bool); 3] = [
     ("n-burst", "hog", true, true),
@@ -68,6 +70,13 @@ pub(super) fn are_named(world: &World) -> Result<()> {
             .with_context(|| format!("{}\n{}", report.line, reporting.agent.log()))?;
         whole += u32::from(report.gaps.is_empty());
     }
+    // What stands in README, typed in the agent's own pod: it finds the journal by the pod's environment.
+    let events = world.exec(&["/oomwatch", "events", "--output", "json"])?;
+    let pods: Result<Vec<_>> = events.lines().map(|line| Ok(Report::parse(line)?.kubernetes.pod)).collect();
+    // Other cases may have made kills before.
+    let expected = VICTIMS.map(|(pod, ..)| Some(pod.to_owned()));
+    ensure!(pods?.ends_with(&expected), "`oomwatch events` shows {events}");
+    ensure!(Path::new(JOURNAL).join("lock").exists(), "there is no journal in the node's {JOURNAL}");
     let peak = peak_memory()?;
     let limit = world.container.resources.limits.memory()?;
     let log = reporting.stop()?;
