@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use crate::{
     alerts,
     build::{self, BuildOptions},
-    deployed,
+    deployed, fuzz,
     kernels::{self, Cgroup, Kernel},
     manifests,
     needs::{self, Part},
@@ -54,7 +54,7 @@ pub(crate) fn test(repo: &Repo, options: &TestOptions) -> Result<ExitCode> {
     let mut run = Run { started: Instant::now(), tally: Tally::default() };
     if options.filter.is_none() {
         run.step("tidy", || Tally::one(report(tidy::tidy(repo))));
-        run.step("format", || Tally::one(report(run::run(repo.cargo().args(["fmt", "--all", "--check"])))));
+        run.step("format", || Tally::one(report(format(repo))));
     }
     // Without the agent there is nothing to test.
     build::build_agent(repo, &BuildOptions::default())?;
@@ -65,6 +65,7 @@ pub(crate) fn test(repo: &Repo, options: &TestOptions) -> Result<ExitCode> {
     if options.filter.is_none() {
         run.step("manifests", || check_manifests(repo));
         run.step("alerts", || Tally::one(report(alerts::check(repo))));
+        run.step("fuzzing, briefly", || fuzz::briefly(repo));
     }
     run.step("tests on this host", || cargo_test(repo, options.filter.as_deref()));
     if !options.no_vm {
@@ -119,8 +120,14 @@ impl Run {
     }
 }
 
-fn report(outcome: Result<()>) -> bool {
+/// Says what went wrong, and whether anything did not.
+pub(crate) fn report(outcome: Result<()>) -> bool {
     outcome.inspect_err(|error| say::progress(&format!("error: {error:#}"))).is_ok()
+}
+
+fn format(repo: &Repo) -> Result<()> {
+    run::run(repo.cargo().args(["fmt", "--all", "--check"]))?;
+    run::run(repo.cargo().args(["fmt", "--check", "--manifest-path"]).arg(repo.fuzz().join("Cargo.toml")))
 }
 
 fn clippy(repo: &Repo) -> Result<()> {
