@@ -17,6 +17,7 @@ mod image;
 mod initramfs;
 mod kernels;
 mod manifests;
+mod matrix;
 mod needs;
 mod repo;
 mod run;
