@@ -17,7 +17,7 @@ use oomwatch_tests::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{Trial, alone_and_root};
+use super::alone_and_root;
 
 /// A `/proc` of links to the real one, where a test may put something else.
 struct Proc(TempDir);
@@ -73,7 +73,7 @@ fn files_that_are_endless_garbage_or_gone_cost_one_report_these_values() -> Resu
     fs::remove_file(proc.path("loadavg"))?;
     fs::write(proc.path("loadavg"), [0xff, 0xfe, b' ', 0x80, b'\n'])?;
     let root = proc.0.path().to_str().context("a path that is no text")?.to_owned();
-    let mut trial = Trial::start("files", &["--proc", &root])?;
+    let mut trial = super::trial("files", &["--proc", &root])?;
     let reports = Lines::of(trial.agent.take_stdout()?);
 
     let mut hog = trial.hog()?;
@@ -107,7 +107,7 @@ fn a_pid_that_is_another_process_by_now_tells_nothing_of_that_one() -> Result<()
     let Some(_guard) = alone_and_root()? else { return Ok(()) };
     let proc = Proc::new()?;
     let root = proc.0.path().to_str().context("a path that is no text")?.to_owned();
-    let mut trial = Trial::start("reused", &["--proc", &root])?;
+    let mut trial = super::trial("reused", &["--proc", &root])?;
     let reports = Lines::of(trial.agent.take_stdout()?);
     let mut hog = trial.hog()?;
     let other = std::process::id();
@@ -129,7 +129,7 @@ fn killed_and_started_again_the_agent_has_its_incidents_and_its_counts() -> Resu
     let Some(_guard) = alone_and_root()? else { return Ok(()) };
     let journal = TempDir::new()?;
     let dir = journal.path().to_str().context("a path that is no text")?;
-    let mut trial = Trial::start("restarted", &["--journal", dir])?;
+    let mut trial = super::trial("restarted", &["--journal", dir])?;
     let reports = Lines::of(trial.agent.take_stdout()?);
     let before = trial.kill(3)?;
     trial.balance(&reports)?;
@@ -137,7 +137,7 @@ fn killed_and_started_again_the_agent_has_its_incidents_and_its_counts() -> Resu
     let counted = kills(&trial.metrics()?);
     trial.agent.kill()?;
 
-    let mut again = Trial::start("again", &["--journal", dir])?;
+    let mut again = super::trial("again", &["--journal", dir])?;
     let reports = Lines::of(again.agent.take_stdout()?);
     let restored = kills(&again.metrics()?);
     ensure!(

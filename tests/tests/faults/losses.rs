@@ -3,10 +3,16 @@
 use std::process::Command;
 
 use anyhow::{Result, ensure};
-use oomwatch_tests::{agent::command, here::binary, http::get, lines::Lines};
+use oomwatch_tests::{
+    agent::command,
+    here::binary,
+    http::get,
+    lines::Lines,
+    trial::{LOST, Trial},
+};
 use rustix::{pipe::fcntl_setpipe_size, process::Signal};
 
-use super::{LOST, Trial, alone_and_root};
+use super::alone_and_root;
 
 const KILLS: usize = 20;
 const EVENTS_LOST: &str = "oomwatch_events_lost_total";
@@ -14,7 +20,7 @@ const EVENTS_LOST: &str = "oomwatch_events_lost_total";
 #[test]
 fn a_full_stdout_fills_the_queue_and_what_is_beyond_is_counted() -> Result<()> {
     let Some(_guard) = alone_and_root()? else { return Ok(()) };
-    let mut trial = Trial::start("full", &["--queue", "4"])?;
+    let mut trial = super::trial("full", &["--queue", "4"])?;
     let stdout = trial.agent.take_stdout()?;
     fcntl_setpipe_size(&stdout, 4096)?;
     trial.kill(KILLS)?;
@@ -41,7 +47,7 @@ fn a_stdout_that_fails_is_counted_and_the_agent_goes_on() -> Result<()> {
     let agent = command(&binary()?);
     shell.args(["-c", "exec \"$0\" run \"$@\" >/dev/full"]).arg(agent.get_program());
     shell.args(Trial::arguments(&[])).env_clear().env("NO_COLOR", "1");
-    let mut trial = Trial::start_command("unwritten", shell)?;
+    let mut trial = super::trial_of("unwritten", shell)?;
     let nothing = Lines::of(trial.agent.take_stdout()?);
     trial.kill(3)?;
     trial.wait_for_metric(LOST, &["output"], |lost| lost >= 3.0)?;
@@ -53,7 +59,7 @@ fn a_stdout_that_fails_is_counted_and_the_agent_goes_on() -> Result<()> {
 #[test]
 fn a_stopped_agent_tells_of_all_kills_when_it_goes_on() -> Result<()> {
     let Some(_guard) = alone_and_root()? else { return Ok(()) };
-    let mut trial = Trial::start("stopped", &[])?;
+    let mut trial = super::trial("stopped", &[])?;
     let reports = Lines::of(trial.agent.take_stdout()?);
     trial.signal(Signal::STOP)?;
     let pids = trial.kill(KILLS)?;
@@ -68,7 +74,7 @@ fn a_stopped_agent_tells_of_all_kills_when_it_goes_on() -> Result<()> {
 #[test]
 fn what_finds_the_ring_buffer_full_is_counted_to_the_kill() -> Result<()> {
     let Some(_guard) = alone_and_root()? else { return Ok(()) };
-    let mut trial = Trial::start("tiny", &["--ring-buffer-kib", "4"])?;
+    let mut trial = super::trial("tiny", &["--ring-buffer-kib", "4"])?;
     let reports = Lines::of(trial.agent.take_stdout()?);
     trial.signal(Signal::STOP)?;
     let pids = trial.kill(KILLS)?;
