@@ -4,6 +4,7 @@
 
 mod alerts;
 mod apt_suite;
+mod bench;
 mod bless;
 mod build;
 mod cpio;
@@ -35,7 +36,9 @@ use std::{path::PathBuf, process::ExitCode};
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-use crate::{build::BuildOptions, needs::Part, repo::Repo, test::TestOptions, vm_options::VmOptions};
+use crate::{
+    bench::Bench, build::BuildOptions, needs::Part, repo::Repo, test::TestOptions, vm_options::VmOptions,
+};
 
 const ENVIRONMENT: &str = "\
 Environment:
@@ -68,6 +71,9 @@ enum Command {
     Demo,
     /// Run every check and every test, those in VMs included
     Test(TestOptions),
+    /// Measure, on real kills
+    #[command(subcommand)]
+    Bench(Bench),
     /// Build the agent and its container image: target/image/oomwatch-VERSION.tar, an OCI archive
     Image,
     /// Check what is in deploy/: manifests against the API of each Kubernetes release, alerts, dashboard
@@ -119,6 +125,7 @@ fn dispatch(command: Command, repo: &Repo) -> Result<ExitCode> {
         Command::Vm(options) => vm_options::run(repo, &options),
         Command::Demo => demo::demo(repo),
         Command::Test(options) => test::test(repo, &options),
+        Command::Bench(what) => bench::bench(repo, &what),
         Command::Image => image::image(repo).map(|()| ExitCode::SUCCESS),
         Command::Manifests => manifests::check_all(repo),
         Command::Deployed => deployed::run(repo),
