@@ -5,7 +5,7 @@ use oomwatch_common::units::PageSize;
 use crate::{
     config::{NodeOptions, ProbeChoice},
     preflight,
-    probe::{self, AttachError, Loaded, Probe, Settings},
+    probe::{self, AttachError, How, Loaded, Probe, Settings},
     proof,
     refusal::Refusal,
     sys,
@@ -32,13 +32,13 @@ pub fn attach(options: &NodeOptions, page_size: PageSize) -> Result<Probe, Refus
         Ok(loaded)
     };
     if options.probe == ProbeChoice::Tracepoint {
-        return load(false)?.attach_tracepoint().map_err(|error| error.refusal);
+        return load(false)?.attach(How::Tracepoint).map_err(|error| error.refusal);
     }
-    let failed = match load(true)?.attach_kprobes(true) {
+    let failed = match load(true)?.attach(How::Kprobes { kill_hook: true }) {
         Ok(probe) => return Ok(probe),
         // Inlined into its caller: then the tracepoint tells the victims.
         Err(error) if error.unavailable && error.hook == probe::KILL_ONE => {
-            match load(false)?.attach_kprobes(false) {
+            match load(false)?.attach(How::Kprobes { kill_hook: false }) {
                 Ok(probe) => return Ok(probe),
                 Err(error) => error,
             }
@@ -46,14 +46,14 @@ pub fn attach(options: &NodeOptions, page_size: PageSize) -> Result<Probe, Refus
         Err(error) => error,
     };
     let why = why(&failed);
-    if let Ok(mut probe) = load(true)?.attach_trampolines(&options.btf) {
+    if let Ok(mut probe) = load(true)?.attach(How::Trampolines { btf: options.btf.clone() }) {
         probe.why_trampolines = Some(why);
         return Ok(probe);
     }
     if options.probe == ProbeChoice::Kprobe {
         return Err(Refusal { text: format!("{why}; --probe auto takes what there is"), ..failed.refusal });
     }
-    let mut probe = load(false)?.attach_tracepoint().map_err(|error| error.refusal)?;
+    let mut probe = load(false)?.attach(How::Tracepoint).map_err(|error| error.refusal)?;
     probe.why_not_higher = Some(why);
     Ok(probe)
 }

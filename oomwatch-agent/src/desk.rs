@@ -14,11 +14,12 @@ use oomwatch_common::{
     incident::Gap,
     units::{BoottimeNs, PageSize},
 };
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, error::TrySendError};
 
 use crate::{
     job::{Captured, Job},
     losses::{Losses, Stage},
+    progress::{Done, Lost, Progress},
     sources::{Roots, members, plan_memcg, plan_node, read_process},
 };
 
@@ -57,6 +58,8 @@ pub struct Desk {
     kernel_kills: Option<u64>,
     /// Kills that the kernel has counted and no mark has claimed yet.
     kernel_credit: u64,
+    progress: Arc<Progress>,
+    done: Done,
 }
 
 impl Desk {
@@ -69,13 +72,35 @@ impl Desk {
     ) -> Self {
         let ready = (0..READY_CAPTURES).map(|_| touched_capture()).collect();
         let (kernel_kills, jobs) = (settings.kernel_kills, VecDeque::with_capacity(OPEN_JOBS));
-        Self { settings, losses, queue, returned, ready, jobs, kernel_kills, kernel_credit: 0 }
+        Self {
+            settings,
+            losses,
+            queue,
+            returned,
+            ready,
+            jobs,
+            kernel_kills,
+            kernel_credit: 0,
+            progress: Arc::default(),
+            done: Done::default(),
+        }
+    }
+
+    /// Where it says how far it has come.
+    #[must_use]
+    pub fn telling(mut self, progress: Arc<Progress>) -> Self {
+        self.progress = progress;
+        self
     }
 
     /// Takes one record of the probe. What is no record is counted.
     pub fn take(&mut self, raw: &[u8], now: BoottimeNs) {
+        self.done.records += 1;
         match decode(raw, self.settings.page_size) {
-            Ok(record) => self.file(record, raw, now),
+            Ok(record) => {
+                self.done.told += u64::from(matches!(record.body, Body::Killed { .. } | Body::Marked(_)));
+                self.file(record, raw, now);
+            }
             Err(error) => {
                 self.losses.count(Stage::Malformed);
                 tracing::warn!(%error, "a record of the probe was not understood");
@@ -149,6 +174,7 @@ impl Desk {
         if self.jobs.is_empty() {
             self.kernel_credit = 0;
         }
+        self.progress.publish(Done { open: self.jobs.len() as u64, ..self.done });
     }
 
     /// When the next open incident settles, if no record comes.
@@ -158,10 +184,15 @@ impl Desk {
 
     fn finish(&mut self, mut job: Job, now: BoottimeNs) {
         let killed = job.marks() == 0 || self.is_backed_by_the_kernel(&mut job);
+        self.done.told += job.recovered();
+        self.done.groups += u64::from(job.kills_a_group());
         match job.finish(now) {
             Ok(captured) if killed => {
-                if self.queue.try_send(captured).is_err() {
+                if let Err(TrySendError::Full(captured) | TrySendError::Closed(captured)) =
+                    self.queue.try_send(captured)
+                {
                     self.losses.count(Stage::Queue);
+                    self.progress.lost.add(Lost::Queue, captured.incident.victims.len() as u64);
                 }
             }
             Ok(Captured { capture: mut unused, .. }) | Err(mut unused) => {

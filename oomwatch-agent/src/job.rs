@@ -159,6 +159,16 @@ impl Job {
         if self.assembly.level() == ProbeLevel::Tracepoint { self.assembly.marks() } else { 0 }
     }
 
+    /// Victims of which it is known only by the count at the end that they were killed.
+    pub fn recovered(&self) -> u64 {
+        self.assembly.recovered()
+    }
+
+    /// A group is killed together, for `memory.oom.group`.
+    pub fn kills_a_group(&self) -> bool {
+        self.assembly.is_group() || self.assembly.oom_group().is_some()
+    }
+
     /// `oom_kill` of the `/proc/vmstat` that was read for this incident.
     pub fn kernel_oom_kills(&self) -> Option<u64> {
         let vmstat = self.capture.contents(Subject::Node, "vmstat")?;

@@ -8,6 +8,7 @@ pub mod events;
 pub mod run;
 
 pub mod attach;
+pub mod audit;
 pub mod capture;
 pub mod desk;
 pub mod exits;
@@ -21,6 +22,7 @@ pub mod losses;
 pub mod metrics;
 pub mod preflight;
 pub mod probe;
+pub mod progress;
 pub mod proof;
 pub mod publish;
 pub mod record;

@@ -39,6 +39,7 @@ use self::{
     persist::Counted,
 };
 use crate::{
+    audit::Audit,
     config::MetricsOptions,
     health::Health,
     history::History,
@@ -47,6 +48,7 @@ use crate::{
     kubernetes::{events, outcomes::Outcomes},
     losses::Losses,
     probe::Counters,
+    progress::{Lost, Progress},
     sys,
     tally::{Outcome, Tally},
 };
@@ -84,6 +86,7 @@ pub(crate) struct Values {
     started: SystemTime,
     vmstat: PathBuf,
     losses: Arc<Losses>,
+    progress: Arc<Progress>,
     later: OnceLock<Later>,
     kubelet: Option<Arc<Outcomes>>,
     events: Option<Arc<events::Counts>>,
@@ -96,6 +99,7 @@ struct Later {
     level: &'static str,
     counters: Counters,
     queue: WeakSender<Captured>,
+    audit: Arc<Audit>,
 }
 
 /// Who told the names of a victim's pod.
@@ -117,6 +121,8 @@ pub struct Sources {
     pub proc: PathBuf,
     /// What is lost, by stage.
     pub losses: Arc<Losses>,
+    /// What is lost, in processes.
+    pub progress: Arc<Progress>,
     /// How the kubelet answers.
     pub kubelet: Option<Arc<Outcomes>>,
     /// How telling Kubernetes goes.
@@ -149,6 +155,7 @@ impl Metrics {
             started: SystemTime::now(),
             vmstat: sources.proc.join("vmstat"),
             losses: sources.losses,
+            progress: sources.progress,
             later: OnceLock::new(),
             kubelet: sources.kubelet,
             events: sources.events,
@@ -163,8 +170,14 @@ impl Metrics {
     }
 
     /// The probe is attached.
-    pub fn attached(&self, level: &'static str, counters: Counters, queue: WeakSender<Captured>) {
-        if self.values.later.set(Later { level, counters, queue }).is_err() {
+    pub fn attached(
+        &self,
+        level: &'static str,
+        counters: Counters,
+        queue: WeakSender<Captured>,
+        audit: Arc<Audit>,
+    ) {
+        if self.values.later.set(Later { level, counters, queue, audit }).is_err() {
             tracing::debug!("the probe was already there");
         }
     }
@@ -218,6 +231,11 @@ impl Metrics {
     /// A report went out so long after its hook.
     pub fn reported(&self, after: Duration) {
         self.values.latency.observe(after.as_secs_f64());
+    }
+
+    /// A report of so many processes could not be written.
+    pub fn unwritten(&self, victims: u64) {
+        self.values.progress.lost.add(Lost::Output, victims);
     }
 
     /// A victim ended so long after its kill.

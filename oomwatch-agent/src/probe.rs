@@ -1,19 +1,21 @@
 //! The probe: load the eBPF program with this kernel's layout, prove it, attach it, hand out its ring buffer.
 //!
-//! The only file that imports aya. It decides nothing about meaning: records leave it as bytes.
+//! Only this file and its `hooks.rs` import aya. They decide nothing about meaning: records leave as bytes.
+
+mod hooks;
 
 use std::{
     fs,
     io::{self, BufRead as _, BufReader},
     os::fd::{AsFd, BorrowedFd},
-    path::Path,
-    sync::Arc,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
 };
 
 use aya::{
     Ebpf, EbpfLoader, VerifierLogLevel, include_bytes_aligned,
     maps::{MapData, PerCpuArray, RingBuf},
-    programs::{FEntry, FExit, KProbe, ProgramError, RawTracePoint, RawTracePointRunOptions, TestRun as _},
+    programs::{RawTracePoint, RawTracePointRunOptions, TestRun as _},
 };
 use oomwatch_common::{
     btf::Btf,
@@ -24,26 +26,23 @@ use oomwatch_common::{
 };
 use zerocopy::IntoBytes as _;
 
+pub use self::hooks::{AttachError, Hooks, How, KILL_ONE};
 use crate::refusal::Refusal;
 
 /// The object that `cargo xtask build` makes of oomwatch-ebpf.
 static OBJECT: &[u8] = include_bytes_aligned!(env!("OOMWATCH_EBPF_OBJECT"));
 
-/// The kernel function that each invocation enters.
-const OOM_KILL_PROCESS: &str = "oom_kill_process";
-/// The kernel function that each kill enters; since 5.0.
-pub const KILL_ONE: &str = "__oom_kill_process";
-
-/// A loaded and attached probe. Dropping it detaches.
+/// A loaded and attached probe. Dropping it detaches, unless somebody else holds its hooks.
 pub struct Probe {
-    /// Holds the programs in their hooks.
-    _ebpf: Ebpf,
+    hooks: Arc<Mutex<Hooks>>,
     ring: RingBuf<MapData>,
     counters: Counters,
     #[cfg(feature = "debug-log")]
     log: Option<aya_log::EbpfLogger<&'static dyn log::Log>>,
     /// Which hooks are in place.
     pub level: ProbeLevel,
+    /// Each kill is counted as the kernel counts it; otherwise each victim.
+    pub counts_as_the_kernel: bool,
     /// Why not a higher level, where there is one.
     pub why_not_higher: Option<String>,
     /// Why trampolines were taken and not kprobes.
@@ -73,6 +72,7 @@ pub struct Loaded {
     ebpf: Ebpf,
     ring: RingBuf<MapData>,
     counters: Counters,
+    proc: PathBuf,
     absent: Vec<&'static str>,
     /// The record that the program `prove` made of the calling process.
     pub proof: Vec<u8>,
@@ -96,6 +96,11 @@ impl Probe {
     /// Readable when there is a record.
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.ring.as_fd()
+    }
+
+    /// The hooks, to be attached again by whoever finds them blind.
+    pub fn hooks(&self) -> Arc<Mutex<Hooks>> {
+        Arc::clone(&self.hooks)
     }
 
     /// The kernel side's counters, to be read from any thread.
@@ -160,122 +165,36 @@ pub fn load(settings: &Settings<'_>, kill_hook: bool) -> Result<Loaded, Refusal>
         }
         (true, _) => None,
     };
-    Ok(Loaded { ebpf, ring, counters, absent: absent.clone(), proof, rss_inexact })
+    let (proc, absent) = (settings.proc.to_owned(), absent.clone());
+    Ok(Loaded { ebpf, ring, counters, proc, absent, proof, rss_inexact })
 }
 
 impl Loaded {
-    /// Attaches the kprobes.
+    /// Attaches it.
     ///
     /// # Errors
     /// Which hook, and whether this kernel does not have it.
-    pub fn attach_kprobes(mut self, kill_hook: bool) -> Result<Probe, AttachError> {
-        // The end first: an invocation then never has a begin without its end.
-        attach_kprobe(&mut self.ebpf, "oom_kill_process_return", OOM_KILL_PROCESS)?;
-        attach_raw(&mut self.ebpf, "victim_marked")?;
-        if kill_hook {
-            attach_kprobe(&mut self.ebpf, "oom_kill_victim", KILL_ONE)?;
-        }
-        attach_kprobe(&mut self.ebpf, "oom_kill_process", OOM_KILL_PROCESS)?;
-        Ok(self.finish(ProbeLevel::Kprobe))
-    }
-
-    /// Attaches to the same functions by the kernel's own trampolines (fentry, fexit; x86-64 since 5.5, arm64 since
-    /// 6.0). They need no `perf_event_open`, which Debian's and Ubuntu's kernels permit to `CAP_SYS_ADMIN` only.
-    ///
-    /// # Errors
-    /// Which hook, and whether this kernel does not have it.
-    pub fn attach_trampolines(mut self, btf: &Path) -> Result<Probe, AttachError> {
-        let failed = |hook| {
-            move |error: &(dyn std::error::Error + 'static)| AttachError {
-                hook,
-                unavailable: false,
-                refusal: refuse(&format!("attach a trampoline to {hook}"), error),
-            }
-        };
-        let types = aya::Btf::parse_file(btf, aya::Endianness::default())
-            .map_err(|error| failed(OOM_KILL_PROCESS)(&error))?;
-        let missing = |hook| move |refusal| AttachError { hook, unavailable: true, refusal };
-        let end =
-            program::<FExit>(&mut self.ebpf, "oom_kill_process_fexit").map_err(missing(OOM_KILL_PROCESS))?;
-        end.load(OOM_KILL_PROCESS, &types).map_err(|error| failed(OOM_KILL_PROCESS)(&error))?;
-        end.attach().map_err(|error| failed(OOM_KILL_PROCESS)(&error))?;
-        attach_raw(&mut self.ebpf, "victim_marked")?;
-        for (name, hook) in
-            [("oom_kill_victim_fentry", KILL_ONE), ("oom_kill_process_fentry", OOM_KILL_PROCESS)]
-        {
-            let entry = program::<FEntry>(&mut self.ebpf, name).map_err(missing(hook))?;
-            entry.load(hook, &types).map_err(|error| failed(hook)(&error))?;
-            entry.attach().map_err(|error| failed(hook)(&error))?;
-        }
-        Ok(self.finish(ProbeLevel::Kprobe))
-    }
-
-    /// Attaches the tracepoint alone.
-    ///
-    /// # Errors
-    /// Which hook, and whether this kernel does not have it.
-    pub fn attach_tracepoint(mut self) -> Result<Probe, AttachError> {
-        attach_raw(&mut self.ebpf, "mark_victim")?;
-        Ok(self.finish(ProbeLevel::Tracepoint))
-    }
-
     #[cfg_attr(not(feature = "debug-log"), expect(unused_mut, reason = "only the log needs it"))]
-    fn finish(mut self, level: ProbeLevel) -> Probe {
-        Probe {
-            #[cfg(feature = "debug-log")]
-            log: aya_log::EbpfLogger::init(&mut self.ebpf).ok(),
-            _ebpf: self.ebpf,
+    pub fn attach(mut self, how: How) -> Result<Probe, AttachError> {
+        #[cfg(feature = "debug-log")]
+        let log = aya_log::EbpfLogger::init(&mut self.ebpf).ok();
+        let (level, counts_as_the_kernel) = (how.level(), how.counts_as_the_kernel());
+        let hooks = Hooks::attach(self.ebpf, self.counters.clone(), &self.proc, how)?;
+        Ok(Probe {
+            hooks: Arc::new(Mutex::new(hooks)),
             ring: self.ring,
             counters: self.counters,
+            #[cfg(feature = "debug-log")]
+            log,
             level,
+            counts_as_the_kernel,
             why_not_higher: None,
             why_trampolines: None,
             absent: self.absent,
             proof: self.proof,
             rss_inexact: self.rss_inexact,
-        }
+        })
     }
-}
-
-/// Why a hook could not be put in place.
-#[derive(Debug)]
-pub struct AttachError {
-    /// The kernel function or tracepoint.
-    pub hook: &'static str,
-    /// The kernel has no such function, or no kprobes.
-    pub unavailable: bool,
-    /// What to say.
-    pub refusal: Refusal,
-}
-
-fn attach_kprobe(ebpf: &mut Ebpf, name: &str, hook: &'static str) -> Result<(), AttachError> {
-    let failed = |error: ProgramError| AttachError {
-        hook,
-        unavailable: os_error(&error).is_some_and(|error| error.kind() == io::ErrorKind::NotFound),
-        refusal: refuse(&format!("attach a kprobe to {hook}"), &error),
-    };
-    let program =
-        program::<KProbe>(ebpf, name).map_err(|refusal| AttachError { hook, unavailable: false, refusal })?;
-    program.load().map_err(failed)?;
-    program.attach(hook, 0).map_err(failed)?;
-    Ok(())
-}
-
-fn attach_raw(ebpf: &mut Ebpf, name: &str) -> Result<(), AttachError> {
-    let hook = "mark_victim";
-    let failed = |error: ProgramError| AttachError {
-        hook,
-        unavailable: os_error(&error).is_some_and(|error| error.kind() == io::ErrorKind::NotFound),
-        refusal: refuse("attach to tracepoint oom/mark_victim", &error),
-    };
-    let program = program::<RawTracePoint>(ebpf, name).map_err(|refusal| AttachError {
-        hook,
-        unavailable: false,
-        refusal,
-    })?;
-    program.load().map_err(failed)?;
-    program.attach(hook).map_err(failed)?;
-    Ok(())
 }
 
 fn program<'a, P>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut P, Refusal>

@@ -140,6 +140,9 @@ impl Publisher {
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ended::StdoutClosed,
                 Err(error) => {
                     losses.count(Stage::Output);
+                    if let Some(audience) = &self.audience {
+                        audience.metrics.unwritten(report.victims.len() as u64);
+                    }
                     tracing::warn!(%error, "a report could not be written to stdout");
                 }
             }

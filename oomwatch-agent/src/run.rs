@@ -16,6 +16,7 @@ use tokio::{
 
 use crate::{
     attach,
+    audit::Audit,
     capture::{self, Running},
     config::RunOptions,
     desk::{self, Desk, READY_CAPTURES},
@@ -32,6 +33,7 @@ use crate::{
     losses::{Losses, Stage},
     metrics::{self, Metrics},
     probe::Probe,
+    progress::Progress,
     publish::{Audience, Ended, Publisher},
     refusal::Refusal,
     sources::Roots,
@@ -69,10 +71,11 @@ pub fn run(options: &RunOptions) -> Result<(), Refusal> {
     let listener = http::bind(&options.http)?;
     let (health, http_counts) = (Arc::new(Health::default()), Arc::new(http::Counts::default()));
     let history = Arc::new(History::open(&options.journal)?);
-    let losses = Arc::new(Losses::default());
+    let (losses, progress) = (Arc::new(Losses::default()), Arc::new(Progress::default()));
     let sources = metrics::Sources {
         proc: options.node.proc.clone(),
         losses: Arc::clone(&losses),
+        progress: Arc::clone(&progress),
         kubelet: answers.clone(),
         events: told.clone(),
         history: Arc::clone(&history),
@@ -112,13 +115,16 @@ pub fn run(options: &RunOptions) -> Result<(), Refusal> {
     }
     let (queue, incidents) = mpsc::channel(options.queue.into());
     let (spent, returned) = blocking::sync_channel(READY_CAPTURES);
-    metrics.attached(level.name(), probe.counters(), queue.downgrade());
-    let mut desk = Desk::new(settings, Arc::clone(&losses), queue, returned);
+    let audit = Arc::new(Audit::new(&options.node.proc, &probe, Arc::clone(&progress), Arc::clone(&losses)));
+    metrics.attached(level.name(), probe.counters(), queue.downgrade(), Arc::clone(&audit));
+    let hooks = probe.hooks();
+    let mut desk = Desk::new(settings, Arc::clone(&losses), queue, returned).telling(progress);
     desk.warm_up(&probe.proof, sys::boottime());
     let running = capture::start(probe, desk, spent, incidents)
         .map_err(|error| Refusal::failed(format!("starting the capture thread: {error}")))?;
     health.ready(running.pulse());
-    let probe = runtime.block_on(report(running, publisher, &losses, level.name()));
+    let kept = audit.keep(&hooks, &health);
+    let probe = runtime.block_on(report(running, publisher, &losses, level.name(), kept));
     runtime.block_on(history.close());
     // A write to a stdout that nobody reads may never return.
     runtime.shutdown_background();
@@ -153,15 +159,21 @@ async fn report(
     mut publisher: Publisher,
     losses: &Losses,
     level: &'static str,
+    kept: impl Future<Output = Refusal>,
 ) -> Result<Option<Probe>, Refusal> {
     let catch = |kind| signal(kind).map_err(|error| Refusal::failed(format!("catching signals: {error}")));
     let (mut terminate, mut interrupt) = (catch(SignalKind::terminate())?, catch(SignalKind::interrupt())?);
     tracing::info!(%level, "ready");
     let stopper = running.stopper();
+    let mut refused = None;
     let mut publishing = Box::pin(publisher.publish_all(&mut running.incidents, &running.spent, losses));
     let ended = tokio::select! {
         ended = &mut publishing => Some(ended),
         () = either(&mut terminate, &mut interrupt) => None,
+        refusal = kept => {
+            refused = Some(refusal);
+            None
+        }
     };
     let told_to_end = ended.is_none();
     let until = Instant::now() + DRAIN_WITHIN;
@@ -173,6 +185,9 @@ async fn report(
     drop(publishing);
     if let Some(events) = publisher.take_events() {
         events.drain(until.saturating_duration_since(Instant::now()).max(DRAIN_EVENTS_WITHIN)).await;
+    }
+    if let Some(refusal) = refused {
+        return Err(refusal);
     }
     match ended {
         Some(Ended::Drained) if !told_to_end => {

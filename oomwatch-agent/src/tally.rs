@@ -67,6 +67,7 @@ mod tests {
         history::{Removed, WriteOutcome},
         kubernetes::{events, outcomes},
         losses::Stage,
+        progress::Lost,
     };
 
     fn places<O: Outcome>() {
@@ -79,6 +80,7 @@ mod tests {
     #[test]
     fn every_outcome_has_a_place_of_its_own() {
         places::<Stage>();
+        places::<Lost>();
         places::<outcomes::Outcome>();
         places::<events::Outcome>();
         places::<WriteOutcome>();

@@ -77,6 +77,7 @@ fn start() -> (SocketAddr, Arc<Counts>) {
     let sources = Sources {
         proc: Path::new("/proc").to_owned(),
         losses: Arc::default(),
+        progress: Arc::default(),
         kubelet: None,
         events: None,
         history: Arc::clone(&history),

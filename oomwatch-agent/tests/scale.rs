@@ -74,6 +74,7 @@ impl Node {
         let sources = Sources {
             proc: Path::new("/proc").to_owned(),
             losses: Arc::default(),
+            progress: Arc::default(),
             kubelet: Some(Arc::default()),
             events: Some(Arc::clone(&counts)),
             history: Arc::new(History::open(&journal).unwrap()),

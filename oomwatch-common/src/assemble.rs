@@ -24,6 +24,9 @@ pub struct Assembly {
     marked: Option<(Process, bool)>,
     candidates: Vec<Candidate>,
     ended: bool,
+    /// Records of kills that came.
+    confirmed: u64,
+    recovered: u64,
     gaps: Vec<Gap>,
 }
 
@@ -50,6 +53,8 @@ impl Assembly {
             marked: None,
             candidates: Vec::new(),
             ended: false,
+            confirmed: 0,
+            recovered: 0,
             gaps: Vec::new(),
         };
         if level == ProbeLevel::Kprobe && !matches!(record.body, Body::Begin(_)) {
@@ -105,7 +110,7 @@ impl Assembly {
             Body::Begin(begin) => self.begin = Some(*begin),
             Body::Victim(process) => self.candidate(*process),
             Body::Killed { tgid, tid } => self.confirm(tgid, tid),
-            Body::End { .. } => self.ended = true,
+            Body::End { killed, .. } => self.end(killed),
             Body::Marked(marked) => self.mark(*marked),
             Body::Proof(_) => {}
         }
@@ -185,6 +190,7 @@ impl Assembly {
     }
 
     fn confirm(&mut self, tgid: Option<Tgid>, tid: Option<Tid>) {
+        self.confirmed += 1;
         let is_this = |process: &Process| {
             (tgid.is_some() && process.tgid == tgid) || (tid.is_some() && process.tid == tid)
         };
@@ -199,6 +205,32 @@ impl Assembly {
             Process { tgid, tid, ..Process::default() }
         });
         self.candidates.push(Candidate { process, killed: true });
+    }
+
+    /// The kernel's return, with how many kills were confirmed. Where records of that were lost, and no more processes
+    /// wait for theirs than are missing, it was these.
+    fn end(&mut self, killed: u32) {
+        self.ended = true;
+        let missing = u64::from(killed).saturating_sub(self.confirmed);
+        let chosen = self.begin.as_ref().filter(|begin| !begin.oom.group).map(|begin| begin.chosen.clone());
+        if self.candidates.is_empty() && missing > 0 {
+            self.candidates.extend(chosen.map(|process| Candidate { process, killed: false }));
+        }
+        let unconfirmed = self.candidates.iter().filter(|candidate| !candidate.killed).count() as u64;
+        if unconfirmed <= missing {
+            self.candidates.iter_mut().for_each(|candidate| candidate.killed = true);
+            self.recovered = unconfirmed;
+        }
+        if missing > self.recovered {
+            let lost = missing - self.recovered;
+            let why = format!("of {lost} all records were lost: the ring buffer was full");
+            self.gaps.push(Gap::new("victims", why));
+        }
+    }
+
+    /// Victims whose own record of the kill was lost, and that are known by the count at the end.
+    pub fn recovered(&self) -> u64 {
+        self.recovered
     }
 
     fn mark(&mut self, marked: Marked) {

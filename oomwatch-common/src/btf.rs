@@ -30,6 +30,9 @@ pub(crate) mod kind {
 const MAGIC: u16 = 0xeb9f;
 /// Deepest nesting of typedefs, qualifiers and anonymous structures that is followed.
 const DEPTH: u32 = 32;
+/// Members looked at for one name. `task_struct` has some hundred, with those of what lies in it; a blob in which
+/// anonymous structures contain each other would have no end.
+const MEMBERS: u32 = 1 << 16;
 
 /// Number of a type; 0 is `void`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,6 +56,8 @@ pub enum BtfError {
     Truncated,
     /// A kind of type that is newer than this reader; nothing behind it can be found.
     UnknownKind(u32),
+    /// A type refers to a type or a name that the blob does not have.
+    Dangling,
 }
 
 impl fmt::Display for BtfError {
@@ -60,6 +65,7 @@ impl fmt::Display for BtfError {
         match self {
             Self::NotBtf => write!(f, "not BTF: wrong magic number"),
             Self::Truncated => write!(f, "BTF is cut short"),
+            Self::Dangling => write!(f, "BTF refers to a type or a name that it does not have"),
             Self::UnknownKind(kind) => {
                 write!(f, "BTF has a type of kind {kind}, which is newer than oomwatch")
             }
@@ -180,27 +186,33 @@ impl<'a> Btf<'a> {
     pub fn member(&self, structure: TypeId, path: &str) -> Option<Member> {
         let mut at = Member { offset: 0, type_id: structure };
         for name in path.split('.') {
-            let inner = self.member_named(self.strip(at.type_id)?, name, DEPTH)?;
+            let inner = self.member_named(self.strip(at.type_id)?, name, DEPTH, &mut { MEMBERS })?;
             at = Member { offset: at.offset.checked_add(inner.offset)?, type_id: inner.type_id };
         }
         Some(at)
     }
 
     /// Bytes of a type, typedefs and qualifiers stripped. `None` for what has no size.
-    pub fn size(&self, id: TypeId) -> Option<u32> {
-        let id = self.strip(id)?;
-        let (head, _) = self.head(id)?;
-        match head.kind() {
-            kind::PTR => Some(8),
-            kind::ARRAY => {
-                let (element, length) = self.array(id)?;
-                self.size(element)?.checked_mul(length)
-            }
-            kind::INT | kind::STRUCT | kind::UNION | kind::ENUM | kind::ENUM64 | kind::FLOAT => {
-                Some(head.size_or_type)
-            }
-            _ => None,
+    pub fn size(&self, mut id: TypeId) -> Option<u32> {
+        let mut count = 1_u32;
+        for _ in 0..DEPTH {
+            id = self.strip(id)?;
+            let (head, _) = self.head(id)?;
+            let size = match head.kind() {
+                kind::ARRAY => {
+                    let (element, length) = self.array(id)?;
+                    (id, count) = (element, count.checked_mul(length)?);
+                    continue;
+                }
+                kind::PTR => 8,
+                kind::INT | kind::STRUCT | kind::UNION | kind::ENUM | kind::ENUM64 | kind::FLOAT => {
+                    head.size_or_type
+                }
+                _ => return None,
+            };
+            return size.checked_mul(count);
         }
+        None
     }
 
     /// Element type and length of an array.
@@ -276,12 +288,13 @@ impl<'a> Btf<'a> {
         None
     }
 
-    fn member_named(&self, structure: TypeId, name: &str, depth: u32) -> Option<Member> {
+    fn member_named(&self, structure: TypeId, name: &str, depth: u32, left: &mut u32) -> Option<Member> {
         let (head, tail) = self.head(structure)?;
         if depth == 0 || !matches!(head.kind(), kind::STRUCT | kind::UNION) {
             return None;
         }
         for entry in tail.chunks_exact(12) {
+            *left = left.checked_sub(1)?;
             let (member_name, type_id, position) =
                 (word(entry, 0)?, TypeId(word(entry, 4)?), word(entry, 8)?);
             let (bits, bit_field) = if head.kind_flag() {
@@ -294,7 +307,7 @@ impl<'a> Btf<'a> {
             }
             if member_name == 0
                 && let Some(inner) =
-                    self.strip(type_id).and_then(|inner| self.member_named(inner, name, depth - 1))
+                    self.strip(type_id).and_then(|inner| self.member_named(inner, name, depth - 1, left))
             {
                 return Some(Member { offset: inner.offset.checked_add(bits / 8)?, type_id: inner.type_id });
             }

@@ -13,7 +13,7 @@ use crate::{
 /// Cuts the types that the resolver asks for out of a blob, with everything that lies inside them.
 ///
 /// # Errors
-/// [`BtfError`] where `blob` cannot be parsed.
+/// [`BtfError`] where `blob` cannot be parsed, or refers to what it does not have.
 pub fn excerpt(blob: &[u8]) -> Result<Vec<u8>, BtfError> {
     let btf = Btf::parse(blob)?;
     let mut copy = Copy::default();
@@ -27,7 +27,7 @@ pub fn excerpt(blob: &[u8]) -> Result<Vec<u8>, BtfError> {
     while let Some(&id) = copy.order.get(done) {
         // The one pointer that is followed: a tracepoint's typedef is a pointer to its prototype.
         let followed = tracepoint.is_some_and(|typedef| btf.target(typedef) == Some(id));
-        copy.write(&btf, id, followed);
+        copy.write(&btf, id, followed).ok_or(BtfError::Dangling)?;
         done += 1;
     }
     Ok(copy.finish())
@@ -56,12 +56,12 @@ impl Copy {
         })
     }
 
-    fn write(&mut self, btf: &Btf<'_>, id: TypeId, follow_pointer: bool) {
-        let Some(record) = btf.record(id) else { return };
+    fn write(&mut self, btf: &Btf<'_>, id: TypeId, follow_pointer: bool) -> Option<()> {
+        let record = btf.record(id)?;
         let mut bytes = record.to_vec();
         let (names, types) = references(record);
         for at in names {
-            let name = word(record, at).and_then(|offset| btf.string(offset)).unwrap_or_default();
+            let name = btf.string(word(record, at)?)?;
             patch(&mut bytes, at, self.intern(name));
         }
         for at in types {
@@ -70,6 +70,7 @@ impl Copy {
             patch(&mut bytes, at, target);
         }
         self.types.extend(bytes);
+        Some(())
     }
 
     fn intern(&mut self, name: &str) -> u32 {

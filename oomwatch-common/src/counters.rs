@@ -14,7 +14,12 @@ pub enum ProbeCounter {
     Killed = 3,
     /// Marks of a process that was already exiting: `mark_victim` fired, nothing was killed.
     AlreadyExiting = 4,
+    /// Calls of `__oom_kill_process` for a process that had its address space: as often the kernel raises `oom_kill` of
+    /// /proc/vmstat (mm/oom_kill.c), so the first victim of a group twice where it still has it at the end.
+    Counted = 5,
+    /// How often the program fired that is attached for a moment to see whether kprobes work.
+    Fired = 6,
 }
 
 /// How many counters there are; the size of the map.
-pub const PROBE_COUNTERS: u32 = 5;
+pub const PROBE_COUNTERS: u32 = 7;

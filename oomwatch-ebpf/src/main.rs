@@ -81,6 +81,14 @@ fn oom_kill_process_return(ctx: RetProbeContext) -> u32 {
     0
 }
 
+/// `oom_badness`, which the kernel calls for whoever reads `/proc/PID/oom_score` (fs/proc/base.c): attached for as long
+/// as that takes, to see whether kprobes fire at all.
+#[kprobe]
+fn oom_badness(_ctx: ProbeContext) -> u32 {
+    oom::fired();
+    0
+}
+
 /// The same three by the kernel's own trampolines, where `perf_event_open`, which kprobes need, is not permitted.
 #[fentry(function = "oom_kill_process")]
 fn oom_kill_process_fentry(ctx: FEntryContext) -> i32 {

@@ -4,8 +4,8 @@ use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use oomwatch_common::{
     counters::ProbeCounter,
     record::{
-        Begin, End, Killed, MESSAGE_LEN, Marked, OomControl, Proof, RecordKind, TASK_KNOWN, UNREAD_I32,
-        UNREAD_I64, UNREAD_TASK, UNREAD_U32, Victim,
+        Begin, End, Killed, MESSAGE_LEN, Marked, OomControl, Proof, RecordKind, TASK_HAS_MM, TASK_KNOWN,
+        UNREAD_I32, UNREAD_I64, UNREAD_TASK, UNREAD_U32, Victim,
     },
 };
 
@@ -95,6 +95,9 @@ pub(crate) fn victim(task: Address) {
     let draft = fill_victim(draft, task);
     invocation.victim_tid = draft.fixed.task.tid;
     invocation.victim_tgid = draft.fixed.task.tgid;
+    if draft.fixed.task.flags & TASK_HAS_MM != 0 {
+        count(ProbeCounter::Counted);
+    }
     draft.submit(RecordKind::Victim, invocation.number);
 }
 
@@ -189,6 +192,12 @@ pub(crate) fn marked(argument: u64) {
         Address::NULL,
     );
     draft.submit(RecordKind::Marked, invocation.number);
+}
+
+/// A kprobe that is there for a moment only: it fires, so kprobes work.
+#[inline(always)]
+pub(crate) fn fired() {
+    count(ProbeCounter::Fired);
 }
 
 /// The calling task itself, read as a victim would be.

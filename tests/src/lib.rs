@@ -31,3 +31,4 @@ pub mod scraping;
 pub mod standin;
 pub mod status;
 pub mod storm;
+pub mod trial;

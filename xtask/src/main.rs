@@ -11,12 +11,14 @@ mod cpio;
 mod dashboard;
 mod demo;
 mod deployed;
+mod fuzz;
 mod guest_init;
 mod host_root;
 mod image;
 mod initramfs;
 mod kernels;
 mod manifests;
+mod matrix;
 mod needs;
 mod repo;
 mod run;
@@ -37,7 +39,8 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use crate::{
-    bench::Bench, build::BuildOptions, needs::Part, repo::Repo, test::TestOptions, vm_options::VmOptions,
+    bench::Bench, build::BuildOptions, fuzz::FuzzOptions, needs::Part, repo::Repo, test::TestOptions,
+    vm_options::VmOptions,
 };
 
 const ENVIRONMENT: &str = "\
@@ -80,6 +83,8 @@ enum Command {
     Manifests,
     /// Run the image in a VM, under containerd, as the DaemonSet says, and make kills beside it (root is needed)
     Deployed,
+    /// Feed what parses bytes from outside with inputs that libFuzzer makes of the fixtures
+    Fuzz(FuzzOptions),
     /// What CI runs: `test` on the quick kernels
     Ci,
     /// Check what neither compiler nor clippy does: file sizes, unsafe code, left-over notes
@@ -129,6 +134,7 @@ fn dispatch(command: Command, repo: &Repo) -> Result<ExitCode> {
         Command::Image => image::image(repo).map(|()| ExitCode::SUCCESS),
         Command::Manifests => manifests::check_all(repo),
         Command::Deployed => deployed::run(repo),
+        Command::Fuzz(options) => fuzz::fuzz(repo, &options).map(|()| ExitCode::SUCCESS),
         Command::Ci => test::test(repo, &TestOptions::default()),
         Command::Tidy => tidy::tidy(repo).map(|()| ExitCode::SUCCESS),
         Command::Bless => bless::bless(repo).map(|()| ExitCode::SUCCESS),

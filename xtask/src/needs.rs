@@ -154,6 +154,13 @@ const NEEDS: &[Need] = &[
         present: |_| Ok(run::on_path("cargo-fmt").is_some() && has_clippy_beside_cargo()),
     },
     Need {
+        what: "C++ compiler",
+        why: "`cargo xtask test` fuzzes briefly, and libFuzzer is C++",
+        part: Part::Check,
+        remedy: Remedy::Packages(&["g++"]),
+        present: |_| Ok(run::on_path("c++").is_some()),
+    },
+    Need {
         what: "clippy of the compiler for eBPF",
         why: "the kernel side is checked by its own compiler's lints",
         part: Part::Check,

@@ -63,6 +63,15 @@ impl Repo {
         self.target().join("release/oomwatch-standin")
     }
 
+    /// The fuzz targets, a workspace of their own.
+    pub(crate) fn fuzz(&self) -> PathBuf {
+        self.root.join("tests/fuzz")
+    }
+
+    pub(crate) fn fuzz_target(&self) -> PathBuf {
+        self.target().join("fuzz")
+    }
+
     /// The image's archive, and what is left of building it.
     pub(crate) fn image_folder(&self) -> PathBuf {
         self.target().join("image")

@@ -51,7 +51,7 @@ pub(super) async fn answer(
             ailments => text(StatusCode::SERVICE_UNAVAILABLE, ailments.join("\n") + "\n"),
         },
         "/readyz" if served.health.is_ready() => text(StatusCode::OK, "ok\n"),
-        "/readyz" => text(StatusCode::SERVICE_UNAVAILABLE, "the probe is not attached yet\n"),
+        "/readyz" => text(StatusCode::SERVICE_UNAVAILABLE, "the probe is not attached\n"),
         _ => match path.strip_prefix(INCIDENTS) {
             Some(rest) if rest.is_empty() || rest.starts_with('/') => match may_read(peer, served.api) {
                 Ok(()) if rest.is_empty() => {

@@ -35,6 +35,7 @@ fn start(listen: &str, api: ApiChoice, incidents: usize) -> SocketAddr {
     let sources = Sources {
         proc: Path::new("/proc").to_owned(),
         losses: Arc::default(),
+        progress: Arc::default(),
         kubelet: None,
         events: None,
         history: Arc::clone(&history),

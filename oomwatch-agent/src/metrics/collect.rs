@@ -70,7 +70,10 @@ impl Values {
             Id::Limit => to.histogram(&self.limit),
             Id::ReportLatency => to.histogram(&self.latency),
             Id::KillToExit => to.histogram(&self.to_exit),
-            Id::ProbeKills => to.counter(self.kills.load(Ordering::Relaxed)),
+            Id::ProbeKills => {
+                let seen = later.and_then(|later| later.audit.seen());
+                to.counter(seen.unwrap_or_else(|| self.kills.load(Ordering::Relaxed)))
+            }
             Id::KernelKills => {
                 // Without the file there is no sample: 0 would be a reset.
                 let kills = fs::read(&self.vmstat).ok().and_then(|vmstat| oom_kills(&vmstat));
@@ -80,6 +83,12 @@ impl Values {
                 let full = later.and_then(|later| later.counters.get(ProbeCounter::RingBufferFull));
                 to.labelled_counter("ring_buffer", full.unwrap_or(0))?;
                 to.tally::<Stage>(&self.losses)
+            }
+            Id::KillsLost => {
+                if let Some(later) = later {
+                    later.audit.look();
+                }
+                to.tally(&self.progress.lost)
             }
             Id::Ready => to.gauge(f64::from(u8::from(self.health.is_ready()))),
             Id::ProbeInfo => later.map_or(Ok(()), |later| to.info(later.level)),

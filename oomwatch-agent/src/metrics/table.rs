@@ -27,6 +27,7 @@ pub(super) enum Id {
     ProbeKills,
     KernelKills,
     EventsLost,
+    KillsLost,
     CaptureReads,
     Attributions,
     KubeletRequests,
@@ -151,7 +152,21 @@ pub(super) const METRICS: &[Described] = &[
         "What was lost on its way from the kernel to the outputs: records at ring_buffer and malformed, incidents at \
          queue, reports at output",
     ),
-    metric(Id::Ready, "oomwatch_ready", Kind::Gauge, &[], "1: the probe is attached, and its layout proved"),
+    metric(
+        Id::KillsLost,
+        "oomwatch_oom_kills_lost_total",
+        Kind::Counter,
+        &["reason"],
+        "Processes that were OOM-killed and are in no report; unseen: the kernel counted the kill and the probe did \
+         not see it, record: its record was lost, queue and output: its report was",
+    ),
+    metric(
+        Id::Ready,
+        "oomwatch_ready",
+        Kind::Gauge,
+        &[],
+        "1: the probe is attached, its layout proved, and it sees what the kernel counts",
+    ),
     metric(
         Id::ProbeInfo,
         "oomwatch_probe_info",

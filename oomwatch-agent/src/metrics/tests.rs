@@ -20,6 +20,7 @@ fn metrics(most: u16) -> Metrics {
     let sources = Sources {
         proc: Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/proc/6.18-v1"),
         losses: Arc::default(),
+        progress: Arc::default(),
         kubelet: None,
         events: None,
         history: Arc::new(History::open(&journal).unwrap()),

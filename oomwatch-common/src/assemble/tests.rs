@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     decode::{
         decode,
-        tests::{begin, end, killed, task, victim},
+        tests::{begin, end, end_of, killed, task, victim},
     },
     record as wire,
     units::PageSize,
@@ -54,8 +54,8 @@ fn a_group_kill_goes_over_its_first_victim_twice_and_reports_it_once() {
 
 #[test]
 fn a_victim_that_was_already_exiting_is_no_incident() {
-    assert_eq!(assemble(&[begin(1, task(10, b"gone")), end(1)]), None);
-    let passed_over = [begin(1, task(10, b"gone")), victim(1, task(10, b"gone")), end(1)];
+    assert_eq!(assemble(&[begin(1, task(10, b"gone")), end_of(1, 0)]), None);
+    let passed_over = [begin(1, task(10, b"gone")), victim(1, task(10, b"gone")), end_of(1, 0)];
     assert_eq!(assemble(&passed_over), None, "__oom_kill_process found no address space any more");
 }
 
@@ -111,6 +111,31 @@ fn a_lost_victim_is_taken_from_the_begin_if_it_was_the_chosen_one() {
     assert_eq!(incident.victims[0].comm.as_ref().unwrap().as_bytes(), b"hog");
     let incident = assemble(&[begin(1, task(10, b"hog")), killed(1, 11, 11), end(1)]).unwrap();
     assert_eq!((victims(&incident), incident.gaps.len()), (vec![11], 1));
+}
+
+#[test]
+fn a_lost_record_of_a_kill_is_made_up_for_by_the_count_at_the_end() {
+    let (one, two, three) = (task(10, b"one"), task(11, b"two"), task(12, b"three"));
+    let incident = assemble(&[begin(1, one), victim(1, one), end(1)]).unwrap();
+    assert_eq!((victims(&incident), incident.gaps.len()), (vec![10], 0));
+    let incident = assemble(&[begin(1, one), end(1)]).unwrap();
+    assert_eq!((victims(&incident), incident.gaps.len()), (vec![10], 0), "the chosen one is killed first");
+    let all =
+        [begin(1, one), victim(1, one), killed(1, 10, 10), victim(1, two), victim(1, three), end_of(1, 3)];
+    assert_eq!(victims(&assemble(&all).unwrap()), [10, 11, 12]);
+    let either =
+        [begin(1, one), victim(1, one), killed(1, 10, 10), victim(1, two), victim(1, three), end_of(1, 2)];
+    let incident = assemble(&either).unwrap();
+    assert_eq!((victims(&incident), incident.gaps.len()), (vec![10], 1), "which of the two is not known");
+    assert_eq!(assemble(&[end(1)]), None, "nothing is known of it");
+}
+
+#[test]
+fn a_victim_that_is_marked_by_two_of_its_threads_is_one() {
+    let one = task(10, b"one");
+    let twice = [begin(1, one), victim(1, one), killed(1, 10, 10), killed(1, 10, 19), end_of(1, 2)];
+    let incident = assemble(&twice).unwrap();
+    assert_eq!((victims(&incident), incident.gaps.len()), (vec![10], 0));
 }
 
 #[test]

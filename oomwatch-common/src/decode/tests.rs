@@ -101,8 +101,12 @@ pub(crate) fn killed(incident: u64, tgid: u32, tid: u32) -> Vec<u8> {
 }
 
 pub(crate) fn end(incident: u64) -> Vec<u8> {
+    end_of(incident, 1)
+}
+
+pub(crate) fn end_of(incident: u64, killed: u32) -> Vec<u8> {
     let header = header(RecordKind::End, incident, size_of::<wire::End>());
-    wire::End { header, killed: 1, already_exiting: 0 }.as_bytes().to_vec()
+    wire::End { header, killed, already_exiting: 0 }.as_bytes().to_vec()
 }
 
 fn decoded(bytes: &[u8]) -> Record {

@@ -116,9 +116,49 @@ fn garbage_inside_a_blob_is_never_a_panic() {
     }
 }
 
+#[test]
+fn an_excerpt_of_a_blob_with_a_dangling_reference_is_refused_or_the_same() {
+    let blob = KERNELS[1].1;
+    let (mut same, mut refused) = (0, 0);
+    for at in (24..blob.len() - 4).step_by(4 * 31) {
+        let mut dangling = blob.to_vec();
+        dangling[at..at + 4].copy_from_slice(&0x00ff_ffff_u32.to_ne_bytes());
+        let Some(expected) = Btf::parse(&dangling).ok().and_then(|btf| resolve(&btf).ok()) else { continue };
+        match excerpt(&dangling) {
+            Ok(small) => {
+                let again = resolve(&Btf::parse(&small).unwrap()).unwrap();
+                assert_eq!(again.layout, expected.layout, "{at}");
+                same += 1;
+            }
+            Err(error) => {
+                assert!(matches!(error, BtfError::Dangling), "{error}");
+                refused += 1;
+            }
+        }
+    }
+    assert!(same > 10 && refused > 10, "{same} {refused}");
+}
+
 fn replace(blob: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
     let at = blob.windows(from.len()).position(|window| window == from).unwrap();
     let mut changed = blob.to_vec();
     changed[at..at + to.len()].copy_from_slice(to);
     changed
+}
+
+/// Found by fuzzing: each took hours, or the whole stack.
+#[test]
+fn types_that_contain_themselves_have_an_end() {
+    let word = |value: u32| value.to_ne_bytes();
+    // 1: struct "s" of three nameless members, each of its own type. 2: an array of itself.
+    let mut types = [word(1), word(4 << 24 | 3), word(8)].concat();
+    types.extend([word(0), word(1), word(0)].concat().repeat(3));
+    types.extend([word(0), word(3 << 24), word(0), word(2), word(2), word(2)].concat());
+    let strings = b"\0s\0";
+    let len = |bytes: &[u8]| word(u32::try_from(bytes.len()).unwrap());
+    let mut blob = [&0xeb9f_u16.to_ne_bytes()[..], &[1, 0], &word(24), &word(0), &len(&types)].concat();
+    blob.extend([&len(&types)[..], &len(strings), &types, strings].concat());
+    let btf = Btf::parse(&blob).unwrap();
+    assert_eq!(btf.member(btf.structure("s").unwrap(), "absent"), None);
+    assert_eq!(btf.size(crate::btf::TypeId(2)), None);
 }

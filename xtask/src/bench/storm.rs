@@ -103,6 +103,8 @@ pub(crate) fn storm(repo: &Repo, options: &StormOptions) -> Result<ExitCode> {
         accel: options.accel,
         memory_mib: 512,
         cpus: options.cpus,
+        nodes: 1,
+        swap_mib: 0,
         append: "",
         timeout: Duration::from_secs(options.timeout),
         files: vm_options::own_files(repo),

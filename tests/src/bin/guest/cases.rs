@@ -1,6 +1,7 @@
 //! The kills, each made for real and compared with what the kernel said of it.
 
 mod check;
+mod faults;
 mod group;
 mod limits;
 mod many;
@@ -55,9 +56,14 @@ pub(crate) const CASES: &[Case] = &[
         Needs::Memcg,
         unkilled::already_exiting,
     ),
+    case("fault_a_clock_that_jumps", Setup::Highest, Needs::Memcg, faults::clock_that_jumps),
+    case("fault_a_group_and_a_small_ring_buffer", Setup::Highest, Needs::V2, faults::small_ring_buffer),
     case("tracepoint_a_process_at_its_containers_limit", Setup::Tracepoint, Needs::Memcg, limits::own),
     case("tracepoint_every_process_of_a_group", Setup::Tracepoint, Needs::V2, group::by_tracepoint),
     case("tracepoint_the_whole_node", Setup::Tracepoint, Needs::Memcg, node::exhausted),
+    // The agent beside them is one that kprobes do not concern.
+    case("fault_kprobes_that_are_disarmed", Setup::Tracepoint, Needs::Memcg, faults::disarmed),
+    case("fault_a_blind_probe_is_attached_again", Setup::Tracepoint, Needs::Memcg, faults::attached_again),
 ];
 
 const fn case(name: &'static str, setup: Setup, needs: Needs, run: fn(&mut Bench) -> Result<()>) -> Case {

@@ -16,7 +16,7 @@ mod victims;
 use std::{io::Write, process::ExitCode};
 
 const USAGE: &str = "\
-oomwatch-guest test [FILTER]   makes OOM kills of every kind and compares the agent's reports with the kernel's log
+oomwatch-guest test [FILTER…]  makes OOM kills of every kind and compares the agent's reports with the kernel's log
 oomwatch-guest demo            three OOM kills, and what the agent reports of them
 oomwatch-guest storm LEVEL KILLS [json]
                                makes so many kills as fast as it can, and says what became of each
@@ -50,8 +50,7 @@ fn main() -> ExitCode {
         ["without", capabilities, program, arguments @ ..] => {
             capabilities::run_without(capabilities, program, arguments)
         }
-        ["test"] => suite::run(""),
-        ["test", filter] => suite::run(filter),
+        ["test", filters @ ..] => suite::run(filters),
         ["deployed", daemon_set, image, name, pods, standin] => {
             deployed::run(&deployed::Inputs { daemon_set, image, name, pods, standin })
         }

@@ -1,0 +1,234 @@
+//! The self-audit: the kernel's own count of killed processes, `oom_kill` of `/proc/vmstat`, against what the probe
+//! saw, and that against what its records told.
+//!
+//! A kill passes the probe, the kernel's counter, the mark and the ring buffer, in this order, so one that is under way
+//! stands in some counts and not yet in others. Counts are therefore compared at rest only, when nothing is in the ring
+//! buffer and no incident is open, and the kernel's with a later one of the probe.
+//!
+//! What neither side counts is in nobody's sum: processes that die because they share a victim's address space.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use oomwatch_common::{counters::ProbeCounter, units::BoottimeNs};
+use tokio::{sync::Notify, time::sleep};
+
+use crate::{
+    health::Health,
+    job::oom_kills,
+    losses::{Losses, Stage},
+    probe::{Counters, Hooks, Probe},
+    progress::{Lost, Progress},
+    refusal::Refusal,
+    sys,
+};
+
+/// How often the counts are compared, if nobody asks.
+const EVERY: Duration = Duration::from_secs(5);
+/// A count of the kernel is held against one of the probe that is so much later. From the one to the other a kill takes
+/// microseconds, with interrupts off.
+const LATER: Duration = Duration::from_millis(500);
+/// The proof of the layout was a record too, and no kill.
+const PROOFS: u64 = 1;
+
+/// The audit.
+pub struct Audit {
+    vmstat: PathBuf,
+    counters: Counters,
+    progress: Arc<Progress>,
+    losses: Arc<Losses>,
+    /// The probe counts each kill as the kernel does; otherwise victims.
+    as_the_kernel: bool,
+    books: Mutex<Books>,
+    found_blind: Notify,
+}
+
+/// All counts, read at rest.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counts {
+    at: BoottimeNs,
+    /// By the kernel: since the node's start.
+    kernel: u64,
+    /// By the probe as the kernel counts, and by how much it may be more for groups.
+    seen: u64,
+    /// By the probe: processes, or at level tracepoint marks.
+    killed: u64,
+    /// Of these, by the capture thread.
+    told: u64,
+}
+
+/// What is missing, and since when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Missing {
+    /// Kills that the kernel counted and the probe did not see.
+    unseen: u64,
+    /// Processes that the probe saw killed, and that no record told of.
+    unread: u64,
+    /// The probe saw no kill at all meanwhile, though there were some.
+    blind: bool,
+    since: BoottimeNs,
+}
+
+/// What has been accounted for.
+#[derive(Debug)]
+struct Books {
+    /// Up to here all is accounted for.
+    balanced: Counts,
+    /// The last counts, which the next ones are held against.
+    last: Counts,
+    /// Those before.
+    before: Counts,
+    unread: u64,
+}
+
+impl Books {
+    fn new(counts: Counts) -> Self {
+        let unread = counts.killed.saturating_sub(counts.told);
+        Self { balanced: counts, last: counts, before: counts, unread }
+    }
+
+    fn enter(&mut self, now: Counts) -> Option<Missing> {
+        if now.at.0.saturating_sub(self.last.at.0) < u64::try_from(LATER.as_nanos()).unwrap_or(u64::MAX) {
+            return None;
+        }
+        let last = std::mem::replace(&mut self.last, now);
+        let (before, since) = (std::mem::replace(&mut self.before, last), self.balanced.at);
+        let seen = now.seen.saturating_sub(self.balanced.seen);
+        let unseen = last.kernel.saturating_sub(self.balanced.kernel).saturating_sub(seen);
+        if (now.kernel, now.seen) == (last.kernel, last.seen) {
+            // Nothing is under way: what the probe has more is forgiven, lest it hide what is lost later.
+            self.balanced = now;
+        } else {
+            self.balanced.kernel += unseen;
+        }
+        let blind = unseen > 0 && last.kernel > before.kernel && now.seen == before.seen;
+        let unread = now.killed.saturating_sub(now.told).saturating_sub(self.unread);
+        self.unread += unread;
+        (unseen + unread > 0).then_some(Missing { unseen, unread, blind, since })
+    }
+}
+
+impl Audit {
+    /// Begins with an attached probe: what was killed before is not its business.
+    pub fn new(proc: &Path, probe: &Probe, progress: Arc<Progress>, losses: Arc<Losses>) -> Self {
+        let mut audit = Self {
+            vmstat: proc.join("vmstat"),
+            counters: probe.counters(),
+            progress,
+            losses,
+            as_the_kernel: probe.counts_as_the_kernel,
+            books: Mutex::new(Books::new(Counts::default())),
+            found_blind: Notify::new(),
+        };
+        let kernel = audit.kernel_kills().unwrap_or(0);
+        let counts = Counts { at: sys::boottime(), kernel, ..Counts::default() };
+        audit.books = Mutex::new(Books::new(counts));
+        audit
+    }
+
+    /// Kills that the probe saw, counted as the kernel counts them; `None` where it cannot.
+    pub fn seen(&self) -> Option<u64> {
+        self.as_the_kernel.then(|| self.counters.get(ProbeCounter::Counted)).flatten()
+    }
+
+    /// Compares, if all is at rest, and counts what is missing. To be called from any thread, as often as one likes.
+    pub fn look(&self) {
+        let Some(now) = self.counts() else { return };
+        let missing = self.books.lock().unwrap_or_else(PoisonError::into_inner).enter(now);
+        let Some(missing) = missing else { return };
+        let seconds = now.at.0.saturating_sub(missing.since.0) / 1_000_000_000;
+        let lost = &self.progress.lost;
+        if missing.unseen > 0 {
+            lost.add(Lost::Unseen, missing.unseen);
+            tracing::error!(
+                kills = missing.unseen,
+                within_seconds = seconds,
+                "the kernel counted kills that the probe did not see: they are not reported"
+            );
+        }
+        if missing.unread > 0 {
+            lost.add(Lost::Record, missing.unread);
+            tracing::warn!(
+                kills = missing.unread,
+                within_seconds = seconds,
+                records_lost_ring_buffer_full = self.counters.get(ProbeCounter::RingBufferFull).unwrap_or(0),
+                records_malformed = self.losses.get(Stage::Malformed),
+                "records of kills were lost: they are not reported"
+            );
+        }
+        if missing.blind {
+            self.found_blind.notify_one();
+        }
+    }
+
+    /// All counts; `None` while something is under way, or where the kernel does not tell.
+    fn counts(&self) -> Option<Counts> {
+        let before = self.progress.done()?;
+        let kernel = self.kernel_kills()?;
+        let of_probe = |counter| self.counters.get(counter);
+        let (killed, seen) = if self.as_the_kernel {
+            (of_probe(ProbeCounter::Killed)?, of_probe(ProbeCounter::Counted)?)
+        } else {
+            let marks = of_probe(ProbeCounter::Invocations)?;
+            (marks, marks + before.groups)
+        };
+        let submitted = of_probe(ProbeCounter::Submitted)?;
+        let at_rest = before.open == 0 && submitted == before.records + PROOFS;
+        (at_rest && self.progress.done()? == before).then_some(Counts {
+            at: sys::boottime(),
+            kernel,
+            seen,
+            killed,
+            told: before.told,
+        })
+    }
+
+    fn kernel_kills(&self) -> Option<u64> {
+        oom_kills(&fs::read(&self.vmstat).ok()?)
+    }
+
+    /// Looks from time to time, and attaches a probe again that has gone blind. Ends only where that is of no use.
+    pub async fn keep(&self, hooks: &Mutex<Hooks>, health: &Health) -> Refusal {
+        let mut blind_at = None;
+        loop {
+            tokio::select! {
+                () = sleep(EVERY) => self.look(),
+                () = self.found_blind.notified() => {
+                    health.blind(true);
+                    let seen = self.counters.get(ProbeCounter::Invocations);
+                    if blind_at.replace(seen) == Some(seen) {
+                        return Refusal::failed(
+                            "the probe sees no kill that the kernel counts, though it was attached again: is \
+                             something else taking its hooks away?",
+                        );
+                    }
+                    if let Err(refusal) = attach_again(hooks) {
+                        return refusal;
+                    }
+                    health.blind(false);
+                }
+            }
+        }
+    }
+}
+
+fn attach_again(hooks: &Mutex<Hooks>) -> Result<(), Refusal> {
+    tracing::warn!("the probe is blind: attaching it again");
+    match hooks.lock().unwrap_or_else(PoisonError::into_inner).attach_again() {
+        Ok(()) => {
+            tracing::warn!("the probe is attached again");
+            Ok(())
+        }
+        Err(error) => Err(Refusal::failed(format!(
+            "the probe went blind and could not be attached again: {}",
+            error.refusal
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests;
