@@ -204,7 +204,8 @@ impl Memcg {
         count.with_context(|| format!("{} has no line {prefix}", path.display()))
     }
 
-    fn directory(&self) -> PathBuf {
+    /// Where its files are.
+    pub fn directory(&self) -> PathBuf {
         self.root.join(self.path.trim_start_matches('/'))
     }
 }
