@@ -223,10 +223,10 @@ fn attach_again(hooks: &Mutex<Hooks>) -> Result<(), Refusal> {
             tracing::warn!("the probe is attached again");
             Ok(())
         }
-        Err(error) => Err(Refusal {
-            text: format!("the probe went blind and could not be attached again: {}", error.refusal),
-            ..error.refusal
-        }),
+        Err(error) => Err(Refusal::failed(format!(
+            "the probe went blind and could not be attached again: {}",
+            error.refusal
+        ))),
     }
 }
 

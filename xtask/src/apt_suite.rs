@@ -28,14 +28,14 @@ pub(crate) struct Package {
 }
 
 impl Suite {
-    /// Fetches the package lists of `name` into `folder`.
-    pub(crate) fn fetch(name: &str, folder: &Path, log: &Path) -> Result<Self> {
+    /// Fetches the package lists of `name` into `folder`; without `updates`, only what the suite was released with.
+    pub(crate) fn fetch(name: &str, updates: bool, folder: &Path, log: &Path) -> Result<Self> {
         let suite = Self { name: name.to_owned(), folder: folder.to_owned() };
         for part in ["lists/partial", "cache/archives/partial"] {
             fs::create_dir_all(folder.join(part)).with_context(|| format!("cannot create {part}"))?;
         }
         let os_release = fs::read_to_string("/etc/os-release").unwrap_or_default();
-        let lines = sources(&machine_sources(), codename(&os_release), name).join("\n") + "\n";
+        let lines = sources(&machine_sources(), codename(&os_release), name, updates).join("\n") + "\n";
         fs::write(folder.join("sources.list"), lines).context("cannot write sources.list")?;
         fs::write(folder.join("status"), "").context("cannot write the empty package status")?;
         let what = format!("reading the package lists of Debian {name}");
@@ -116,20 +116,20 @@ impl Suite {
 
 /// The apt sources of `suite`, made from those of this machine so that its mirror is used. Where this machine has none
 /// of Debian's, the project's own servers.
-fn sources(texts: &[String], codename: &str, suite: &str) -> Vec<String> {
+fn sources(texts: &[String], codename: &str, suite: &str, updates: bool) -> Vec<String> {
     // Unstable suites have no archive of security updates.
-    let rolling = ["sid", "experimental"].contains(&suite);
+    let alone = !updates || ["sid", "experimental"].contains(&suite);
     let mut lines: Vec<String> = Vec::new();
     for (address, theirs) in texts.iter().flat_map(|text| archives(text)) {
         let Some(kind) = theirs.strip_prefix(codename).filter(|_| !codename.is_empty()) else { continue };
-        let wanted = if rolling { kind.is_empty() } else { ["", "-updates", "-security"].contains(&kind) };
+        let wanted = if alone { kind.is_empty() } else { ["", "-updates", "-security"].contains(&kind) };
         if wanted {
             lines.push(source_line(&address, &format!("{suite}{kind}")));
         }
     }
     if lines.is_empty() {
         lines.push(source_line(ARCHIVE, suite));
-        if !rolling {
+        if !alone {
             lines.push(source_line(SECURITY, &format!("{suite}-security")));
         }
     }
@@ -245,8 +245,8 @@ deb http://mirror.example/debian-security bookworm-security main
 deb https://tools.example/apt tools-bookworm main
 ";
 
-    fn check(text: &str, codename: &str, suite: &str, expected: &[&str]) {
-        let lines = sources(&[text.to_owned()], codename, suite);
+    fn check(text: &str, codename: &str, suite: &str, updates: bool, expected: &[&str]) {
+        let lines = sources(&[text.to_owned()], codename, suite, updates);
         let short: Vec<&str> = lines
             .iter()
             .map(|line| line.split_once("] ").unwrap().1.strip_suffix(" main").unwrap())
@@ -261,9 +261,10 @@ deb https://tools.example/apt tools-bookworm main
             "http://mirror.example/debian trixie-updates",
             "http://mirror.example/debian-security trixie-security",
         ];
-        check(DEB822, "bookworm", "trixie", &trixie);
-        check(DEB822, "bookworm", "sid", &["http://mirror.example/debian sid"]);
-        check(ONE_LINE, "bookworm", "trixie", &[trixie[0], trixie[2]]);
+        check(DEB822, "bookworm", "trixie", true, &trixie);
+        check(DEB822, "bookworm", "sid", true, &["http://mirror.example/debian sid"]);
+        check(ONE_LINE, "bookworm", "trixie", true, &[trixie[0], trixie[2]]);
+        check(DEB822, "bookworm", "trixie", false, &trixie[..1]);
     }
 
     #[test]
@@ -272,7 +273,8 @@ deb https://tools.example/apt tools-bookworm main
             "http://deb.debian.org/debian bookworm",
             "http://deb.debian.org/debian-security bookworm-security",
         ];
-        check("deb http://ubuntu.example/ubuntu noble main\n", "", "bookworm", &own);
+        check("deb http://ubuntu.example/ubuntu noble main\n", "", "bookworm", true, &own);
+        check("", "", "bookworm", false, &own[..1]);
     }
 
     #[test]

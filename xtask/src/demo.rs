@@ -42,6 +42,8 @@ pub(crate) fn demo(repo: &Repo) -> Result<ExitCode> {
         accel: Accel::Tcg,
         memory_mib: 512,
         cpus: 2,
+        nodes: 1,
+        swap_mib: 0,
         append: "",
         timeout: Duration::from_mins(3),
         files: vm_options::own_files(repo),

@@ -45,6 +45,8 @@ pub(crate) fn test(repo: &Repo, output: &mut dyn FnMut(&[u8]) -> Result<()>) -> 
         accel: Accel::Tcg,
         memory_mib: 1024,
         cpus: 2,
+        nodes: 1,
+        swap_mib: 0,
         append: "",
         timeout: Duration::from_mins(10),
         files: vm_options::own_files(repo),

@@ -1,4 +1,5 @@
-//! The kernels that VMs boot: the list in `tests/kernels.toml`, and each one's files below `target/kernels/`.
+//! The kernels that VMs boot and the machines that they are booted on: the lists in `tests/kernels.toml`, and each
+//! kernel's files below `target/kernels/`.
 //!
 //! A kernel is downloaded once. After that the network is not asked, and the package that ran is on record beside it;
 //! remove its folder to have a newer one.
@@ -24,15 +25,40 @@ pub(crate) enum Cgroup {
     V2,
 }
 
-/// A line of `tests/kernels.toml`; the fields are explained there.
+/// A machine of `tests/kernels.toml`; the fields are explained there.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Shape {
+    pub(crate) name: String,
+    pub(crate) cgroup: Cgroup,
+    pub(crate) cpus: u32,
+    #[serde(default = "one")]
+    pub(crate) nodes: u32,
+    #[serde(default)]
+    pub(crate) swap: u32,
+    #[serde(default)]
+    pub(crate) cases: Vec<String>,
+}
+
+fn one() -> u32 {
+    1
+}
+
+/// A kernel of `tests/kernels.toml`; the fields are explained there.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Entry {
     pub(crate) name: String,
     suite: String,
+    #[serde(default = "yes")]
+    updates: bool,
     package: String,
-    pub(crate) quick: bool,
-    pub(crate) cgroups: Vec<Cgroup>,
+    pub(crate) quick: Vec<String>,
+    pub(crate) machines: Vec<String>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// A kernel whose files are here.
@@ -45,10 +71,22 @@ pub(crate) struct Kernel {
     pub(crate) modules: PathBuf,
 }
 
+/// `tests/kernels.toml`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct List {
-    kernels: Vec<Entry>,
+pub(crate) struct List {
+    /// In the file's order.
+    pub(crate) kernels: Vec<Entry>,
+    machines: Vec<Shape>,
+}
+
+impl List {
+    /// The machine of that name.
+    pub(crate) fn machine(&self, name: &str) -> Result<&Shape> {
+        let names: Vec<&str> = self.machines.iter().map(|shape| shape.name.as_str()).collect();
+        let found = self.machines.iter().find(|shape| shape.name == name);
+        found.with_context(|| format!("no machine {name}: tests/kernels.toml has {}", names.join(", ")))
+    }
 }
 
 #[derive(Deserialize)]
@@ -58,21 +96,19 @@ struct Record {
     version: String,
 }
 
-/// All lines, in the file's order.
-pub(crate) fn list(repo: &Repo) -> Result<Vec<Entry>> {
+/// Reads the lists.
+pub(crate) fn list(repo: &Repo) -> Result<List> {
     let file = repo.root().join("tests/kernels.toml");
     let text = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
-    let list: List =
-        toml::from_str(&text).with_context(|| format!("cannot make sense of {}", file.display()))?;
-    Ok(list.kernels)
+    toml::from_str(&text).with_context(|| format!("cannot make sense of {}", file.display()))
 }
 
-/// The line of that name; without a name, the first quick one.
+/// The kernel of that name; without a name, the first quick one.
 pub(crate) fn choose(repo: &Repo, name: Option<&str>) -> Result<Entry> {
-    let list = list(repo)?;
+    let list = list(repo)?.kernels;
     let names: Vec<&str> = list.iter().map(|entry| entry.name.as_str()).collect();
     let known = format!("tests/kernels.toml has {}", names.join(", "));
-    let found = list.iter().find(|entry| name.map_or(entry.quick, |name| entry.name == name));
+    let found = list.iter().find(|entry| name.map_or(!entry.quick.is_empty(), |name| entry.name == name));
     found.cloned().with_context(|| format!("no kernel {}: {known}", name.unwrap_or("is quick")))
 }
 
@@ -94,8 +130,9 @@ impl Entry {
     }
 
     fn download(&self, repo: &Repo, folder: &Path) -> Result<()> {
-        let lists = repo.kernels().join(".suites").join(&self.suite);
-        let suite = Suite::fetch(&self.suite, &lists, &repo.log(&format!("suite-{}", self.suite)))?;
+        let lists = repo.kernels().join(".suites").join(&self.name);
+        let log = repo.log(&format!("suite-{}", self.name));
+        let suite = Suite::fetch(&self.suite, self.updates, &lists, &log)?;
         let package = suite.newest(&self.package)?;
         // An interrupted download leaves this folder, never one that looks complete.
         let partial = folder.with_extension("partial");
@@ -150,10 +187,23 @@ mod tests {
     fn the_list_in_the_repository_is_well_formed() {
         let repo = Repo::find().unwrap();
         let list = list(&repo).unwrap();
-        assert!(list.iter().any(|entry| entry.quick), "no kernel is in the default test run");
-        for entry in &list {
-            assert!(!entry.cgroups.is_empty(), "{} is never tested", entry.name);
-            assert_eq!(choose(&repo, Some(&entry.name)).unwrap().package, entry.package, "two of one name");
+        assert!(
+            list.kernels.iter().any(|entry| !entry.quick.is_empty()),
+            "no kernel is in the default test run"
+        );
+        for entry in &list.kernels {
+            let machines: Vec<&String> = entry.quick.iter().chain(&entry.machines).collect();
+            assert!(!machines.is_empty(), "{} is never tested", entry.name);
+            for (index, name) in machines.iter().enumerate() {
+                list.machine(name).unwrap();
+                assert!(!machines[..index].contains(name), "{} is booted on {name} twice", entry.name);
+            }
+            let chosen = choose(&repo, Some(&entry.name)).unwrap();
+            assert_eq!(
+                (chosen.package, chosen.updates),
+                (entry.package.clone(), entry.updates),
+                "two of one name"
+            );
         }
     }
 

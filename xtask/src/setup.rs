@@ -114,7 +114,7 @@ fn install_bpf_linker(repo: &Repo) -> Result<()> {
 
 fn unpack(repo: &Repo, package: &str) -> Result<()> {
     let lists = repo.kernels().join(".suites").join(TOOLS_SUITE);
-    let suite = Suite::fetch(TOOLS_SUITE, &lists, &repo.log(&format!("suite-{TOOLS_SUITE}")))?;
+    let suite = Suite::fetch(TOOLS_SUITE, true, &lists, &repo.log(&format!("suite-{TOOLS_SUITE}")))?;
     suite.unpack(&suite.newest(package)?, &repo.tools(), &repo.log(package))
 }
 

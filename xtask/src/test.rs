@@ -4,7 +4,7 @@
 use std::{
     io::Read,
     process::{Command, ExitCode, Stdio},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use anyhow::{Context, Result};
@@ -12,9 +12,8 @@ use anyhow::{Context, Result};
 use crate::{
     alerts,
     build::{self, BuildOptions},
-    deployed, fuzz,
-    kernels::{self, Cgroup, Kernel},
-    manifests,
+    deployed, fuzz, kernels, manifests,
+    matrix::Matrix,
     needs::{self, Part},
     repo::Repo,
     run, say,
@@ -22,20 +21,20 @@ use crate::{
     tally::Tally,
     tidy,
     toolchain::Compiler,
-    vm::{Accel, Machine, Root},
-    vm_options,
 };
 
 /// The host's crates: all but the kernel side, which another toolchain builds.
 const HOST_CRATES: [&str; 3] = ["--workspace", "--exclude", "oomwatch-ebpf"];
-const VM_TIME_LIMIT: Duration = Duration::from_mins(7);
 
 /// What `cargo xtask test` takes.
 #[derive(clap::Args, Default)]
 pub(crate) struct TestOptions {
-    /// Boot every kernel of tests/kernels.toml, not only the quick ones
+    /// Boot every kernel of tests/kernels.toml on every of its machines, not only the quick ones
     #[arg(long)]
     all_kernels: bool,
+    /// Run the tests in a VM alone, with this kernel of tests/kernels.toml, on all of its machines
+    #[arg(long, value_name = "NAME", conflicts_with = "no_vm")]
+    kernel: Option<String>,
     /// Leave out the tests that need a VM
     #[arg(long)]
     no_vm: bool,
@@ -45,13 +44,21 @@ pub(crate) struct TestOptions {
 
 /// Runs everything and ends with one line, `N passed, N failed`.
 pub(crate) fn test(repo: &Repo, options: &TestOptions) -> Result<ExitCode> {
-    let parts: &[Part] = if options.no_vm {
+    let parts: &[Part] = if options.kernel.is_some() {
+        &[Part::Build, Part::Vm]
+    } else if options.no_vm {
         &[Part::Build, Part::Check, Part::Manifests, Part::Prometheus]
     } else {
         Part::ALL
     };
     setup(repo, parts)?;
     let mut run = Run { started: Instant::now(), tally: Tally::default() };
+    if options.kernel.is_some() {
+        build::build_agent(repo, &BuildOptions::default())?;
+        build::build_guest(repo)?;
+        run_matrix(repo, &mut run, options)?;
+        return run.end();
+    }
     if options.filter.is_none() {
         run.step("tidy", || Tally::one(report(tidy::tidy(repo))));
         run.step("format", || Tally::one(report(format(repo))));
@@ -73,21 +80,40 @@ pub(crate) fn test(repo: &Repo, options: &TestOptions) -> Result<ExitCode> {
         if options.filter.is_none() {
             run.step("the image as it is deployed, in a VM", || of_vm(|output| deployed::test(repo, output)));
         }
-        for entry in kernels::list(repo)?.iter().filter(|entry| entry.quick || options.all_kernels) {
-            let kernel = match entry.fetch(repo) {
-                Ok(kernel) => kernel,
-                Err(error) => {
-                    run.step(&format!("kernel {}", entry.name), || Tally::one(report(Err(error))));
-                    continue;
-                }
-            };
-            for cgroup in entry.cgroups.iter().copied() {
-                let name = format!("tests in a VM, {}, cgroup {cgroup:?}", kernel.label);
-                run.step(&name, || vm_test(repo, &kernel, cgroup, options.filter.as_deref()));
-            }
-        }
+        run_matrix(repo, &mut run, options)?;
     }
     run.end()
+}
+
+/// The guest's tests, on the kernels and machines that are asked for.
+fn run_matrix(repo: &Repo, run: &mut Run, options: &TestOptions) -> Result<()> {
+    let list = kernels::list(repo)?;
+    let mut matrix = Matrix::default();
+    let chosen = options.kernel.as_deref().map(|name| kernels::choose(repo, Some(name))).transpose()?;
+    for entry in chosen.as_ref().map_or(list.kernels.as_slice(), std::slice::from_ref) {
+        let all = options.all_kernels || chosen.is_some();
+        let further: &[String] = if all { &entry.machines } else { &[] };
+        let mut machines = entry.quick.iter().chain(further).peekable();
+        if machines.peek().is_none() {
+            continue;
+        }
+        let kernel = match entry.fetch(repo) {
+            Ok(kernel) => kernel,
+            Err(error) => {
+                run.step(&format!("kernel {}", entry.name), || Tally::one(report(Err(error))));
+                continue;
+            }
+        };
+        for name in machines {
+            let shape = list.machine(name)?;
+            let step = format!("tests in a VM, {}, {name}", kernel.label);
+            run.step(&step, || matrix.boot(repo, &kernel, shape, options.filter.as_deref()));
+        }
+    }
+    if options.all_kernels && options.filter.is_none() {
+        run.step("each case ran on some machine", || Tally::one(report(matrix.each_case_ran())));
+    }
+    matrix.record(repo)
 }
 
 struct Run {
@@ -170,25 +196,6 @@ fn cargo_test(repo: &Repo, filter: Option<&str>) -> Tally {
     let mut heard = Vec::new();
     let succeeded = report(stream(&mut command, &mut heard));
     Tally::of(&String::from_utf8_lossy(&heard), succeeded)
-}
-
-fn vm_test(repo: &Repo, kernel: &Kernel, cgroup: Cgroup, filter: Option<&str>) -> Tally {
-    of_vm(|output| {
-        let machine = Machine {
-            kernel,
-            cgroup,
-            root: Root::Initramfs,
-            accel: Accel::Tcg,
-            memory_mib: 512,
-            cpus: 2,
-            append: "",
-            timeout: VM_TIME_LIMIT,
-            files: vm_options::own_files(repo),
-        };
-        let words = ["oomwatch-guest", "test"].into_iter().chain(filter);
-        let command: Vec<String> = words.map(str::to_owned).collect();
-        machine.run(repo, &command, output)
-    })
 }
 
 /// Counts what the tests in a VM say of themselves, and passes it on.

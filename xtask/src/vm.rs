@@ -4,7 +4,8 @@
 //! time limit, nor xtask. It has no network.
 
 use std::{
-    env, fs,
+    env,
+    fs::{self, File},
     io::Read,
     path::{Path, PathBuf},
     process::{self, Child, ChildStdout, Command, Stdio},
@@ -81,6 +82,10 @@ pub(crate) struct Machine<'a> {
     pub(crate) accel: Accel,
     pub(crate) memory_mib: u32,
     pub(crate) cpus: u32,
+    /// Memory nodes, which share the memory alike; the processors too, as far as they go.
+    pub(crate) nodes: u32,
+    /// Size of a disk to swap to, `/dev/nvme0n1`; 0 for none.
+    pub(crate) swap_mib: u32,
     /// More arguments for the kernel.
     pub(crate) append: &'a str,
     pub(crate) timeout: Duration,
@@ -126,14 +131,17 @@ impl Machine<'_> {
         });
         let init = Init { cgroup: self.cgroup, marker: marker.text(), host };
         let archive = initramfs::build(self.kernel, &init, command, &self.files)?;
-        let initrd = folder.path.join("initramfs");
+        let initrd = folder.initrd();
         fs::write(&initrd, archive).with_context(|| format!("cannot write {}", initrd.display()))?;
+        if self.swap_mib > 0 {
+            let disk = File::create(folder.disk()).context("cannot make the swap disk")?;
+            disk.set_len(u64::from(self.swap_mib) << 20).context("cannot make the swap disk")?;
+        }
         let server = match self.root {
             Root::Host => Some(FileServer::start(&folder.path, dies_with_xtask)?),
             Root::Initramfs => None,
         };
-        let console = folder.path.join("console");
-        let mut qemu = Qemu::start(self.command_line(&initrd, &console, server.as_ref()))?;
+        let mut qemu = Qemu::start(self.command_line(&folder, server.as_ref()))?;
 
         let deadline = Instant::now() + self.timeout;
         let what_went_wrong = loop {
@@ -158,10 +166,10 @@ impl Machine<'_> {
         };
         output(&marker.rest())?;
         let why = format!("{what_went_wrong}. {}", qemu.complaint());
-        Ok(Ended::Early { why, console: fs::read(&console).unwrap_or_default() })
+        Ok(Ended::Early { why, console: fs::read(folder.console()).unwrap_or_default() })
     }
 
-    fn command_line(&self, initrd: &Path, console: &Path, server: Option<&FileServer>) -> Command {
+    fn command_line(&self, folder: &Folder, server: Option<&FileServer>) -> Command {
         let program = run::on_path("qemu-system-x86_64").unwrap_or_else(|| "qemu-system-x86_64".into());
         let mut qemu = dies_with_xtask(&program);
         match self.accel {
@@ -172,21 +180,43 @@ impl Machine<'_> {
         qemu.args(["-m", &self.memory_mib.to_string(), "-smp", &self.cpus.to_string()])
             .args(["-nodefaults", "-no-user-config", "-no-reboot", "-nic", "none"])
             .args(["-display", "none", "-monitor", "none"])
-            .args(["-serial", &format!("file:{}", console.display())])
+            .args(["-serial", &format!("file:{}", folder.console().display())])
             .args(["-chardev", "stdio,id=command,signal=off", "-serial", "chardev:command"])
             .arg("-kernel")
             .arg(&self.kernel.image)
             .arg("-initrd")
-            .arg(initrd)
+            .arg(folder.initrd())
             .args(["-append", format!("{KERNEL_ARGUMENTS} {}", self.append).trim_end()]);
         if let Some(server) = server {
-            // The file server reads and writes the guest's memory directly.
-            let memory = format!("memory-backend-memfd,id=memory,size={}M,share=on", self.memory_mib);
-            qemu.args(["-object", &memory, "-machine", "memory-backend=memory"])
-                .args(["-chardev", &format!("socket,id=files,path={}", server.socket().display())])
+            qemu.args(["-chardev", &format!("socket,id=files,path={}", server.socket().display())])
                 .args(["-device", &format!("vhost-user-fs-pci,chardev=files,tag={HOST_TAG}")]);
         }
+        if self.swap_mib > 0 {
+            // Of all of QEMU's disks the one whose driver is in every kernel of Debian's, and no module.
+            let drive = format!("if=none,id=swap,format=raw,cache=unsafe,file={}", folder.disk().display());
+            qemu.args(["-drive", &drive, "-device", "nvme,drive=swap,serial=swap"]);
+        }
+        // The file server reads and writes the guest's memory directly.
+        let backend = if server.is_some() { "memory-backend-memfd,share=on" } else { "memory-backend-ram" };
+        qemu.args(self.memory(backend));
         qemu
+    }
+
+    fn memory(&self, backend: &str) -> Vec<String> {
+        let nodes = self.nodes.max(1);
+        let mut arguments = Vec::new();
+        for node in 0..nodes {
+            let size = self.memory_mib / nodes;
+            arguments.extend(["-object".to_owned(), format!("{backend},id=node{node},size={size}M")]);
+            if nodes == 1 {
+                arguments.extend(["-machine".to_owned(), format!("memory-backend=node{node}")]);
+                continue;
+            }
+            let mut place = vec![format!("node,nodeid={node},memdev=node{node}")];
+            place.extend((node..self.cpus).step_by(nodes as usize).map(|cpu| format!("cpus={cpu}")));
+            arguments.extend(["-numa".to_owned(), place.join(",")]);
+        }
+        arguments
     }
 }
 
@@ -284,6 +314,18 @@ impl Folder {
         let path = repo.vms().join(name);
         fs::create_dir_all(&path).with_context(|| format!("cannot create {}", path.display()))?;
         Ok(Self { path })
+    }
+
+    fn initrd(&self) -> PathBuf {
+        self.path.join("initramfs")
+    }
+
+    fn console(&self) -> PathBuf {
+        self.path.join("console")
+    }
+
+    fn disk(&self) -> PathBuf {
+        self.path.join("swap")
     }
 }
 

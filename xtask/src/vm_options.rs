@@ -23,6 +23,7 @@ The built agent is in the guest as /bin/oomwatch, the test program as /bin/oomwa
 Examples:
   cargo xtask vm -- uname -a
   cargo xtask vm --cgroup v1 -- oomwatch-guest test
+  cargo xtask vm --nodes 2 --swap 32 -- oomwatch-guest test numa_ swap_
   cargo xtask vm --kernel 5.10 --memory 1024 -- sh -c 'oomwatch run & sleep 1; tail /dev/zero; sleep 1'
   cargo xtask vm --root host --memory 2048 -- bpftrace -l 'kprobe:oom_kill_process'")]
 pub(crate) struct VmOptions {
@@ -35,6 +36,12 @@ pub(crate) struct VmOptions {
     /// Processors
     #[arg(long, value_name = "N", default_value_t = 2)]
     cpus: u32,
+    /// Memory nodes (NUMA)
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    nodes: u32,
+    /// A disk to swap to, /dev/nvme0n1, in MiB
+    #[arg(long, value_name = "MiB", default_value_t = 0)]
+    swap: u32,
     /// The cgroup hierarchy to mount
     #[arg(long, value_enum, default_value_t = Cgroup::V2)]
     cgroup: Cgroup,
@@ -74,6 +81,8 @@ pub(crate) fn run(repo: &Repo, options: &VmOptions) -> Result<ExitCode> {
         accel: options.accel,
         memory_mib: options.memory,
         cpus: options.cpus,
+        nodes: options.nodes,
+        swap_mib: options.swap,
         append: &options.append,
         timeout: Duration::from_secs(options.timeout),
         files,

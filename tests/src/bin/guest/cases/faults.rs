@@ -1,0 +1,160 @@
+//! Something is done to a second agent while the first one goes on: its kprobes are disarmed, the clock is set, its
+//! ring buffer is too small.
+
+use std::{env, fs};
+
+use anyhow::{Context, Result, ensure};
+use oomwatch_tests::{
+    bench::Bench,
+    deadline::{PATIENCE, wait_for},
+    hog::Hog,
+    lines::Lines,
+    machine::oom_kills,
+    trial::{LOST, Trial},
+};
+use rustix::{
+    process::Signal,
+    time::{ClockId, Timespec, clock_gettime, clock_settime},
+};
+use serde_json::Value;
+
+use crate::suite::agent_binary;
+
+fn trial(name: &str, arguments: &[&str]) -> Result<Trial> {
+    Trial::start(&agent_binary(), env::current_exe()?, name, arguments)
+}
+
+/// No kprobe fires, until this is dropped.
+struct Disarmed;
+
+impl Disarmed {
+    const SWITCH: &str = "/sys/kernel/debug/kprobes/enabled";
+
+    fn all() -> Result<Self> {
+        fs::write(Self::SWITCH, "0").context("cannot disarm kprobes: debugfs must be mounted")?;
+        Ok(Self)
+    }
+}
+
+impl Drop for Disarmed {
+    fn drop(&mut self) {
+        // The cases after this one would fail, and say why.
+        fs::write(Self::SWITCH, "1").ok();
+    }
+}
+
+/// One process dies; the first agent reports it.
+fn seen_by_the_first(bench: &mut Bench, trial: &Trial) -> Result<u32> {
+    bench.begin_within_rate_limit()?;
+    let killed = trial.kill(1)?;
+    bench.observe(&killed)?;
+    killed.first().copied().context("no kill")
+}
+
+/// Somebody disarms kprobes while the agent runs: it ends, and started anew takes what still works.
+pub(super) fn disarmed(bench: &mut Bench) -> Result<()> {
+    let mut trial = trial("disarmed", &["--probe", "kprobe"])?;
+    let disarmed = Disarmed::all()?;
+    seen_by_the_first(bench, &trial)?;
+    // Each scrape is a look too: it need not be waited for the next one.
+    wait_for("the agent to end", PATIENCE, || Ok(trial.metrics().is_err().then_some(())))?;
+    let (status, _) = trial.agent.wait()?;
+    let log = trial.agent.log();
+    ensure!(status.code() == Some(1) && log.contains("do not fire"), "ended with {status}. {log}");
+    drop(trial);
+    let mut again = self::trial("other-hooks", &[])?;
+    let log = again.agent.log();
+    ensure!(log.contains("do not fire"), "does not say why not by kprobes. {log}");
+    let reports = Lines::of(again.agent.take_stdout()?);
+    seen_by_the_first(bench, &again)?;
+    again.balance(&reports)?;
+    ensure!(again.reported.len() == 1, "not reported: {log}");
+    drop(disarmed);
+    again.end()
+}
+
+/// The agent misses a kill, is attached again, and sees the next.
+pub(super) fn attached_again(bench: &mut Bench) -> Result<()> {
+    let mut trial = trial("detached", &["--probe", "kprobe"])?;
+    let reports = Lines::of(trial.agent.take_stdout()?);
+    let disarmed = Disarmed::all()?;
+    seen_by_the_first(bench, &trial)?;
+    drop(disarmed);
+    wait_for("the probe to be attached again", PATIENCE, || {
+        trial.metrics()?;
+        Ok(trial.agent.log().contains("is attached again").then_some(()))
+    })?;
+    ensure!((trial.metric(LOST, &["unseen"])? - 1.0).abs() < 0.5, "the kill was not counted as lost");
+    ensure!(trial.metric("oomwatch_ready", &[])? > 0.5, "attached again it is not ready");
+    let next = seen_by_the_first(bench, &trial)?;
+    trial.balance(&reports)?;
+    ensure!(trial.reported == [next], "{next} was not reported: {}", trial.agent.log());
+    trial.end()
+}
+
+/// A group is killed while nobody reads, and the ring buffer has no room: what is lost is counted to the process,
+/// though the kernel counts the first one twice.
+pub(super) fn small_ring_buffer(bench: &mut Bench) -> Result<()> {
+    let mut trial = trial("small", &["--ring-buffer-kib", "4"])?;
+    trial.memcg.kill_as_group()?;
+    let reports = Lines::of(trial.agent.take_stdout()?);
+    for stopped in [false, true] {
+        if stopped {
+            trial.signal(Signal::STOP)?;
+        }
+        bench.begin_within_rate_limit()?;
+        let before = oom_kills()?;
+        let mut killed = Vec::new();
+        for _ in 0..3 {
+            let mut group: Vec<Hog> = (0..3).map(|_| trial.hog()).collect::<Result<_>>()?;
+            group.first_mut().context("no process")?.go()?;
+            group.iter_mut().try_for_each(Hog::wait_for_kill)?;
+            killed.extend(group.iter().map(|hog| hog.pid));
+        }
+        let kernel = oom_kills()? - before;
+        bench.observe(&killed)?;
+        if stopped {
+            trial.signal(Signal::CONT)?;
+        }
+        let told = wait_for("all to be reported or counted as lost", PATIENCE, || {
+            trial.read(&reports)?;
+            let ours = trial.reported.iter().filter(|pid| killed.contains(pid)).count();
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small count")]
+            let lost = trial.metric(LOST, &["record"])? as usize;
+            Ok((ours + lost == killed.len()).then_some((ours, lost)))
+        });
+        let (ours, lost) = told.with_context(|| format!("{:?}. {}", trial.reported, trial.agent.log()))?;
+        ensure!((lost > 0) == stopped && ours > 0, "{ours} were reported and {lost} lost");
+        ensure!(trial.metric(LOST, &["unseen"])? < 0.5, "the kernel counted {kernel}: {}", trial.agent.log());
+    }
+    trial.end()
+}
+
+/// The wall clock is set, back and forth: each report has the time of its kill, and no duration is negative or hours.
+pub(super) fn clock_that_jumps(bench: &mut Bench) -> Result<()> {
+    let (real, since) = (clock_gettime(ClockId::Realtime), clock_gettime(ClockId::Boottime));
+    let outcome = [("2001-02-03T04:", 981_172_800), ("2035-06-07T08:", 2_064_816_000)].iter().try_for_each(
+        |(hour, seconds)| {
+            clock_settime(ClockId::Realtime, Timespec { tv_sec: *seconds, tv_nsec: 0 })?;
+            let memcg = bench.memcg("/clock", 16)?;
+            bench.begin_within_rate_limit()?;
+            let mut hog = bench.hog(&memcg, &["anon=256"])?;
+            hog.go()?;
+            hog.wait_for_kill()?;
+            let observed = bench.observe(&[hog.pid])?;
+            let line = &observed.reports.first().context("no report")?.line;
+            let report: Value = serde_json::from_str(line)?;
+            let time = report.get("time").and_then(Value::as_str).unwrap_or_default();
+            ensure!(time.starts_with(hour), "killed at {hour}, by the report at {time}");
+            let latencies = report.get("latency").and_then(Value::as_object).context("no latency")?;
+            for (name, latency) in latencies {
+                let microseconds = latency.as_u64().with_context(|| format!("{name} is {latency}"))?;
+                ensure!(microseconds < 60_000_000, "{name} is {microseconds} µs");
+            }
+            Ok(())
+        },
+    );
+    let passed = clock_gettime(ClockId::Boottime).tv_sec - since.tv_sec;
+    clock_settime(ClockId::Realtime, Timespec { tv_sec: real.tv_sec + passed, ..real })?;
+    outcome
+}
