@@ -1,7 +1,8 @@
 //! The capture thread: blocks in epoll on the ring buffer, and feeds the desk.
 //!
 //! It never waits for the network, the kubelet or a blocked stdout: the queue behind it is bounded. There is no
-//! timer and no polling; only an incident that is open bounds its sleep. From its start to its end it allocates nothing.
+//! timer and no polling; only an incident that is open bounds its sleep. From its start to its end it allocates
+//! nothing.
 
 use std::{
     io,
