@@ -150,7 +150,8 @@ impl Job {
             ProbeLevel::Kprobe if self.assembly.ended() => None,
             ProbeLevel::Kprobe => after(END_WITHIN_NS),
             ProbeLevel::Tracepoint if self.assembly.is_group() => after(GROUP_WITHIN_NS),
-            ProbeLevel::Tracepoint => None,
+            // The log's incidents come whole, and not by way of records.
+            ProbeLevel::Tracepoint | ProbeLevel::Kmsg => None,
         }
     }
 
