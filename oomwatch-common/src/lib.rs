@@ -41,9 +41,17 @@ pub mod journal_line;
 #[cfg(feature = "analysis")]
 pub mod kernel_layout;
 #[cfg(feature = "analysis")]
+pub mod kernel_log;
+#[cfg(feature = "analysis")]
 pub mod kubernetes_event;
 #[cfg(feature = "analysis")]
 pub mod memcg_text;
+#[cfg(feature = "analysis")]
+pub mod outline;
+#[cfg(feature = "analysis")]
+pub mod parcel;
+#[cfg(feature = "analysis")]
+pub mod peek;
 #[cfg(feature = "analysis")]
 pub mod pods;
 #[cfg(feature = "analysis")]
