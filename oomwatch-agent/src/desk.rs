@@ -12,7 +12,7 @@ use oomwatch_common::{
     incident::ProbeLevel,
     outline::Outline,
     parcel::{Piece, pieces},
-    peek::{Peek, Tells, peek},
+    peek::{Peek, peek},
     units::BoottimeNs,
 };
 
@@ -116,10 +116,9 @@ impl Desk {
     }
 
     fn file(&mut self, record: &Peek<'_>, raw: &[u8], now: BoottimeNs) {
-        let tells_a_kill = matches!(record.tells, Tells::Killed(_) | Tells::Marked { .. });
-        self.done.told += u64::from(tells_a_kill);
-        let kept = if let Some(job) = self.jobs.iter_mut().rev().find(|job| job.takes(record)) {
-            job.push(record, raw, &mut self.sources)
+        self.done.told += u64::from(record.tells_a_kill());
+        if let Some(job) = self.jobs.iter_mut().rev().find(|job| job.takes(record)) {
+            job.push(record, raw, &mut self.sources);
         } else {
             let Some(outline) = Outline::start(record) else { return };
             if self.jobs.len() >= OPEN_JOBS
@@ -129,12 +128,8 @@ impl Desk {
             }
             let until = BoottimeNs(now.0.saturating_add(self.deadline_ns));
             let mut job = Job::new(outline, Pack::new(Parcel::new(&self.pool)), now, until);
-            let kept = job.begin(record, raw, &mut self.sources);
+            job.begin(record, raw, &mut self.sources);
             self.jobs.push_back(job);
-            kept
-        };
-        if !kept && tells_a_kill {
-            self.progress.lost.count(Lost::Queue);
         }
     }
 
@@ -163,7 +158,7 @@ impl Desk {
 
     fn finish(&mut self, job: Job, now: BoottimeNs) {
         let proof = self.proof(&job);
-        let (victims, outline) = (job.outline().victims(), job.outline());
+        let (victims, unkept, outline) = (job.outline().victims(), job.unkept(), job.outline());
         self.done.told += outline.recovered();
         self.done.groups += u64::from(outline.kills_a_group());
         if victims == 0 || proof == Proof::NoKill {
@@ -173,8 +168,8 @@ impl Desk {
             job.finish(proof == Proof::Unknown, now).is_some_and(|caught| self.queue.send(caught).is_ok());
         if !sent {
             self.losses.count(Stage::Queue);
-            self.progress.lost.add(Lost::Queue, victims);
         }
+        self.progress.lost.add(Lost::Queue, if sent { unkept } else { victims });
     }
 
     /// `mark_victim` also fires for a task that was exiting on its own, and nothing in its arguments tells the two
