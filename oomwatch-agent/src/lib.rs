@@ -21,6 +21,7 @@ pub mod log;
 pub mod losses;
 pub mod metrics;
 pub mod preflight;
+pub mod printer;
 pub mod probe;
 pub mod progress;
 pub mod proof;

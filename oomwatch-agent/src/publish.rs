@@ -4,7 +4,6 @@ use std::{
     io,
     path::PathBuf,
     sync::{Arc, mpsc as blocking},
-    time::Duration,
 };
 
 use oomwatch_common::{
@@ -13,10 +12,7 @@ use oomwatch_common::{
     report::Report,
     units::PageSize,
 };
-use tokio::{
-    io::{AsyncWriteExt as _, Stdout, stdout},
-    sync::mpsc,
-};
+use tokio::sync::mpsc;
 
 use crate::{
     config::{OutputOptions, RunOptions},
@@ -26,8 +22,9 @@ use crate::{
     history::{History, Kept},
     job::Captured,
     kubernetes::{events::Emitter, pods::Pods},
-    losses::{Losses, Stage},
+    losses::Losses,
     metrics::Metrics,
+    printer::Printer,
     record::{self, Circumstances},
     render, sys,
 };
@@ -50,7 +47,7 @@ pub struct Audience {
 
 /// Prints reports.
 pub struct Publisher {
-    stdout: Stdout,
+    printer: Printer,
     output: OutputOptions,
     coloured: bool,
     /// Live: what stays the same from one report to the next. Replayed: all of it.
@@ -83,6 +80,7 @@ impl Publisher {
             attribution: None,
         };
         Self {
+            printer: Printer::new(Some(Arc::clone(&audience.metrics))),
             audience: Some(audience),
             record_to: options.record_to.clone(),
             ..Self::replayed(&options.output, circumstances)
@@ -92,7 +90,7 @@ impl Publisher {
     /// Publishes recorded incidents.
     pub fn replayed(output: &OutputOptions, circumstances: Circumstances) -> Self {
         Self {
-            stdout: stdout(),
+            printer: Printer::new(None),
             output: output.clone(),
             coloured: output.color.wanted(&io::stdout()),
             circumstances,
@@ -108,7 +106,20 @@ impl Publisher {
         spent: &blocking::SyncSender<Capture>,
         losses: &Losses,
     ) -> Ended {
-        while let Some(mut captured) = incidents.recv().await {
+        loop {
+            let mut captured = if let Ok(captured) = incidents.try_recv() {
+                captured
+            } else {
+                // Nothing is behind the reports that wait, so they go out now.
+                if self.printer.print(losses).await.is_err() {
+                    return Ended::StdoutClosed;
+                }
+                if let Some(audience) = &self.audience {
+                    audience.busy.rests();
+                }
+                let Some(captured) = incidents.recv().await else { return Ended::Drained };
+                captured
+            };
             let hook = captured.incident.at;
             if let Some(audience) = &self.audience {
                 audience.busy.begins(sys::boottime());
@@ -119,35 +130,14 @@ impl Publisher {
                 audience.tell(&report, &captured.capture).await;
             }
             let text = render::render(&report, self.output.output, self.coloured);
+            self.printer.add(&text, hook, report.victims.len());
             clear(&mut captured.capture);
             // Full: there are enough of them, and this one's memory goes back.
             drop(spent.try_send(captured.capture));
-            let written = async {
-                self.stdout.write_all(text.as_bytes()).await?;
-                self.stdout.flush().await
-            };
-            let written = written.await;
-            if let Some(audience) = &self.audience {
-                audience.busy.rests();
-            }
-            match written {
-                Ok(()) => {
-                    if let Some(audience) = &self.audience {
-                        let after = sys::boottime().0.saturating_sub(hook.0);
-                        audience.metrics.reported(Duration::from_nanos(after));
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ended::StdoutClosed,
-                Err(error) => {
-                    losses.count(Stage::Output);
-                    if let Some(audience) = &self.audience {
-                        audience.metrics.unwritten(report.victims.len() as u64);
-                    }
-                    tracing::warn!(%error, "a report could not be written to stdout");
-                }
+            if self.printer.has_enough() && self.printer.print(losses).await.is_err() {
+                return Ended::StdoutClosed;
             }
         }
-        Ended::Drained
     }
 
     /// At the end: who tells Kubernetes may have something left.
