@@ -42,6 +42,15 @@ pub struct Pulse {
 }
 
 impl Pulse {
+    /// Of a thread that has turned just now.
+    ///
+    /// # Errors
+    /// The kernel refused an eventfd.
+    pub fn new() -> io::Result<Self> {
+        let poke = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        Ok(Self { poke, turned_at: AtomicU64::new(sys::boottime().0) })
+    }
+
     /// Wakes the thread for one turn.
     pub fn poke(&self) {
         if let Err(error) = write(&self.poke, &1_u64.to_ne_bytes()) {
@@ -98,9 +107,8 @@ pub fn start(
     let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
     epoll::add(&epoll, probe.fd(), epoll::EventData::new_u64(0), epoll::EventFlags::IN)?;
     epoll::add(&epoll, stop.as_fd(), epoll::EventData::new_u64(1), epoll::EventFlags::IN)?;
-    let poke = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-    epoll::add(&epoll, &poke, epoll::EventData::new_u64(2), epoll::EventFlags::IN)?;
-    let pulse = Arc::new(Pulse { poke, turned_at: AtomicU64::new(sys::boottime().0) });
+    let pulse = Arc::new(Pulse::new()?);
+    epoll::add(&epoll, &pulse.poke, epoll::EventData::new_u64(2), epoll::EventFlags::IN)?;
     let thread = Thread { probe, desk, pulse: Arc::clone(&pulse), record: Vec::with_capacity(16 * 1024) };
     let stopped = Arc::clone(&stop);
     let thread =

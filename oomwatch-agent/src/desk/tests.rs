@@ -173,6 +173,10 @@ fn what_finds_the_queue_full_is_counted() {
         bench.feed(0);
     }
     assert_eq!(bench.losses.get(Stage::Queue), 2);
+    let progress = &bench.desk.progress;
+    assert_eq!(progress.lost.get(Lost::Queue), 2, "two incidents of one process each");
+    let records = 3 * bench.recording.records.len() as u64;
+    assert_eq!(progress.done(), Some(Done { records, open: 0, told: 3, groups: 0 }));
     assert!(bench.incidents.try_recv().is_ok() && bench.incidents.try_recv().is_err());
 }
 
@@ -183,6 +187,9 @@ fn what_is_no_record_is_counted() {
         bench.desk.take(garbage, NOW);
     }
     assert_eq!(bench.losses.get(Stage::Malformed), 3);
+    bench.feed(0);
+    let records = 3 + bench.recording.records.len() as u64;
+    assert_eq!(bench.desk.progress.done(), Some(Done { records, open: 0, told: 1, groups: 0 }));
 }
 
 #[test]

@@ -34,7 +34,12 @@ Steps of the hog:
   comm=NAME          names the thread; \\xNN and \\n are understood
   adj=N              sets oom_score_adj, which is set to 0 at the start
   threads=N          starts N threads that do nothing
+  thread=NAME        another thread of that name takes the rest of the steps, and the first one waits
   worker=NAME        the first thread exits and becomes a zombie; another of that name takes the rest of the steps
+  bind=NODE          memory is from now on of that memory node alone (MPOL_BIND)
+  share              starts a process that shares the memory and does nothing; its pid is printed
+  vfork              the rest is done by such a process, while this one waits for it; its pid is printed
+  cgroupns           enters a cgroup namespace of its own
   pidns              the rest is done by a child in a pid namespace of its own, as pid 1; its pid outside is printed
   stop               prints \"stopped\" and waits for a line on stdin
 

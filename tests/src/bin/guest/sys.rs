@@ -1,8 +1,14 @@
 //! The system calls for which there is no safe way. The only `unsafe` of the tests.
 
-use std::{ffi::c_void, fs::File, io, os::fd::AsFd, process, ptr};
+use std::{
+    ffi::{c_int, c_void},
+    fs::File,
+    io,
+    os::fd::AsFd,
+    process, ptr,
+};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use rustix::{
     mm::{Advice, MapFlags, ProtFlags, madvise, mmap, mmap_anonymous},
     thread::{UnshareFlags, unshare_unsafe},
@@ -26,6 +32,66 @@ pub(crate) fn map_and_touch(file: &File, bytes: usize) -> Result<()> {
 pub(crate) fn new_pid_namespace() -> Result<()> {
     // SAFETY: only sharing the table of file descriptors would be unsafe to end; pids are not memory.
     unsafe { unshare_unsafe(UnshareFlags::NEWPID) }.context("cannot make a pid namespace (root is needed)")
+}
+
+/// The root of the cgroups, as this process and its children see it, is from now on the one it is in.
+pub(crate) fn new_cgroup_namespace() -> Result<()> {
+    // SAFETY: only sharing the table of file descriptors would be unsafe to end; cgroups are not memory.
+    unsafe { unshare_unsafe(UnshareFlags::NEWCGROUP) }
+        .context("cannot make a cgroup namespace (root is needed)")
+}
+
+/// From now on the calling thread has its memory from this memory node alone.
+pub(crate) fn bind_to_memory_node(node: u32) -> Result<()> {
+    let nodes: libc::c_ulong = 1 << node;
+    // SAFETY: the kernel reads one word, which is here; where pages lie is nothing that code can tell.
+    let outcome = unsafe {
+        libc::syscall(libc::SYS_set_mempolicy, libc::MPOL_BIND, &raw const nodes, libc::c_ulong::BITS)
+    };
+    ensure!(outcome == 0, "cannot bind to memory node {node}: {}", io::Error::last_os_error());
+    Ok(())
+}
+
+/// Starts a process that shares this one's memory, is no thread of it, and does nothing. Gives its pid.
+pub(crate) fn share_memory() -> Result<u32> {
+    extern "C" fn wait_for_ever(_: *mut c_void) -> c_int {
+        loop {
+            // SAFETY: no memory is touched but the stack of this process's own, and errno when it is interrupted,
+            // which only a signal that kills does.
+            unsafe { libc::pause() };
+        }
+    }
+    // SAFETY: see `clone_with_stack`; the function borrows nothing.
+    unsafe { clone_with_stack(wait_for_ever, ptr::null_mut(), libc::CLONE_VM) }
+}
+
+/// Does `work` in a process that shares this one's memory, while this one waits: what `vfork` does.
+pub(crate) fn in_vfork_child(mut work: &mut dyn FnMut()) -> Result<()> {
+    extern "C" fn call(work: *mut c_void) -> c_int {
+        // SAFETY: it is the reference below, which the parent keeps while it waits.
+        unsafe { (*work.cast::<&mut dyn FnMut()>())() };
+        0
+    }
+    let work: *mut &mut dyn FnMut() = &raw mut work;
+    // SAFETY: see `clone_with_stack`; the calling thread is the only one and does not go on before the child has
+    // ended, so nothing is used by both.
+    unsafe { clone_with_stack(call, work.cast(), libc::CLONE_VM | libc::CLONE_VFORK) }?;
+    Ok(())
+}
+
+/// # Safety
+/// `function` must not use what this process uses at the same time.
+unsafe fn clone_with_stack(
+    function: extern "C" fn(*mut c_void) -> c_int,
+    argument: *mut c_void,
+    flags: c_int,
+) -> Result<u32> {
+    const STACK: usize = 256 << 10;
+    let stack = Box::leak(vec![0_u128; STACK / size_of::<u128>()].into_boxed_slice());
+    let top = stack.as_mut_ptr_range().end.cast::<c_void>();
+    // SAFETY: the stack is aligned, large enough and never freed; what the function does is the caller's promise.
+    let pid = unsafe { libc::clone(function, top, flags | libc::SIGCHLD, argument) };
+    u32::try_from(pid).map_err(|_| io::Error::last_os_error()).context("cannot clone this process")
 }
 
 /// Ends the calling thread alone, without unwinding and without ending the process.
