@@ -88,8 +88,8 @@ pub(super) fn already_exiting(bench: &mut Bench) -> Result<()> {
     differences.finish().with_context(|| report.line)
 }
 
-/// Every process of the cgroup is protected: the kernel asks again and again, and whoever allocates waits for as long as
-/// the limit stands.
+/// Every process of the cgroup is protected: the kernel asks again and again, and whoever allocates waits for as long
+/// as the limit stands.
 pub(super) fn nothing_killable(bench: &mut Bench) -> Result<()> {
     const ATTEMPTS: u64 = 5;
     let memcg = bench.memcg("/unkillable", 24)?;
