@@ -1,6 +1,6 @@
 //! The reporter: an incident with what was read for it → a report, told to everybody who wants to know.
 
-use std::{io, path::PathBuf, sync::Arc};
+use std::{future::ready, io, path::PathBuf, pin::pin, sync::Arc};
 
 use oomwatch_common::{
     attribution::{Attribution, Paths},
@@ -18,7 +18,7 @@ use crate::{
     kubernetes::{events::Emitter, pods::Pods},
     losses::Losses,
     metrics::Metrics,
-    printer::Printer,
+    printer::{Printer, StdoutClosed},
     queue::Receiver,
     record::{self, Circumstances},
     render, sys,
@@ -118,7 +118,9 @@ impl Publisher {
                 audience.busy.begins(sys::boottime());
                 audience.exits.watch(&captured.incident);
             }
-            let report = self.report(&captured, incidents).await;
+            let Ok(report) = self.report(&captured, incidents, losses).await else {
+                return Ended::StdoutClosed;
+            };
             if let Some(audience) = &self.audience {
                 audience.tell(&report, &captured.capture).await;
             }
@@ -135,18 +137,32 @@ impl Publisher {
         self.audience.as_mut()?.events.take()
     }
 
-    async fn report(&mut self, captured: &Captured, behind: &Receiver<Caught>) -> Report {
+    async fn report(
+        &mut self,
+        captured: &Captured,
+        behind: &Receiver<Caught>,
+        losses: &Losses,
+    ) -> Result<Report, StdoutClosed> {
         let mut circumstances = self.circumstances.clone();
         let page_size = PageSize::new(circumstances.page_size).unwrap_or_default();
         let paths = Paths::new(&captured.incident, &captured.capture, page_size);
         let Some(Audience { pods, .. }) = &mut self.audience else {
             let recorded = circumstances.attribution.take();
             let attribution = recorded.unwrap_or_else(|| Attribution::new(&paths, &[], "not recorded"));
-            return render::report(captured, &circumstances, &attribution);
+            return Ok(render::report(captured, &circumstances, &attribution));
         };
         // What waits behind a report must not be lost for the sake of a name.
         let in_a_hurry = || behind.is_pressing();
-        let attribution = pods.attribute(&paths, captured.incident.at, in_a_hurry).await;
+        let mut asking = pin!(pods.attribute(&paths, captured.incident.at, in_a_hurry));
+        let attribution = tokio::select! {
+            biased;
+            attribution = &mut asking => attribution,
+            () = ready(()) => {
+                // Whoever has all names does not wait for one that lacks some.
+                self.printer.print(losses).await?;
+                asking.await
+            }
+        };
         circumstances.realtime_at_boot_ns = sys::realtime_at_boot();
         circumstances.taken_at_ns = captured.capture.taken_at.0;
         circumstances.done_at_ns = captured.capture.done_at.0;
@@ -157,7 +173,7 @@ impl Publisher {
                 tracing::warn!(%error, "an incident could not be recorded");
             }
         }
-        render::report(captured, &circumstances, &attribution)
+        Ok(render::report(captured, &circumstances, &attribution))
     }
 }
 

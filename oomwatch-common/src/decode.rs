@@ -216,6 +216,7 @@ impl Context {
             levels: known_levels
                 .map(|level| MemcgLevel { usage: self.pages(level.usage), limit: self.limit(level.max) })
                 .collect(),
+            stat: None,
         }))
     }
 

@@ -33,8 +33,8 @@ pub(crate) struct Invocation {
     killed: u32,
     /// Processes marked without it: they were already exiting.
     already_exiting: u32,
-    /// Zero.
-    reserved: u32,
+    /// The last `__oom_kill_process` is among `ProbeCounter::Counted`.
+    counted: u32,
 }
 
 /// Entry of `oom_kill_process`. The chosen process is whole: it gets SIGKILL only after the kernel has printed its
@@ -95,7 +95,8 @@ pub(crate) fn victim(task: Address) {
     let draft = fill_victim(draft, task);
     invocation.victim_tid = draft.fixed.task.tid;
     invocation.victim_tgid = draft.fixed.task.tgid;
-    if draft.fixed.task.flags & TASK_HAS_MM != 0 {
+    invocation.counted = draft.fixed.task.flags & TASK_HAS_MM;
+    if invocation.counted != 0 {
         count(ProbeCounter::Counted);
     }
     draft.submit(RecordKind::Victim, invocation.number);
@@ -134,6 +135,11 @@ pub(crate) fn confirm(argument: u64) {
     };
     invocation.killed = invocation.killed.wrapping_add(1);
     count(ProbeCounter::Killed);
+    if !hooked || invocation.counted == 0 {
+        // It had its address space, with a thread that was not among those that were looked at.
+        invocation.counted = TASK_HAS_MM;
+        count(ProbeCounter::Counted);
+    }
     let Some(draft) = Draft::<Killed>::begin() else { return };
     draft.fixed.tgid = tgid;
     draft.fixed.tid = tid;
@@ -194,7 +200,7 @@ pub(crate) fn marked(argument: u64) {
     draft.submit(RecordKind::Marked, invocation.number);
 }
 
-/// A kprobe that is there for a moment only: it fires, so kprobes work.
+/// A hook that is there for a moment only: it fires, so others of its kind do.
 #[inline(always)]
 pub(crate) fn fired() {
     count(ProbeCounter::Fired);

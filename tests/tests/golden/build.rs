@@ -103,6 +103,7 @@ pub(super) fn memcg(path: &str, id: u64, usage_kib: u64, limit_kib: Option<u64>)
         swap_limit: Some(Limit::Bytes(Bytes(0))),
         oom_group: false,
         levels: Vec::new(),
+        stat: None,
     }
 }
 
