@@ -25,6 +25,7 @@ pub mod preflight;
 pub mod probe;
 pub mod progress;
 pub mod proof;
+pub mod protect;
 pub mod publish;
 pub mod queue;
 pub mod record;

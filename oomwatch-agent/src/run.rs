@@ -30,6 +30,7 @@ use crate::{
     pool::Pool,
     probe::Probe,
     progress::Progress,
+    protect,
     publish::{Audience, Ended, Publisher},
     queue::queue,
     refusal::Refusal,
@@ -49,6 +50,7 @@ const DRAIN_EVENTS_WITHIN: Duration = Duration::from_millis(300);
 pub fn run(options: &RunOptions) -> Result<(), Refusal> {
     sys::return_large_allocations();
     log::init(options.log);
+    protect::from_the_oom_killer();
     let page_size = sys::page_size();
     let settings = desk::Settings {
         roots: Roots::new(&options.node.proc, &options.node.cgroup),
@@ -105,9 +107,7 @@ pub fn run(options: &RunOptions) -> Result<(), Refusal> {
     };
     let publisher = Publisher::live(options, node, page_size, audience);
     announce(&probe);
-    if let Err(error) = sys::lock_memory() {
-        tracing::info!(%error, "memory is not locked, so reports may be late under pressure: give CAP_IPC_LOCK");
-    }
+    protect::from_reclaim();
     let (queue, incidents) = queue(options.queue.into())
         .map_err(|error| Refusal::failed(format!("making the queue to the reporter: {error}")))?;
     let audit = Arc::new(Audit::new(&options.node.proc, &probe, Arc::clone(&progress), Arc::clone(&losses)));
