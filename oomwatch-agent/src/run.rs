@@ -36,6 +36,7 @@ use crate::{
     refusal::Refusal,
     sources::Roots,
     sys,
+    unpack::Captured,
 };
 
 /// From SIGTERM to the end; Kubernetes waits 30 s, a person not 2.
@@ -115,7 +116,10 @@ pub fn run(options: &RunOptions) -> Result<(), Refusal> {
     let hooks = probe.hooks();
     let mut desk =
         Desk::new(&settings, Arc::clone(&losses), queue, Pool::new(options.queue.into())).telling(progress);
-    desk.warm_up(&probe.proof, sys::boottime());
+    let caught = desk.warm_up(&probe.proof, sys::boottime());
+    if let Some(captured) = caught.and_then(|caught| Captured::rehearsed(&caught, &probe.proof, page_size)) {
+        publisher.warm_up(&captured);
+    }
     let running = capture::start(probe, desk, incidents)
         .map_err(|error| Refusal::failed(format!("starting the capture thread: {error}")))?;
     health.ready(running.pulse());
