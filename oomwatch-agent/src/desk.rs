@@ -95,13 +95,14 @@ impl Desk {
 
     /// Goes once through all that an incident will need, for the agent's own process: code and files are then in
     /// memory when there is none to be had, and the first victim is read as fast as the second.
-    pub fn warm_up(&mut self, proof: &[u8], now: BoottimeNs) {
-        let Ok(record) = peek(proof) else { return };
+    /// Gives what it read, for the reporter to do the same.
+    pub fn warm_up(&mut self, proof: &[u8], now: BoottimeNs) -> Option<Caught> {
+        let record = peek(proof).ok()?;
         let outline = Outline::new(record.incident, ProbeLevel::Kprobe);
         let mut job = Job::new(outline, Pack::new(Parcel::new(&self.pool)), now, now);
         job.begin(&record, proof, &mut self.sources);
         while job.read_next(&mut self.sources, now) {}
-        let Some(caught) = job.finish(false, now) else { return };
+        let caught = job.finish(false, now)?;
         let mut bytes = Vec::new();
         caught.parcel.copy_to(&mut bytes);
         let denied = pieces(&bytes).filter_map(|(_, piece)| match piece {
@@ -113,6 +114,7 @@ impl Desk {
             let files = denied.join(", ");
             tracing::warn!(%files, "even the agent's own files are not readable: reports will lack them");
         }
+        Some(caught)
     }
 
     fn file(&mut self, record: &Peek<'_>, raw: &[u8], now: BoottimeNs) {

@@ -35,6 +35,8 @@ pub struct Report {
     pub has_node_memory: bool,
     /// `kubernetes`
     pub kubernetes: Kubernetes,
+    /// `latency.hook_to_report_us`
+    pub hook_to_report_us: Option<u64>,
     /// `gaps[].what`
     pub gaps: Vec<String>,
     /// `gaps[].why`
@@ -158,6 +160,7 @@ impl Report {
             victims: list("/victims").iter().map(Process::read).collect(),
             limit_owner: at(&json, "/limit_owner").map(Memcg::read),
             has_node_memory: at(&json, "/node_memory").is_some(),
+            hook_to_report_us: at(&json, "/latency/hook_to_report_us").and_then(Value::as_u64),
             kubernetes: Kubernetes {
                 names_from: text(&json, "/kubernetes/names_from"),
                 namespace: text(&json, "/kubernetes/namespace"),
