@@ -21,7 +21,14 @@ use rustix::{
     time::Timespec,
 };
 
-use crate::{desk::Desk, job::Caught, probe::Probe, queue::Receiver, sys};
+use crate::{
+    anchors::{self, Turns},
+    desk::Desk,
+    job::Caught,
+    probe::Probe,
+    queue::Receiver,
+    sys::{self, Priority},
+};
 
 /// The running thread, as the rest of the agent sees it.
 pub struct Running {
@@ -101,7 +108,11 @@ pub fn start(probe: Probe, desk: Desk, incidents: Receiver<Caught>) -> io::Resul
     epoll::add(&epoll, stop.as_fd(), epoll::EventData::new_u64(1), epoll::EventFlags::IN)?;
     let pulse = Arc::new(Pulse::new()?);
     epoll::add(&epoll, &pulse.poke, epoll::EventData::new_u64(2), epoll::EventFlags::IN)?;
-    let thread = Thread { probe, desk, pulse: Arc::clone(&pulse), record: Vec::with_capacity(16 * 1024) };
+    let turns = Arc::new(Turns::default());
+    if let Err(error) = anchors::cast(probe.fd(), &turns) {
+        tracing::debug!(%error, "there are no anchors, or not on all CPUs");
+    }
+    let thread = Thread { probe, desk, pulse: Arc::clone(&pulse), turns };
     let stopped = Arc::clone(&stop);
     let thread =
         thread::Builder::new().name("capture".to_owned()).spawn(move || thread.run(&epoll, &stopped))?;
@@ -112,25 +123,23 @@ struct Thread {
     probe: Probe,
     desk: Desk,
     pulse: Arc<Pulse>,
-    /// The record being looked at, copied out of the ring buffer so that its place is free again.
-    record: Vec<u8>,
+    turns: Arc<Turns>,
 }
 
 impl Thread {
     fn run(mut self, epoll: &OwnedFd, stop: &OwnedFd) -> Probe {
         sys::touch_stack();
-        if let Err(error) = sys::make_realtime() {
+        if let Err(error) = sys::make_realtime(Priority::Capture) {
             tracing::info!(%error,
                 "no real-time priority, so a victim may be gone before it is read: give CAP_SYS_NICE");
         }
         let mut stopping = false;
         loop {
-            while let Some(bytes) = self.probe.next_record() {
-                self.record.clear();
-                self.record.extend_from_slice(&bytes);
-                drop(bytes);
-                self.desk.take(&self.record, sys::boottime());
+            // Its place is free again when its victim has been read: until then anchors hold on.
+            while let Some(record) = self.probe.next_record() {
+                self.desk.take(&record, sys::boottime());
             }
+            self.turns.drained();
             #[cfg(feature = "debug-log")]
             self.probe.flush_log();
             if self.desk.read_one(sys::boottime()) {
@@ -150,7 +159,10 @@ impl Thread {
         let mut events =
             [epoll::Event { flags: epoll::EventFlags::empty(), data: epoll::EventData::new_u64(0) }; 3];
         self.pulse.turned_at.store(sys::boottime().0, Ordering::Relaxed);
-        match epoll::wait(epoll, &mut events, timeout.as_ref()) {
+        self.turns.sleeps(true);
+        let woken = epoll::wait(epoll, &mut events, timeout.as_ref());
+        self.turns.sleeps(false);
+        match woken {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => {
                 tracing::error!(%error, "waiting for the ring buffer failed");

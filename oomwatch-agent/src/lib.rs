@@ -7,6 +7,7 @@ pub mod config;
 pub mod events;
 pub mod run;
 
+pub mod anchors;
 pub mod attach;
 pub mod audit;
 pub mod capture;

@@ -21,8 +21,15 @@ use rustix::{
 };
 use tokio::io::{Interest, unix::AsyncFd};
 
-/// Lowest real-time priority: above every ordinary task, below whatever else the node runs in real time.
-const PRIORITY: i32 = 1;
+/// Real-time priorities, the lowest there are: above every ordinary task, below whatever else the node runs in real
+/// time.
+#[derive(Clone, Copy, Debug)]
+pub enum Priority {
+    /// Of what makes room for the capture thread.
+    Anchor = 1,
+    /// Of the capture thread.
+    Capture = 2,
+}
 
 /// More than the capture thread uses of its stack: some records, a page of text.
 const STACK_BYTES: usize = 16 * 1024;
@@ -58,8 +65,8 @@ pub fn possible_cpus() -> u32 {
 ///
 /// # Errors
 /// Not permitted without `CAP_SYS_NICE`, or in a v1 cgroup without real-time runtime.
-pub fn make_realtime() -> io::Result<()> {
-    let parameters = libc::sched_param { sched_priority: PRIORITY };
+pub fn make_realtime(priority: Priority) -> io::Result<()> {
+    let parameters = libc::sched_param { sched_priority: priority as i32 };
     // SAFETY: `parameters` is a valid sched_param for the time of the call; 0 is the calling thread.
     let result = unsafe {
         libc::sched_setscheduler(0, libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK, &raw const parameters)

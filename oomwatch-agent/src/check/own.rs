@@ -126,7 +126,9 @@ fn judge_lock(locked: io::Result<()>) -> Line {
 
 /// Whether a thread can be given real-time priority: tried on one that then ends.
 pub(super) fn priority(_: &Look<'_>) -> Vec<Line> {
-    let tried = thread::Builder::new().spawn(sys::make_realtime).map(thread::JoinHandle::join);
+    let tried = thread::Builder::new()
+        .spawn(|| sys::make_realtime(sys::Priority::Capture))
+        .map(thread::JoinHandle::join);
     let given = match tried {
         Ok(Ok(given)) => given,
         Ok(Err(_)) => Err(io::Error::other("the thread ended early")),

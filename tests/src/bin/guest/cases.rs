@@ -11,6 +11,7 @@ mod processes;
 mod removed;
 mod sharing;
 mod shutdown;
+mod storm;
 mod swap;
 mod unkilled;
 
@@ -59,6 +60,7 @@ pub(crate) const CASES: &[Case] = &[
     case("an_exiting_victim_is_not_reported", Setup::Kprobe, Needs::Memcg, unkilled::already_exiting),
     case("nothing_killable_is_no_incident", Setup::Highest, Needs::Memcg, unkilled::nothing_killable),
     case("twenty_kills_in_a_row", Setup::Highest, Needs::Memcg, many::in_a_row),
+    case("a_storm_of_kills", Setup::Highest, Needs::Memcg, storm::of_many),
     case("numa_a_cpusets_nodes_are_full", Setup::Highest, Needs::TwoNodes, numa::cpuset),
     case("numa_a_memory_policys_nodes_are_full", Setup::Highest, Needs::TwoNodes, numa::mempolicy),
     case("swap_a_cgroup_fills_the_disk", Setup::Highest, Needs::SwapDisk, swap::disk),
