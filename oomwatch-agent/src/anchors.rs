@@ -2,9 +2,9 @@
 //!
 //! The capture thread is woken on the CPU where it last ran. While that one is at work in the kernel, which most
 //! kernels do not interrupt for a thread, another CPU can kill a process and bury it. So each CPU has an anchor, of
-//! lower real-time priority. The CPU on which the kernel kills comes to its anchor before it leaves the kernel, and a process
-//! that is killed by its own allocation, as most are, dies only after that (`exit_to_user_mode_loop`,
-//! kernel/entry/common.c). The anchor then does nothing, until the record has been taken.
+//! lower real-time priority. The CPU on which the kernel kills comes to its anchor before it leaves the kernel, and a
+//! process that is killed by its own allocation, as most are, dies only after that (`exit_to_user_mode_loop`,
+//! kernel/entry/common.c). The anchor then does nothing until the record has been taken.
 
 use std::{
     hint, io,
