@@ -278,7 +278,8 @@ impl Job {
             ProbeLevel::Kprobe if self.outline.ended() => None,
             ProbeLevel::Kprobe => after(END_WITHIN_NS),
             ProbeLevel::Tracepoint if self.outline.is_group() => after(GROUP_WITHIN_NS),
-            ProbeLevel::Tracepoint => None,
+            // The log's incidents come whole, and not by way of records.
+            ProbeLevel::Tracepoint | ProbeLevel::Kmsg => None,
         }
     }
 

@@ -22,6 +22,7 @@ pub mod losses;
 pub mod metrics;
 pub mod pool;
 pub mod preflight;
+pub mod printer;
 pub mod probe;
 pub mod progress;
 pub mod proof;

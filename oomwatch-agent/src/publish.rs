@@ -1,6 +1,6 @@
 //! The reporter: an incident with what was read for it → a report, told to everybody who wants to know.
 
-use std::{hint, io, path::PathBuf, sync::Arc, time::Duration};
+use std::{future::ready, hint, io, path::PathBuf, pin::pin, sync::Arc};
 
 use oomwatch_common::{
     attribution::{Attribution, Paths},
@@ -8,7 +8,6 @@ use oomwatch_common::{
     report::Report,
     units::PageSize,
 };
-use tokio::io::{AsyncWriteExt as _, Stdout, stdout};
 
 use crate::{
     config::{OutputOptions, RunOptions},
@@ -17,8 +16,9 @@ use crate::{
     history::{History, Kept},
     job::Caught,
     kubernetes::{events::Emitter, pods::Pods},
-    losses::{Losses, Stage},
+    losses::Losses,
     metrics::Metrics,
+    printer::{Printer, StdoutClosed},
     queue::Receiver,
     record::{self, Circumstances},
     render, sys,
@@ -43,7 +43,7 @@ pub struct Audience {
 
 /// Prints reports.
 pub struct Publisher {
-    stdout: Stdout,
+    printer: Printer,
     output: OutputOptions,
     coloured: bool,
     /// Live: what stays the same from one report to the next. Replayed: all of it.
@@ -76,6 +76,7 @@ impl Publisher {
             attribution: None,
         };
         Self {
+            printer: Printer::new(Some(Arc::clone(&audience.metrics))),
             audience: Some(audience),
             record_to: options.record_to.clone(),
             ..Self::replayed(&options.output, circumstances)
@@ -85,7 +86,7 @@ impl Publisher {
     /// Publishes recorded incidents.
     pub fn replayed(output: &OutputOptions, circumstances: Circumstances) -> Self {
         Self {
-            stdout: stdout(),
+            printer: Printer::new(None),
             output: output.clone(),
             coloured: output.color.wanted(&io::stdout()),
             circumstances,
@@ -108,44 +109,38 @@ impl Publisher {
     /// Until there are no more incidents, or nobody reads them.
     pub async fn publish_all(&mut self, incidents: &mut Receiver<Caught>, losses: &Losses) -> Ended {
         let page_size = PageSize::new(self.circumstances.page_size).unwrap_or_default();
-        while let Some(caught) = next(incidents).await {
+        loop {
+            let caught = if let Some(caught) = incidents.try_recv() {
+                caught
+            } else {
+                // Nothing is behind the reports that wait, so they go out now.
+                if self.printer.print(losses).await.is_err() {
+                    return Ended::StdoutClosed;
+                }
+                if let Some(audience) = &self.audience {
+                    audience.busy.rests();
+                }
+                let Some(caught) = next(incidents).await else { return Ended::Drained };
+                caught
+            };
             let Some(captured) = Captured::new(caught, page_size) else { continue };
             let hook = captured.incident.at;
             if let Some(audience) = &self.audience {
                 audience.busy.begins(sys::boottime());
                 audience.exits.watch(&captured.incident);
             }
-            let report = self.report(&captured, incidents).await;
+            let Ok(report) = self.report(&captured, incidents, losses).await else {
+                return Ended::StdoutClosed;
+            };
             if let Some(audience) = &self.audience {
                 audience.tell(&report, &captured.capture).await;
             }
             let text = render::render(&report, self.output.output, self.coloured);
-            let written = async {
-                self.stdout.write_all(text.as_bytes()).await?;
-                self.stdout.flush().await
-            };
-            let written = written.await;
-            if let Some(audience) = &self.audience {
-                audience.busy.rests();
-            }
-            match written {
-                Ok(()) => {
-                    if let Some(audience) = &self.audience {
-                        let after = sys::boottime().0.saturating_sub(hook.0);
-                        audience.metrics.reported(Duration::from_nanos(after));
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ended::StdoutClosed,
-                Err(error) => {
-                    losses.count(Stage::Output);
-                    if let Some(audience) = &self.audience {
-                        audience.metrics.unwritten(report.victims.len() as u64);
-                    }
-                    tracing::warn!(%error, "a report could not be written to stdout");
-                }
+            self.printer.add(&text, hook, report.victims.len());
+            if self.printer.has_enough() && self.printer.print(losses).await.is_err() {
+                return Ended::StdoutClosed;
             }
         }
-        Ended::Drained
     }
 
     /// At the end: who tells Kubernetes may have something left.
@@ -153,18 +148,32 @@ impl Publisher {
         self.audience.as_mut()?.events.take()
     }
 
-    async fn report(&mut self, captured: &Captured, behind: &Receiver<Caught>) -> Report {
+    async fn report(
+        &mut self,
+        captured: &Captured,
+        behind: &Receiver<Caught>,
+        losses: &Losses,
+    ) -> Result<Report, StdoutClosed> {
         let mut circumstances = self.circumstances.clone();
         let page_size = PageSize::new(circumstances.page_size).unwrap_or_default();
         let paths = Paths::new(&captured.incident, &captured.capture, page_size);
         let Some(Audience { pods, .. }) = &mut self.audience else {
             let recorded = circumstances.attribution.take();
             let attribution = recorded.unwrap_or_else(|| Attribution::new(&paths, &[], "not recorded"));
-            return render::report(captured, &circumstances, &attribution);
+            return Ok(render::report(captured, &circumstances, &attribution));
         };
         // What waits behind a report must not be lost for the sake of a name.
         let in_a_hurry = || behind.is_pressing();
-        let attribution = pods.attribute(&paths, captured.incident.at, in_a_hurry).await;
+        let mut asking = pin!(pods.attribute(&paths, captured.incident.at, in_a_hurry));
+        let attribution = tokio::select! {
+            biased;
+            attribution = &mut asking => attribution,
+            () = ready(()) => {
+                // Whoever has all names does not wait for one that lacks some.
+                self.printer.print(losses).await?;
+                asking.await
+            }
+        };
         circumstances.realtime_at_boot_ns = sys::realtime_at_boot();
         circumstances.taken_at_ns = captured.capture.taken_at.0;
         circumstances.done_at_ns = captured.capture.done_at.0;
@@ -175,7 +184,7 @@ impl Publisher {
                 tracing::warn!(%error, "an incident could not be recorded");
             }
         }
-        render::report(captured, &circumstances, &attribution)
+        Ok(render::report(captured, &circumstances, &attribution))
     }
 }
 

@@ -52,6 +52,10 @@ pub fn run(options: &RunOptions) -> Result<(), Refusal> {
     sys::return_large_allocations();
     log::init(options.log);
     protect::from_the_oom_killer();
+    // Without CAP_SYS_NICE, of which the capture thread will say that it is missing.
+    if let Err(error) = sys::be_preferred() {
+        tracing::debug!(%error, "the threads that report have normal priority");
+    }
     let page_size = sys::page_size();
     let settings = desk::Settings {
         roots: Roots::new(&options.node.proc, &options.node.cgroup),

@@ -1,9 +1,11 @@
 //! An incident as the kernel told it: one invocation of `oom_kill_process`, its domain, trigger and victims.
 //!
-//! Only what the probe read. `/proc`, cgroup files and pods come later and are kept apart ([`crate::capture`]).
+//! Only what the probe read, or the kernel's log has. `/proc`, cgroup files and pods come later and are kept apart
+//! ([`crate::capture`]).
 
 use crate::{
     ids::{CgroupId, CgroupPath, Comm, Tgid, Tid},
+    memcg_text::MemcgStat,
     units::{BoottimeNs, Bytes, Limit},
 };
 
@@ -14,6 +16,8 @@ pub enum ProbeLevel {
     Kprobe,
     /// Tracepoint `oom/mark_victim` alone: victims, after SIGKILL.
     Tracepoint,
+    /// The kernel's log: what it prints, after SIGKILL.
+    Kmsg,
 }
 
 impl ProbeLevel {
@@ -22,6 +26,7 @@ impl ProbeLevel {
         match self {
             Self::Kprobe => "kprobe",
             Self::Tracepoint => "tracepoint",
+            Self::Kmsg => "kmsg",
         }
     }
 }
@@ -108,6 +113,9 @@ pub struct Process {
     pub memory: Option<ProcessMemory>,
     /// Its memory cgroup.
     pub memcg: Option<Memcg>,
+    /// Another process that has the same address space: the kernel kills it as well, and neither marks, counts nor
+    /// logs it (`__oom_kill_process`, mm/oom_kill.c).
+    pub shares_memory_with: Option<Tgid>,
     /// A kernel thread.
     pub kthread: bool,
 }
@@ -156,6 +164,8 @@ pub struct Memcg {
     pub oom_group: bool,
     /// Usage and limit of this cgroup and those above it, leaf first; empty where not read.
     pub levels: Vec<MemcgLevel>,
+    /// `memory.stat` of that moment: only the kernel's log has it.
+    pub stat: Option<MemcgStat>,
 }
 
 /// One level of a cgroup's path.

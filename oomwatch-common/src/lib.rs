@@ -41,6 +41,8 @@ pub mod journal_line;
 #[cfg(feature = "analysis")]
 pub mod kernel_layout;
 #[cfg(feature = "analysis")]
+pub mod kernel_log;
+#[cfg(feature = "analysis")]
 pub mod kubernetes_event;
 #[cfg(feature = "analysis")]
 pub mod memcg_text;

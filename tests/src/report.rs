@@ -106,6 +106,8 @@ pub struct Process {
     pub pid_in_namespace: Option<u64>,
     /// `parent.tgid`
     pub parent: Option<u64>,
+    /// Another process with the same memory.
+    pub shares_memory_with: Option<u32>,
     /// Path.
     pub cgroup: Option<Vec<u8>>,
 }
@@ -190,6 +192,7 @@ impl Process {
             pgtables: number("/pgtables_bytes"),
             pid_in_namespace: number("/pid_in_namespace"),
             parent: number("/parent/tgid"),
+            shares_memory_with: id("/shares_memory_with"),
             cgroup: bytes(json, "/cgroup"),
         }
     }

@@ -17,7 +17,17 @@ pub(crate) fn bless(repo: &Repo) -> Result<()> {
     build::build(repo, &BuildOptions::default())?;
     run::run(
         repo.cargo()
-            .args(["test", "-p", "oomwatch-tests", "--test", "golden", "--test", "replay"])
+            .args([
+                "test",
+                "-p",
+                "oomwatch-tests",
+                "--test",
+                "golden",
+                "--test",
+                "kernel_log",
+                "--test",
+                "replay",
+            ])
             .env("OOMWATCH_BIN", repo.agent())
             .env("OOMWATCH_BLESS", "1"),
     )?;

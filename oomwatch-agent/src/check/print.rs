@@ -95,6 +95,12 @@ fn sentence(verdict: Result<ProbeLevel, &Refusal>) -> (String, &'static str) {
                 .to_owned(),
             "1;33",
         ),
+        Ok(ProbeLevel::Kmsg) => (
+            "OOM kills will be caught, at level kmsg: what the kernel logs, after SIGKILL; most details only for 10 \
+             kills in 5 s."
+                .to_owned(),
+            "1;33",
+        ),
         Err(refusal) => {
             // The verifier's log, if there is one, stands in the line of its check.
             let why = refusal.text.lines().next().unwrap_or_default();

@@ -45,6 +45,16 @@ fn judge_probe(attached: &Result<Attached, Refusal>, filtered: bool) -> Line {
             "level tracepoint, as was asked for: victims only, after SIGKILL, not whose limit it was",
             "--probe auto",
         ),
+        Ok(Attached { level: ProbeLevel::Kmsg, why_not_higher: Some(why), .. }) => Line::degraded(
+            "probe",
+            format!("level kmsg: what the kernel logs, after SIGKILL; {why}"),
+            "a kernel with BPF, BTF and kprobes, where whole incidents are wanted",
+        ),
+        Ok(Attached { level: ProbeLevel::Kmsg, .. }) => Line::degraded(
+            "probe",
+            "level kmsg, as was asked for: what the kernel logs, after SIGKILL",
+            "--probe auto",
+        ),
         Err(refusal) if refusal.kind == Kind::NotPermitted && filtered => Line::failed(
             "probe",
             &refusal.text,

@@ -71,8 +71,11 @@ impl Report {
             oom: incident.oom.as_ref().map(|oom| domain(oom, context.page_size)),
             trigger: incident.trigger.as_ref().map(trigger),
             victims: incident.victims.iter().map(|victim| Victim::new(victim, &snapshot, context)).collect(),
-            limit_owner: incident.limit_owner.as_ref().map(|owner| Cgroup::new(owner, &snapshot)),
-            cgroup: memcg.map(|memcg| Cgroup::new(memcg, &snapshot)),
+            limit_owner: incident
+                .limit_owner
+                .as_ref()
+                .map(|owner| Cgroup::new(owner, &snapshot, incident.level)),
+            cgroup: memcg.map(|memcg| Cgroup::new(memcg, &snapshot, incident.level)),
             kubernetes: kubernetes(&attribution.victim),
             host: incident.victims.first().filter(|_| attribution.victim.is_none()).and_then(host),
             node_memory: snapshot.node.meminfo,

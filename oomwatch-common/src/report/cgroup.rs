@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     escape::escape,
     ids::CgroupPath,
-    incident::Memcg,
+    incident::{Memcg, ProbeLevel},
     memcg_text::{MemcgEvents, MemcgStat},
     proc_text::Pressure,
     snapshot::{CgroupFiles, Snapshot},
@@ -81,6 +81,8 @@ pub enum FiguresFrom {
     Probe,
     /// In the cgroup's files, after it.
     Files,
+    /// In the kernel's log, which has them from right before the kill.
+    Log,
 }
 
 /// One level of a path.
@@ -105,11 +107,11 @@ pub(super) fn is_false(value: &bool) -> bool {
 }
 
 impl Cgroup {
-    pub(super) fn new(memcg: &Memcg, snapshot: &Snapshot) -> Self {
+    pub(super) fn new(memcg: &Memcg, snapshot: &Snapshot, level: ProbeLevel) -> Self {
         let none = CgroupFiles::default();
         let files = memcg.id.and_then(|id| snapshot.cgroup(id)).unwrap_or(&none);
         let figures_from = if memcg.usage.is_some() {
-            Some(FiguresFrom::Probe)
+            Some(if level == ProbeLevel::Kmsg { FiguresFrom::Log } else { FiguresFrom::Probe })
         } else {
             files.usage.is_some().then_some(FiguresFrom::Files)
         };
@@ -143,7 +145,11 @@ impl Cgroup {
                 .or(files.oom_group)
                 .filter(|_| v2),
             levels: levels(memcg),
-            stat: files.stat.clone(),
+            // The log's own is of the same moment as the figures; the file's is of later.
+            stat: memcg
+                .stat
+                .clone()
+                .or_else(|| files.stat.clone().filter(|_| figures_from != Some(FiguresFrom::Log))),
             events: files.events.clone(),
             pressure: files.pressure,
         }

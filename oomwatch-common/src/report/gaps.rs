@@ -38,7 +38,7 @@ pub(super) fn gaps(
             ("parent", victim.parent.is_none()),
             ("cgroup", victim.cgroup.is_none()),
         ];
-        unread(&mut gaps, &format!("victims[{index}]"), &fields);
+        unread(&mut gaps, incident.level, &format!("victims[{index}]"), &fields);
     }
     if let Some(trigger) = &report.trigger {
         let fields = [
@@ -46,10 +46,10 @@ pub(super) fn gaps(
             ("comm", trigger.comm.is_none()),
             ("cgroup", trigger.cgroup.is_none()),
         ];
-        unread(&mut gaps, "trigger", &fields);
+        unread(&mut gaps, incident.level, "trigger", &fields);
     }
     if report.cgroup.is_none() {
-        gaps.push(not_read("cgroup"));
+        not_read(&mut gaps, incident.level, "cgroup");
     }
     names(&mut gaps, attribution);
     not_tried(&mut gaps, incident, capture);
@@ -73,11 +73,9 @@ fn domain(gaps: &mut Vec<Gap>, report: &Report, incident: &Incident) {
                 gaps.push(Gap { what: what.to_owned(), why: unseen.to_owned() });
             }
         }
-        (None, ProbeLevel::Kprobe) => {
-            if !gaps.iter().any(|gap| gap.what == "oom") {
-                gaps.push(not_read("oom"));
-            }
-            gaps.push(not_read("limit_owner"));
+        (None, level) => {
+            not_read(gaps, level, "oom");
+            not_read(gaps, level, "limit_owner");
         }
         (Some(oom), _) => {
             let fields = [
@@ -88,12 +86,12 @@ fn domain(gaps: &mut Vec<Gap>, report: &Report, incident: &Incident) {
                 ("message", oom.message.is_none()),
                 ("points", oom.points.is_none()),
             ];
-            unread(gaps, "oom", &fields);
+            unread(gaps, incident.level, "oom", &fields);
             let node_wide = ["none", "cpuset", "memory_policy"];
             let has_none =
                 oom.constraint.as_deref().is_some_and(|constraint| node_wide.contains(&constraint));
             if report.limit_owner.is_none() && !has_none {
-                gaps.push(not_read("limit_owner"));
+                not_read(gaps, incident.level, "limit_owner");
             }
         }
     }
@@ -104,23 +102,31 @@ fn domain(gaps: &mut Vec<Gap>, report: &Report, incident: &Incident) {
             ("usage_bytes", cgroup.usage_bytes.is_none()),
             ("limit_bytes", cgroup.limit_bytes.is_none() && !cgroup.unlimited),
         ];
-        unread(gaps, what, &fields);
+        unread(gaps, incident.level, what, &fields);
     }
     if report.trigger.is_none() {
-        gaps.push(not_read("trigger"));
+        not_read(gaps, incident.level, "trigger");
     }
 }
 
-fn unread(gaps: &mut Vec<Gap>, of: &str, fields: &[(&str, bool)]) {
+fn unread(gaps: &mut Vec<Gap>, level: ProbeLevel, of: &str, fields: &[(&str, bool)]) {
     for (field, is_absent) in fields {
         if *is_absent {
-            gaps.push(not_read(&format!("{of}.{field}")));
+            not_read(gaps, level, &format!("{of}.{field}"));
         }
     }
 }
 
-fn not_read(what: &str) -> Gap {
-    Gap { what: what.to_owned(), why: "not read by the probe".to_owned() }
+/// Names a field as a gap, unless it has been named with a reason of its own.
+fn not_read(gaps: &mut Vec<Gap>, level: ProbeLevel, what: &str) {
+    if gaps.iter().any(|gap| gap.what == what) {
+        return;
+    }
+    let why = match level {
+        ProbeLevel::Kprobe | ProbeLevel::Tracepoint => "not read by the probe",
+        ProbeLevel::Kmsg => "not in the kernel's log",
+    };
+    gaps.push(Gap { what: what.to_owned(), why: why.to_owned() });
 }
 
 /// Whoever's files were not even looked for.

@@ -86,6 +86,7 @@ pub(super) fn process(tgid: u32, comm: &str, memory: ProcessMemory, memcg: &Memc
         started: Some(BoottimeNs(3_240_000_000)),
         memory: Some(memory),
         memcg: Some(memcg.clone()),
+        shares_memory_with: None,
         kthread: false,
     }
 }
@@ -103,6 +104,7 @@ pub(super) fn memcg(path: &str, id: u64, usage_kib: u64, limit_kib: Option<u64>)
         swap_limit: Some(Limit::Bytes(Bytes(0))),
         oom_group: false,
         levels: Vec::new(),
+        stat: None,
     }
 }
 

@@ -106,8 +106,10 @@ pub(crate) const CASES: &[Case] = &[
     ),
     case("tracepoint_nothing_killable", Setup::Tracepoint, Needs::Memcg, unkilled::nothing_killable),
     // The agent beside them is one that kprobes do not concern.
-    case("fault_kprobes_that_are_disarmed", Setup::Tracepoint, Needs::Memcg, faults::disarmed),
     case("fault_a_blind_probe_is_attached_again", Setup::Tracepoint, Needs::Memcg, faults::attached_again),
+    case("fault_kprobes_are_switched_off", Setup::Tracepoint, Needs::Memcg, faults::kprobes_off),
+    // The last: not every kernel gets over it.
+    case("fault_ftrace_is_switched_off", Setup::Tracepoint, Needs::Memcg, faults::ftrace_off),
 ];
 
 const fn case(name: &'static str, setup: Setup, needs: Needs, run: fn(&mut Bench) -> Result<()>) -> Case {
