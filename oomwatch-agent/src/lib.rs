@@ -27,6 +27,7 @@ pub mod printer;
 pub mod probe;
 pub mod progress;
 pub mod proof;
+pub mod protect;
 pub mod publish;
 pub mod queue;
 pub mod record;

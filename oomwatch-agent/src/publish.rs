@@ -1,6 +1,6 @@
 //! The reporter: an incident with what was read for it → a report, told to everybody who wants to know.
 
-use std::{future::ready, io, path::PathBuf, pin::pin, sync::Arc};
+use std::{future::ready, hint, io, path::PathBuf, pin::pin, sync::Arc};
 
 use oomwatch_common::{
     attribution::{Attribution, Paths},
@@ -93,6 +93,17 @@ impl Publisher {
             audience: None,
             record_to: None,
         }
+    }
+
+    /// Makes a report that nobody sees, so that the code and the memory that the first real one needs are there: on an
+    /// exhausted node they would be read from disk and waited for.
+    pub fn warm_up(&self, captured: &Captured) {
+        let page_size = PageSize::new(self.circumstances.page_size).unwrap_or_default();
+        let paths = Paths::new(&captured.incident, &captured.capture, page_size);
+        let attribution = Attribution::new(&paths, &[], "");
+        let report = render::report(captured, &self.circumstances, &attribution);
+        hint::black_box(render::render(&report, self.output.output, self.coloured));
+        hint::black_box(report.to_json().ok());
     }
 
     /// Until there are no more incidents, or nobody reads them.

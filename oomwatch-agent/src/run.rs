@@ -30,11 +30,13 @@ use crate::{
     pool::Pool,
     probe::Probe,
     progress::Progress,
+    protect,
     publish::{Audience, Ended, Publisher},
     queue::queue,
     refusal::Refusal,
     sources::Roots,
     sys,
+    unpack::Captured,
 };
 
 /// From SIGTERM to the end; Kubernetes waits 30 s, a person not 2.
@@ -49,6 +51,7 @@ const DRAIN_EVENTS_WITHIN: Duration = Duration::from_millis(300);
 pub fn run(options: &RunOptions) -> Result<(), Refusal> {
     sys::return_large_allocations();
     log::init(options.log);
+    protect::from_the_oom_killer();
     // Without CAP_SYS_NICE, of which the capture thread will say that it is missing.
     if let Err(error) = sys::be_preferred() {
         tracing::debug!(%error, "the threads that report have normal priority");
@@ -109,9 +112,7 @@ pub fn run(options: &RunOptions) -> Result<(), Refusal> {
     };
     let publisher = Publisher::live(options, node, page_size, audience);
     announce(&probe);
-    if let Err(error) = sys::lock_memory() {
-        tracing::info!(%error, "memory is not locked, so reports may be late under pressure: give CAP_IPC_LOCK");
-    }
+    protect::from_reclaim();
     let (queue, incidents) = queue(options.queue.into())
         .map_err(|error| Refusal::failed(format!("making the queue to the reporter: {error}")))?;
     let audit = Arc::new(Audit::new(&options.node.proc, &probe, Arc::clone(&progress), Arc::clone(&losses)));
@@ -119,7 +120,10 @@ pub fn run(options: &RunOptions) -> Result<(), Refusal> {
     let hooks = probe.hooks();
     let mut desk =
         Desk::new(&settings, Arc::clone(&losses), queue, Pool::new(options.queue.into())).telling(progress);
-    desk.warm_up(&probe.proof, sys::boottime());
+    let caught = desk.warm_up(&probe.proof, sys::boottime());
+    if let Some(captured) = caught.and_then(|caught| Captured::rehearsed(&caught, &probe.proof, page_size)) {
+        publisher.warm_up(&captured);
+    }
     let running = capture::start(probe, desk, incidents)
         .map_err(|error| Refusal::failed(format!("starting the capture thread: {error}")))?;
     health.ready(running.pulse());

@@ -160,7 +160,8 @@ pub(crate) fn end() {
     draft.submit(RecordKind::End, invocation.number);
 }
 
-/// `mark_victim` alone. Where the tracepoint passes a bare pid, the task can be had only if it is the current one.
+/// `mark_victim` alone. Where the tracepoint passes a bare pid, the task can be had only if it is the current one, its
+/// process's first thread or its parent.
 #[inline(always)]
 pub(crate) fn marked(argument: u64) {
     let Some(invocation) = invocation() else { return };
@@ -169,13 +170,7 @@ pub(crate) fn marked(argument: u64) {
     let Some(mut draft) = Draft::<Marked>::begin() else { return };
     let trigger = Address::current_task();
     let by_pid = layout!(mark_victim_passes_task) != 1;
-    let task = if !by_pid {
-        Address::new(argument)
-    } else if trigger.u32(layout!(task_pid)) == argument as u32 {
-        trigger
-    } else {
-        Address::NULL
-    };
+    let task = if by_pid { near(trigger, argument as u32) } else { Address::new(argument) };
     task::fill_victim(&mut draft.fixed.task, task);
     if task.is_null() {
         draft.fixed.task = UNREAD_TASK;
@@ -204,6 +199,18 @@ pub(crate) fn marked(argument: u64) {
 #[inline(always)]
 pub(crate) fn fired() {
     count(ProbeCounter::Fired);
+}
+
+/// The task of that pid, NULL where it is neither `task` nor near it.
+#[inline(always)]
+fn near(task: Address, pid: u32) -> Address {
+    for candidate in [task, task.pointer(layout!(task_group_leader)), task.pointer(layout!(task_real_parent))]
+    {
+        if candidate.u32(layout!(task_pid)) == pid {
+            return candidate;
+        }
+    }
+    Address::NULL
 }
 
 /// The calling task itself, read as a victim would be.

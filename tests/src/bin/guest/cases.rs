@@ -12,6 +12,7 @@ mod removed;
 mod sharing;
 mod shutdown;
 mod storm;
+mod survive;
 mod swap;
 mod unkilled;
 
@@ -61,6 +62,8 @@ pub(crate) const CASES: &[Case] = &[
     case("nothing_killable_is_no_incident", Setup::Highest, Needs::Memcg, unkilled::nothing_killable),
     case("twenty_kills_in_a_row", Setup::Highest, Needs::Memcg, many::in_a_row),
     case("a_storm_of_kills", Setup::Highest, Needs::Memcg, storm::of_many),
+    case("survive_a_node_full_of_processes", Setup::Highest, Needs::Memcg, survive::processes),
+    case("survive_a_node_full_of_tmpfs", Setup::Highest, Needs::Memcg, survive::tmpfs),
     case("numa_a_cpusets_nodes_are_full", Setup::Highest, Needs::TwoNodes, numa::cpuset),
     case("numa_a_memory_policys_nodes_are_full", Setup::Highest, Needs::TwoNodes, numa::mempolicy),
     case("swap_a_cgroup_fills_the_disk", Setup::Highest, Needs::SwapDisk, swap::disk),
