@@ -1,7 +1,7 @@
 //! The capture thread: blocks in epoll on the ring buffer, and feeds the desk.
 //!
 //! It never waits for the network, the kubelet or a blocked stdout: the queue behind it is bounded. There is no
-//! timer and no polling; only an incident that is open bounds its sleep.
+//! timer and no polling; only an incident that is open bounds its sleep. From its start to its end it allocates nothing.
 
 use std::{
     io,
@@ -9,27 +9,23 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
-        mpsc as blocking,
     },
     thread,
 };
 
-use oomwatch_common::{capture::Capture, units::BoottimeNs};
+use oomwatch_common::units::BoottimeNs;
 use rustix::{
     event::{EventfdFlags, epoll, eventfd},
     io::{Errno, read, write},
     time::Timespec,
 };
-use tokio::sync::mpsc;
 
-use crate::{desk::Desk, job::Captured, probe::Probe, sys};
+use crate::{desk::Desk, job::Caught, probe::Probe, queue::Receiver, sys};
 
 /// The running thread, as the rest of the agent sees it.
 pub struct Running {
     /// Incidents, in the order in which they were complete.
-    pub incidents: mpsc::Receiver<Captured>,
-    /// Captures that the reporter is done with.
-    pub spent: blocking::SyncSender<Capture>,
+    pub incidents: Receiver<Caught>,
     stop: Arc<OwnedFd>,
     pulse: Arc<Pulse>,
     thread: thread::JoinHandle<Probe>,
@@ -42,6 +38,15 @@ pub struct Pulse {
 }
 
 impl Pulse {
+    /// Of a thread that has turned just now.
+    ///
+    /// # Errors
+    /// The kernel refused an eventfd.
+    pub fn new() -> io::Result<Self> {
+        let poke = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        Ok(Self { poke, turned_at: AtomicU64::new(sys::boottime().0) })
+    }
+
     /// Wakes the thread for one turn.
     pub fn poke(&self) {
         if let Err(error) = write(&self.poke, &1_u64.to_ne_bytes()) {
@@ -88,24 +93,18 @@ impl Stopper {
 ///
 /// # Errors
 /// The kernel refused an epoll, an eventfd or the thread.
-pub fn start(
-    probe: Probe,
-    desk: Desk,
-    spent: blocking::SyncSender<Capture>,
-    incidents: mpsc::Receiver<Captured>,
-) -> io::Result<Running> {
+pub fn start(probe: Probe, desk: Desk, incidents: Receiver<Caught>) -> io::Result<Running> {
     let stop = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
     let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
     epoll::add(&epoll, probe.fd(), epoll::EventData::new_u64(0), epoll::EventFlags::IN)?;
     epoll::add(&epoll, stop.as_fd(), epoll::EventData::new_u64(1), epoll::EventFlags::IN)?;
-    let poke = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-    epoll::add(&epoll, &poke, epoll::EventData::new_u64(2), epoll::EventFlags::IN)?;
-    let pulse = Arc::new(Pulse { poke, turned_at: AtomicU64::new(sys::boottime().0) });
+    let pulse = Arc::new(Pulse::new()?);
+    epoll::add(&epoll, &pulse.poke, epoll::EventData::new_u64(2), epoll::EventFlags::IN)?;
     let thread = Thread { probe, desk, pulse: Arc::clone(&pulse), record: Vec::with_capacity(16 * 1024) };
     let stopped = Arc::clone(&stop);
     let thread =
         thread::Builder::new().name("capture".to_owned()).spawn(move || thread.run(&epoll, &stopped))?;
-    Ok(Running { incidents, spent, stop, pulse, thread })
+    Ok(Running { incidents, stop, pulse, thread })
 }
 
 struct Thread {
@@ -118,6 +117,7 @@ struct Thread {
 
 impl Thread {
     fn run(mut self, epoll: &OwnedFd, stop: &OwnedFd) -> Probe {
+        sys::touch_stack();
         if let Err(error) = sys::make_realtime() {
             tracing::info!(%error,
                 "no real-time priority, so a victim may be gone before it is read: give CAP_SYS_NICE");

@@ -10,7 +10,10 @@ use tokio::{sync::Semaphore, time::sleep};
 
 use crate::{
     metrics::Metrics,
-    sources::{Roots, Watched, watch},
+    sources::{
+        Roots,
+        watch::{Watched, watch},
+    },
     sys,
 };
 

@@ -138,6 +138,18 @@ mod tests {
     }
 
     #[test]
+    fn a_probe_that_is_blind_catches_no_kills() {
+        let pulse = Arc::new(Pulse::new().unwrap());
+        let health = Health::default();
+        health.ready(pulse);
+        assert!(health.is_ready());
+        health.blind(true);
+        assert!(!health.is_ready());
+        health.blind(false);
+        assert!(health.is_ready());
+    }
+
+    #[test]
     fn a_limit_is_passed_only_after_it() {
         let at = |seconds: u64| BoottimeNs(seconds * 1_000_000_000);
         assert!(!is_past(at(10), at(15), IDLE_FOR));

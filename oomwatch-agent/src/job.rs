@@ -1,202 +1,308 @@
-//! One incident on the capture thread's desk: its records, what has been read for it, what is still to be read.
-
-use std::collections::VecDeque;
+//! One incident on the capture thread's desk: what is known of it, what has been read for it, what is still to be read.
 
 use oomwatch_common::{
-    assemble::Assembly,
-    capture::{Capture, NODE_FILES, Subject},
-    decode::{Body, Record},
-    ids::Tgid,
-    incident::{Gap, Incident, ProbeLevel, Process},
-    proc_text::status,
+    capture::{NODE_FILES, Outcome, PROCESS_FILES, Subject},
+    ids::{CgroupId, Tgid},
+    incident::ProbeLevel,
+    outline::Outline,
+    parcel::Piece,
+    peek::{CgroupView, Identity, Peek, Tells},
     units::BoottimeNs,
 };
 
-use crate::sources::{PlannedRead, Roots, members, plan_memcg, plan_node, read_process, time_out_process};
+use crate::{
+    pool::{Need, Parcel},
+    sources::{
+        CgroupDir, Contents, Sources,
+        process::{self, Seen},
+    },
+};
 
 /// How long the kernel may take from the first record to the return of `oom_kill_process`: it prints its report
 /// meanwhile, and a slow serial console makes that seconds.
 const END_WITHIN_NS: u64 = 30_000_000_000;
 /// Level tracepoint: how long after a mark more of the same group may come.
 const GROUP_WITHIN_NS: u64 = 100_000_000;
+/// Processes of a group that are read before their own records come.
+const MEMBERS: usize = 64;
+/// Processes that are remembered, so that none is read twice: the chosen one, the members, the trigger.
+const SEEN: usize = MEMBERS + 2;
 
-/// An incident under way.
+/// An incident under way. Its size is fixed, and it owns no memory but its parcel's.
 pub struct Job {
-    assembly: Assembly,
-    capture: Capture,
-    /// The rest of the reads, in order.
-    plan: VecDeque<PlannedRead>,
-    /// Processes that are still to be read, before the plan: the rest of a group that is being killed, the trigger.
-    processes: VecDeque<Process>,
-    last_record: BoottimeNs,
+    outline: Outline,
+    pack: Pack,
+    seen: [Seen; SEEN],
+    seen_count: usize,
+    /// The rest of a group that is being killed, to be read before all that is planned.
+    members: [u32; MEMBERS],
+    member_count: usize,
+    next_member: usize,
+    trigger: Option<Identity>,
+    /// The victim's own, and the one whose limit was hit.
+    cgroups: [Option<(CgroupId, CgroupDir)>; 2],
+    /// The rest of the reads: whose files, and which of them is next.
+    next_read: (usize, usize),
+    taken_at: BoottimeNs,
     read_until: BoottimeNs,
-    /// The raw records, kept only where incidents are recorded.
-    records: Option<Vec<Vec<u8>>>,
+    kernel_oom_kills: Option<u64>,
 }
 
-/// An incident with all that was read for it, on its way to the reporter.
+/// An incident with all that was read for it, on its way to the reporter: bytes, not yet looked into.
 #[derive(Debug)]
-pub struct Captured {
-    /// As the kernel told it.
-    pub incident: Incident,
-    /// What was read.
-    pub capture: Capture,
-    /// The raw records, where incidents are recorded.
-    pub records: Option<Vec<Vec<u8>>>,
+pub struct Caught {
+    /// Its records and files.
+    pub parcel: Parcel,
+    /// When its first record was taken from the ring buffer.
+    pub taken_at: BoottimeNs,
+    /// When the last file was read.
+    pub done_at: BoottimeNs,
+    /// There was no memory for some of its records.
+    pub is_cut: bool,
+    /// Level tracepoint: nothing says whether its marks were kills.
+    pub is_unproved: bool,
+}
+
+/// Where records and files are put.
+pub struct Pack {
+    /// `None`: there was no memory when it began.
+    parcel: Option<Parcel>,
+    is_cut: bool,
+}
+
+impl Pack {
+    /// Into a parcel.
+    pub fn new(parcel: Option<Parcel>) -> Self {
+        Self { parcel, is_cut: false }
+    }
+
+    /// Keeps a record. False: there is no memory for it, though there was some for those before.
+    fn record(&mut self, raw: &[u8]) -> bool {
+        let Some(parcel) = &mut self.parcel else { return true };
+        let kept = parcel.add(&Piece::Record(raw), Need::Record);
+        self.is_cut |= !kept;
+        kept
+    }
+
+    /// Keeps what was read, or why nothing was.
+    pub fn source(&mut self, subject: Subject, file: &'static str, read: &Result<Contents<'_>, Outcome>) {
+        let Some(parcel) = &mut self.parcel else { return };
+        let (outcome, contents, truncated) = match read {
+            Ok(Contents { bytes, truncated }) => (Outcome::Read, *bytes, *truncated),
+            Err(outcome) => (*outcome, &[][..], false),
+        };
+        let piece = Piece::Source { subject, file, outcome, truncated, contents };
+        if !parcel.add(&piece, Need::File) {
+            let outcome = if outcome == Outcome::Read { Outcome::NoRoom } else { outcome };
+            let piece = Piece::Source { subject, file, outcome, truncated: false, contents: &[] };
+            self.is_cut |= !parcel.add(&piece, Need::Record);
+        }
+    }
+
+    /// What was read under this number was another process's.
+    pub fn forget(&mut self, tgid: Tgid) {
+        let Some(parcel) = &mut self.parcel else { return };
+        self.is_cut |= !parcel.add(&Piece::Forget(tgid), Need::Record);
+    }
 }
 
 impl Job {
-    /// Starts with an incident's first record, and at once reads what dies first. The other reads may go on until
-    /// `read_until`. `None` for a record that belongs to no incident.
-    pub fn start(
-        record: Record,
-        mut capture: Capture,
-        roots: &Roots,
-        now: BoottimeNs,
-        read_until: BoottimeNs,
-    ) -> Option<Self> {
-        capture.taken_at = now;
-        let last_record = record.at;
-        let assembly = Assembly::start(record)?;
-        if let Some(victim) = assembly.chosen() {
-            read_process(roots, victim, assembly.node_is_exhausted(), &mut capture);
+    /// An incident of which nothing has been read. Reads may go on until `read_until`.
+    pub fn new(outline: Outline, pack: Pack, taken_at: BoottimeNs, read_until: BoottimeNs) -> Self {
+        Self {
+            outline,
+            pack,
+            seen: [Seen::default(); SEEN],
+            seen_count: 0,
+            members: [0; MEMBERS],
+            member_count: 0,
+            next_member: 0,
+            trigger: None,
+            cgroups: [None, None],
+            next_read: (0, 0),
+            taken_at,
+            read_until,
+            kernel_oom_kills: None,
         }
-        let mut plan = Vec::new();
-        let victims_own = assembly.chosen().and_then(|victim| victim.memcg.as_ref());
-        for memcg in victims_own.into_iter().chain(assembly.limit_owner()) {
-            plan_memcg(roots, memcg, &mut plan);
-        }
-        plan_node(roots, NODE_FILES, &mut plan);
-        let group = assembly.oom_group().map(|memcg| members(roots, memcg)).unwrap_or_default();
-        let trigger = assembly.trigger().filter(|trigger| !trigger.kthread).cloned();
-        let processes = group.into_iter().chain(trigger).collect();
-        let mut job =
-            Self { assembly, capture, plan: plan.into(), processes, last_record, read_until, records: None };
-        job.identify();
-        Some(job)
     }
 
-    /// From now on keeps the raw records, beginning with the first.
-    pub fn keep_records(&mut self, first: &[u8]) {
-        self.records = Some(vec![first.to_vec()]);
+    /// Takes its first record, and at once reads what dies first. False: there was no memory for the record.
+    pub fn begin(&mut self, first: &Peek<'_>, raw: &[u8], sources: &mut Sources) -> bool {
+        let kept = self.pack.record(raw);
+        match &first.tells {
+            Tells::Begin { trigger, chosen, cgroup, limit_owner, group } => {
+                self.read_process(chosen, sources);
+                self.plan_cgroups([cgroup, limit_owner], sources);
+                if let (true, Some((_, own))) = (*group && cgroup.is_some(), &self.cgroups[0]) {
+                    self.member_count = sources.members(own, &mut self.members);
+                }
+                self.trigger = Some(*trigger).filter(|trigger| !trigger.kthread);
+            }
+            Tells::Marked { trigger, victim, cgroup, .. } => {
+                self.read_process(victim, sources);
+                self.plan_cgroups([cgroup, &None], sources);
+                self.trigger = Some(*trigger).filter(|trigger| !trigger.kthread);
+            }
+            Tells::Killed(process) => self.read_process(process, sources),
+            Tells::Victim(process, cgroup) | Tells::Proof(process, cgroup) => {
+                self.read_process(process, sources);
+                self.plan_cgroups([cgroup, &None], sources);
+            }
+            Tells::End { .. } => {}
+        }
+        kept
     }
 
     /// Whether a record belongs to this incident.
-    pub fn takes(&self, record: &Record) -> bool {
-        self.assembly.takes(record)
+    pub fn takes(&self, record: &Peek<'_>) -> bool {
+        self.outline.takes(record)
     }
 
-    /// Takes a record; the process that it names is read at once.
-    pub fn push(&mut self, record: Record, raw: &[u8], roots: &Roots) {
-        let exhausted = self.assembly.node_is_exhausted();
-        match &record.body {
-            Body::Victim(process) => read_process(roots, process, exhausted, &mut self.capture),
-            Body::Marked(marked) => read_process(roots, &marked.victim, exhausted, &mut self.capture),
-            _ => {}
+    /// Takes a record; the process that it names is read at once. False: there was no memory for the record.
+    pub fn push(&mut self, record: &Peek<'_>, raw: &[u8], sources: &mut Sources) -> bool {
+        if let Tells::Victim(process, _) | Tells::Marked { victim: process, .. } = &record.tells {
+            self.read_process(process, sources);
         }
-        self.last_record = record.at;
-        if let Some(records) = &mut self.records {
-            records.push(raw.to_vec());
-        }
-        self.assembly.push(record);
-        self.identify();
+        self.outline.push(record);
+        self.pack.record(raw)
     }
 
-    /// A kernel whose tracepoint passes a bare pid leaves the rest to `/proc`.
-    fn identify(&mut self) {
-        for tid in self.assembly.unidentified() {
-            let text = self.capture.contents(Subject::Process(Tgid(tid.0)), "status");
-            if let Some(status) = text.and_then(|text| status(text).ok()) {
-                self.assembly.identify(tid, &status);
+    fn plan_cgroups(&mut self, views: [&Option<CgroupView<'_>>; 2], sources: &mut Sources) {
+        let [own, limit_owner] = views.map(Option::as_ref);
+        let id = |view: Option<&CgroupView<'_>>| view.and_then(|view| view.id);
+        let limit_owner = limit_owner.filter(|owner| owner.id != id(own));
+        let mut hold = |view: Option<&CgroupView<'_>>| Some((id(view)?, sources.cgroup(view?)?));
+        self.cgroups = [hold(own), hold(limit_owner)];
+    }
+
+    fn read_process(&mut self, process: &Identity, sources: &mut Sources) {
+        let Some(tgid) = process.number() else { return };
+        if let Some(seen) = self.seen(tgid) {
+            // Read ahead, when only its number was known.
+            if !seen.is_same(process.started) {
+                self.pack.forget(tgid);
             }
+            return;
         }
+        let exhausted = self.outline.node_is_exhausted();
+        let seen = process::read(sources, process, tgid, exhausted, &mut self.pack);
+        if let Some(place) = self.seen.get_mut(self.seen_count) {
+            *place = seen;
+            self.seen_count += 1;
+        }
+    }
+
+    fn seen(&self, Tgid(tgid): Tgid) -> Option<&Seen> {
+        self.seen.iter().take(self.seen_count).find(|seen| seen.number == tgid)
     }
 
     /// Makes the next read. False: there is none left.
-    pub fn read_next(&mut self, roots: &Roots, now: BoottimeNs) -> bool {
+    pub fn read_next(&mut self, sources: &mut Sources, now: BoottimeNs) -> bool {
         if now > self.read_until {
             self.time_out();
             return false;
         }
-        if let Some(process) = self.processes.pop_front() {
-            read_process(roots, &process, self.assembly.node_is_exhausted(), &mut self.capture);
+        if let Some(process) = self.next_process() {
+            self.read_process(&process, sources);
             return true;
         }
-        let Some(read) = self.plan.pop_front() else { return false };
-        read.perform(&mut self.capture);
+        let Some((whose, file)) = self.next_file() else { return false };
+        if let Some(Some((id, cgroup))) = self.cgroups.get(whose) {
+            let read = sources.read_in_cgroup(cgroup, file);
+            self.pack.source(Subject::Cgroup(*id), file, &read);
+        } else {
+            let read = sources.read_of_node(file);
+            if let (Ok(vmstat), "vmstat") = (&read, file) {
+                self.kernel_oom_kills = oom_kills(vmstat.bytes);
+            }
+            self.pack.source(Subject::Node, file, &read);
+        }
         true
+    }
+
+    fn next_process(&mut self) -> Option<Identity> {
+        let members = self.members.get(..self.member_count).unwrap_or_default();
+        if let Some(&member) = members.get(self.next_member) {
+            self.next_member += 1;
+            return Some(Identity { tgid: Some(Tgid(member)), ..Identity::default() });
+        }
+        self.trigger.take()
+    }
+
+    /// Whose file is next, the node's being those behind the cgroups', and which.
+    fn next_file(&mut self) -> Option<(usize, &'static str)> {
+        loop {
+            let (whose, place) = self.next_read;
+            let files = match self.cgroups.get(whose) {
+                Some(cgroup) => cgroup.as_ref().map_or(&[][..], |(_, cgroup)| cgroup.files),
+                None if whose == self.cgroups.len() => NODE_FILES,
+                None => return None,
+            };
+            if let Some(file) = files.get(place) {
+                self.next_read.1 += 1;
+                return Some((whose, file));
+            }
+            self.next_read = (whose + 1, 0);
+        }
     }
 
     /// Notes what there was no time for.
     fn time_out(&mut self) {
-        for process in self.processes.drain(..) {
-            time_out_process(&process, &mut self.capture);
+        while let Some(process) = self.next_process() {
+            if let Some(tgid) = process.number().filter(|tgid| self.seen(*tgid).is_none()) {
+                for file in PROCESS_FILES {
+                    self.pack.source(Subject::Process(tgid), file, &Err(Outcome::TimedOut));
+                }
+            }
         }
-        for read in self.plan.drain(..) {
-            read.time_out(&mut self.capture);
+        while let Some((whose, file)) = self.next_file() {
+            let subject = match self.cgroups.get(whose) {
+                Some(Some((id, _))) => Subject::Cgroup(*id),
+                _ => Subject::Node,
+            };
+            self.pack.source(subject, file, &Err(Outcome::TimedOut));
         }
     }
 
     /// Everything that can come has come.
     pub fn is_settled(&self, now: BoottimeNs) -> bool {
-        let reads_done = self.plan.is_empty() && self.processes.is_empty();
+        let processes_done = self.next_member >= self.member_count && self.trigger.is_none();
+        let reads_done = processes_done && self.next_read.0 > self.cgroups.len();
         reads_done && self.settles_at().is_none_or(|at| now >= at)
     }
 
     /// When it settles even if no record comes any more; `None`: as soon as its reads are done.
     pub fn settles_at(&self) -> Option<BoottimeNs> {
-        let after = |nanoseconds| Some(BoottimeNs(self.last_record.0.saturating_add(nanoseconds)));
-        match self.assembly.level() {
-            ProbeLevel::Kprobe if self.assembly.ended() => None,
+        let after = |nanoseconds| Some(BoottimeNs(self.outline.last_record().0.saturating_add(nanoseconds)));
+        match self.outline.level() {
+            ProbeLevel::Kprobe if self.outline.ended() => None,
             ProbeLevel::Kprobe => after(END_WITHIN_NS),
-            ProbeLevel::Tracepoint if self.assembly.is_group() => after(GROUP_WITHIN_NS),
-            // The log's incidents come whole, and not by way of records.
+            ProbeLevel::Tracepoint if self.outline.is_group() => after(GROUP_WITHIN_NS),
+            // The log\'s incidents come whole, and not by way of records.
             ProbeLevel::Tracepoint | ProbeLevel::Kmsg => None,
         }
     }
 
-    /// Level tracepoint: how many marks, each to be backed by a kill in the kernel's own count.
-    pub fn marks(&self) -> u64 {
-        if self.assembly.level() == ProbeLevel::Tracepoint { self.assembly.marks() } else { 0 }
-    }
-
-    /// Victims of which it is known only by the count at the end that they were killed.
-    pub fn recovered(&self) -> u64 {
-        self.assembly.recovered()
-    }
-
-    /// A group is killed together, for `memory.oom.group`.
-    pub fn kills_a_group(&self) -> bool {
-        self.assembly.is_group() || self.assembly.oom_group().is_some()
+    /// What is known of it.
+    pub fn outline(&self) -> &Outline {
+        &self.outline
     }
 
     /// `oom_kill` of the `/proc/vmstat` that was read for this incident.
     pub fn kernel_oom_kills(&self) -> Option<u64> {
-        let vmstat = self.capture.contents(Subject::Node, "vmstat")?;
-        oom_kills(vmstat)
+        self.kernel_oom_kills
     }
 
-    /// Notes what could not be told.
-    pub fn gap(&mut self, gap: Gap) {
-        self.assembly.gap(gap);
-    }
-
-    /// The incident.
-    ///
-    /// # Errors
-    /// Where nothing was killed: the capture, to be used again.
-    pub fn finish(mut self, now: BoottimeNs) -> Result<Captured, Capture> {
+    /// What it has come to; `None` where there was no memory for it.
+    pub fn finish(mut self, is_unproved: bool, now: BoottimeNs) -> Option<Caught> {
         self.time_out();
-        self.capture.done_at = now;
-        match self.assembly.finish() {
-            Some(incident) => Ok(Captured { incident, capture: self.capture, records: self.records }),
-            None => Err(self.capture),
-        }
+        let Pack { parcel, is_cut } = self.pack;
+        Some(Caught { parcel: parcel?, taken_at: self.taken_at, done_at: now, is_cut, is_unproved })
     }
 }
 
 /// The kernel's own count of killed processes, since boot.
 pub fn oom_kills(vmstat: &[u8]) -> Option<u64> {
     let line = vmstat.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(b"oom_kill "))?;
-    std::str::from_utf8(line).ok()?.trim().parse().ok()
+    str::from_utf8(line).ok()?.trim().parse().ok()
 }

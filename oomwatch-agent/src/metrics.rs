@@ -32,7 +32,6 @@ use prometheus_client::{
     metrics::histogram::{Histogram, NativeHistogramConfig, exponential_buckets},
     registry::Registry,
 };
-use tokio::sync::mpsc::WeakSender;
 
 use self::{
     containers::{Containers, Kill},
@@ -44,11 +43,12 @@ use crate::{
     health::Health,
     history::History,
     http,
-    job::Captured,
+    job::Caught,
     kubernetes::{events, outcomes::Outcomes},
     losses::Losses,
     probe::Counters,
     progress::{Lost, Progress},
+    queue::Depth,
     sys,
     tally::{Outcome, Tally},
 };
@@ -98,7 +98,7 @@ pub(crate) struct Values {
 struct Later {
     level: &'static str,
     counters: Counters,
-    queue: WeakSender<Captured>,
+    queue: Depth<Caught>,
     audit: Arc<Audit>,
 }
 
@@ -170,13 +170,7 @@ impl Metrics {
     }
 
     /// The probe is attached.
-    pub fn attached(
-        &self,
-        level: &'static str,
-        counters: Counters,
-        queue: WeakSender<Captured>,
-        audit: Arc<Audit>,
-    ) {
+    pub fn attached(&self, level: &'static str, counters: Counters, queue: Depth<Caught>, audit: Arc<Audit>) {
         if self.values.later.set(Later { level, counters, queue, audit }).is_err() {
             tracing::debug!("the probe was already there");
         }

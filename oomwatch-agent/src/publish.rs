@@ -1,11 +1,6 @@
 //! The reporter: an incident with what was read for it → a report, told to everybody who wants to know.
 
-use std::{
-    io,
-    path::PathBuf,
-    sync::{Arc, mpsc as blocking},
-    time::Duration,
-};
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 use oomwatch_common::{
     attribution::{Attribution, Paths},
@@ -13,23 +8,21 @@ use oomwatch_common::{
     report::Report,
     units::PageSize,
 };
-use tokio::{
-    io::{AsyncWriteExt as _, Stdout, stdout},
-    sync::mpsc,
-};
+use tokio::io::{AsyncWriteExt as _, Stdout, stdout};
 
 use crate::{
     config::{OutputOptions, RunOptions},
-    desk::clear,
     exits::Exits,
     health::Busy,
     history::{History, Kept},
-    job::Captured,
+    job::Caught,
     kubernetes::{events::Emitter, pods::Pods},
     losses::{Losses, Stage},
     metrics::Metrics,
+    queue::Receiver,
     record::{self, Circumstances},
     render, sys,
+    unpack::Captured,
 };
 
 /// Whom a live incident is told to, besides whoever reads stdout.
@@ -102,13 +95,10 @@ impl Publisher {
     }
 
     /// Until there are no more incidents, or nobody reads them.
-    pub async fn publish_all(
-        &mut self,
-        incidents: &mut mpsc::Receiver<Captured>,
-        spent: &blocking::SyncSender<Capture>,
-        losses: &Losses,
-    ) -> Ended {
-        while let Some(mut captured) = incidents.recv().await {
+    pub async fn publish_all(&mut self, incidents: &mut Receiver<Caught>, losses: &Losses) -> Ended {
+        let page_size = PageSize::new(self.circumstances.page_size).unwrap_or_default();
+        while let Some(caught) = next(incidents).await {
+            let Some(captured) = Captured::new(caught, page_size) else { continue };
             let hook = captured.incident.at;
             if let Some(audience) = &self.audience {
                 audience.busy.begins(sys::boottime());
@@ -119,9 +109,6 @@ impl Publisher {
                 audience.tell(&report, &captured.capture).await;
             }
             let text = render::render(&report, self.output.output, self.coloured);
-            clear(&mut captured.capture);
-            // Full: there are enough of them, and this one's memory goes back.
-            drop(spent.try_send(captured.capture));
             let written = async {
                 self.stdout.write_all(text.as_bytes()).await?;
                 self.stdout.flush().await
@@ -155,7 +142,7 @@ impl Publisher {
         self.audience.as_mut()?.events.take()
     }
 
-    async fn report(&mut self, captured: &Captured, behind: &mpsc::Receiver<Captured>) -> Report {
+    async fn report(&mut self, captured: &Captured, behind: &Receiver<Caught>) -> Report {
         let mut circumstances = self.circumstances.clone();
         let page_size = PageSize::new(circumstances.page_size).unwrap_or_default();
         let paths = Paths::new(&captured.incident, &captured.capture, page_size);
@@ -165,7 +152,7 @@ impl Publisher {
             return render::report(captured, &circumstances, &attribution);
         };
         // What waits behind a report must not be lost for the sake of a name.
-        let in_a_hurry = || behind.is_closed() || behind.len() > behind.max_capacity() / 2;
+        let in_a_hurry = || behind.is_pressing();
         let attribution = pods.attribute(&paths, captured.incident.at, in_a_hurry).await;
         circumstances.realtime_at_boot_ns = sys::realtime_at_boot();
         circumstances.taken_at_ns = captured.capture.taken_at.0;
@@ -179,6 +166,14 @@ impl Publisher {
         }
         render::report(captured, &circumstances, &attribution)
     }
+}
+
+/// The next that was caught; `None`: there will be none.
+async fn next(incidents: &mut Receiver<Caught>) -> Option<Caught> {
+    incidents.recv().await.unwrap_or_else(|error| {
+        tracing::error!(%error, "the queue to the reporter cannot be waited for");
+        None
+    })
 }
 
 impl Audience {

@@ -21,7 +21,7 @@ use oomwatch_common::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::job::Captured;
+use crate::unpack::Captured;
 
 /// Where and when an incident was recorded: what a report says beside the incident itself.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -59,7 +59,7 @@ pub fn write(dir: &Path, captured: &Captured, circumstances: &Circumstances) -> 
 fn write_to(dir: &Path, captured: &Captured, circumstances: &Circumstances) -> io::Result<()> {
     fs::create_dir_all(dir)?;
     let mut records = Vec::new();
-    for record in captured.records.iter().flatten() {
+    for record in captured.records() {
         records.extend_from_slice(&u32::try_from(record.len()).unwrap_or(u32::MAX).to_le_bytes());
         records.extend_from_slice(record);
     }

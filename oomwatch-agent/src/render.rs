@@ -10,7 +10,7 @@ use oomwatch_common::{
     units::{BoottimeNs, PageSize},
 };
 
-use crate::{config::Output, job::Captured, record::Circumstances};
+use crate::{config::Output, record::Circumstances, unpack::Captured};
 
 /// All that is to be said of an incident.
 pub fn report(captured: &Captured, circumstances: &Circumstances, attribution: &Attribution) -> Report {

@@ -2,17 +2,19 @@
 //!
 //! It needs no privilege, no kernel and no clock: times are those of the recording.
 
-use std::sync::{Arc, mpsc as blocking};
+use std::sync::Arc;
 
 use oomwatch_common::units::{BoottimeNs, PageSize};
-use tokio::{runtime, sync::mpsc};
+use tokio::runtime;
 
 use crate::{
     config::{LogLevel, ReplayOptions},
-    desk::{Desk, READY_CAPTURES, Settings},
+    desk::{Desk, Settings},
     log,
     losses::{Losses, Stage},
+    pool::Pool,
     publish::Publisher,
+    queue::queue,
     record::{self, Recording},
     refusal::Refusal,
     sources::Roots,
@@ -35,31 +37,31 @@ pub fn replay(options: &ReplayOptions) -> Result<(), Refusal> {
         .enable_all()
         .build()
         .map_err(|error| Refusal::failed(format!("starting the async runtime: {error}")))?;
+    let pool = Pool::new(recordings.iter().map(|recording| recording.records.len()).max().unwrap_or(0));
     runtime.block_on(async {
         for recording in &recordings {
-            replay_one(options, recording).await?;
+            replay_one(options, recording, &pool).await?;
         }
         Ok(())
     })
 }
 
-async fn replay_one(options: &ReplayOptions, recording: &Recording) -> Result<(), Refusal> {
+async fn replay_one(options: &ReplayOptions, recording: &Recording, pool: &Arc<Pool>) -> Result<(), Refusal> {
     let within = |text: &str| Refusal::failed(format!("{}: {text}", recording.dir.display()));
     let circumstances = &recording.circumstances;
-    let page_size =
-        PageSize::new(circumstances.page_size).ok_or_else(|| within("page_size is no page size"))?;
+    if PageSize::new(circumstances.page_size).is_none() {
+        return Err(within("page_size is no page size"));
+    }
     let losses = Arc::new(Losses::default());
-    let (queue, mut incidents) = mpsc::channel(recording.records.len().max(1));
-    let (spent, returned) = blocking::sync_channel(READY_CAPTURES);
+    let (queue, mut incidents) =
+        queue(recording.records.len()).map_err(|error| within(&error.to_string()))?;
     let settings = Settings {
         roots: Roots::new(&recording.dir.join("proc"), &recording.dir.join("cgroup")),
         deadline_ns: u64::MAX,
-        keep_records: false,
-        page_size,
         // The recording holds only what was a kill.
         kernel_kills: Some(0),
     };
-    let mut desk = Desk::new(settings, Arc::clone(&losses), queue, returned);
+    let mut desk = Desk::new(&settings, Arc::clone(&losses), queue, Arc::clone(pool));
     let taken_at = BoottimeNs(circumstances.taken_at_ns);
     for raw in &recording.records {
         desk.take(raw, taken_at);
@@ -71,6 +73,6 @@ async fn replay_one(options: &ReplayOptions, recording: &Recording) -> Result<()
         return Err(within("records are not of this version of oomwatch, or damaged"));
     }
     let mut publisher = Publisher::replayed(&options.output, circumstances.clone());
-    publisher.publish_all(&mut incidents, &spent, &losses).await;
+    publisher.publish_all(&mut incidents, &losses).await;
     Ok(())
 }

@@ -1,16 +1,11 @@
 //! `oomwatch run`: probe attached → capture thread → reporter → wait for the end → drain.
 
-use std::{
-    fs,
-    sync::{Arc, mpsc as blocking},
-    time::Duration,
-};
+use std::{fs, sync::Arc, time::Duration};
 
 use oomwatch_common::counters::ProbeCounter;
 use tokio::{
     runtime::{self, Runtime},
     signal::unix::{Signal, SignalKind, signal},
-    sync::mpsc,
     time::{Instant, timeout_at},
 };
 
@@ -19,7 +14,7 @@ use crate::{
     audit::Audit,
     capture::{self, Running},
     config::RunOptions,
-    desk::{self, Desk, READY_CAPTURES},
+    desk::{self, Desk},
     exits::Exits,
     health::Health,
     history::History,
@@ -32,9 +27,11 @@ use crate::{
     log,
     losses::{Losses, Stage},
     metrics::{self, Metrics},
+    pool::Pool,
     probe::Probe,
     progress::Progress,
     publish::{Audience, Ended, Publisher},
+    queue::queue,
     refusal::Refusal,
     sources::Roots,
     sys,
@@ -56,8 +53,6 @@ pub fn run(options: &RunOptions) -> Result<(), Refusal> {
     let settings = desk::Settings {
         roots: Roots::new(&options.node.proc, &options.node.cgroup),
         deadline_ns: u64::try_from(options.capture_deadline().as_nanos()).unwrap_or(u64::MAX),
-        keep_records: options.record_to.is_some(),
-        page_size,
         kernel_kills: fs::read(options.node.proc.join("vmstat")).ok().and_then(|vmstat| oom_kills(&vmstat)),
     };
     let runtime = runtime()?;
@@ -113,14 +108,15 @@ pub fn run(options: &RunOptions) -> Result<(), Refusal> {
     if let Err(error) = sys::lock_memory() {
         tracing::info!(%error, "memory is not locked, so reports may be late under pressure: give CAP_IPC_LOCK");
     }
-    let (queue, incidents) = mpsc::channel(options.queue.into());
-    let (spent, returned) = blocking::sync_channel(READY_CAPTURES);
+    let (queue, incidents) = queue(options.queue.into())
+        .map_err(|error| Refusal::failed(format!("making the queue to the reporter: {error}")))?;
     let audit = Arc::new(Audit::new(&options.node.proc, &probe, Arc::clone(&progress), Arc::clone(&losses)));
-    metrics.attached(level.name(), probe.counters(), queue.downgrade(), Arc::clone(&audit));
+    metrics.attached(level.name(), probe.counters(), queue.depth(), Arc::clone(&audit));
     let hooks = probe.hooks();
-    let mut desk = Desk::new(settings, Arc::clone(&losses), queue, returned).telling(progress);
+    let mut desk =
+        Desk::new(&settings, Arc::clone(&losses), queue, Pool::new(options.queue.into())).telling(progress);
     desk.warm_up(&probe.proof, sys::boottime());
-    let running = capture::start(probe, desk, spent, incidents)
+    let running = capture::start(probe, desk, incidents)
         .map_err(|error| Refusal::failed(format!("starting the capture thread: {error}")))?;
     health.ready(running.pulse());
     let kept = audit.keep(&hooks, &health);
@@ -166,7 +162,7 @@ async fn report(
     tracing::info!(%level, "ready");
     let stopper = running.stopper();
     let mut refused = None;
-    let mut publishing = Box::pin(publisher.publish_all(&mut running.incidents, &running.spent, losses));
+    let mut publishing = Box::pin(publisher.publish_all(&mut running.incidents, losses));
     let ended = tokio::select! {
         ended = &mut publishing => Some(ended),
         () = either(&mut terminate, &mut interrupt) => None,

@@ -1,11 +1,16 @@
 //! The machine: clocks, priorities, locked memory. With the probe's programs the only unsafe code of the project.
 
-#![expect(unsafe_code, reason = "sched_setscheduler and mallopt have no safe wrapper among our dependencies")]
+#![expect(
+    unsafe_code,
+    reason = "sched_setscheduler, mallopt and AsyncFd::register have no safe wrapper among our dependencies"
+)]
 
 use std::{
-    env, fs,
+    env, fs, hint,
     io::{self, IsTerminal},
+    os::fd::OwnedFd,
     path::Path,
+    sync::Arc,
 };
 
 use oomwatch_common::units::{BoottimeNs, PageSize};
@@ -14,9 +19,13 @@ use rustix::{
     process::{Resource, Rlimit, setrlimit},
     time::{ClockId, Timespec, clock_gettime},
 };
+use tokio::io::{Interest, unix::AsyncFd};
 
 /// Lowest real-time priority: above every ordinary task, below whatever else the node runs in real time.
 const PRIORITY: i32 = 1;
+
+/// More than the capture thread uses of its stack: some records, a page of text.
+const STACK_BYTES: usize = 16 * 1024;
 
 /// `CLOCK_BOOTTIME`.
 pub fn boottime() -> BoottimeNs {
@@ -66,12 +75,32 @@ pub fn return_large_allocations() {
     debug_assert_eq!(set, 1, "mallopt knows this option since glibc 2.0");
 }
 
+/// Writes to more of the calling thread's stack than it will need, so that no page of it is asked for later. Of a
+/// thread's stack only what was touched is there, locked or not.
+#[inline(never)]
+pub fn touch_stack() {
+    let mut pages = [0_u8; STACK_BYTES];
+    for byte in pages.iter_mut().step_by(1024) {
+        *byte = 1;
+    }
+    hint::black_box(&pages);
+}
+
 /// Keeps every page that is touched from now on in memory: this works while there is none to be had.
 ///
 /// # Errors
 /// Not permitted without `CAP_IPC_LOCK` above the limit of locked memory.
 pub fn lock_memory() -> io::Result<()> {
     Ok(mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT)?)
+}
+
+/// A descriptor that can be waited on, in a tokio runtime, until it is readable.
+///
+/// # Errors
+/// The kernel refused to watch it.
+pub fn awaitable(fd: Arc<OwnedFd>) -> io::Result<AsyncFd<Arc<OwnedFd>>> {
+    // SAFETY: an OwnedFd is open as long as it is there, here at least as long as the AsyncFd, and always the same.
+    Ok(unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }?)
 }
 
 /// Before 5.11 BPF maps count as locked memory. Where this is not permitted, loading says what is missing.

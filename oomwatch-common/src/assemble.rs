@@ -8,7 +8,7 @@ use crate::{
     decode::{Begin, Body, Marked, Record},
     escape::unescape,
     ids::{Comm, Tgid, Tid},
-    incident::{Gap, Incident, Memcg, ProbeLevel, Process},
+    incident::{Gap, Incident, ProbeLevel, Process},
     proc_text::Status,
     units::BoottimeNs,
 };
@@ -26,7 +26,6 @@ pub struct Assembly {
     ended: bool,
     /// Records of kills that came.
     confirmed: u64,
-    recovered: u64,
     gaps: Vec<Gap>,
 }
 
@@ -54,7 +53,6 @@ impl Assembly {
             candidates: Vec::new(),
             ended: false,
             confirmed: 0,
-            recovered: 0,
             gaps: Vec::new(),
         };
         if level == ProbeLevel::Kprobe && !matches!(record.body, Body::Begin(_)) {
@@ -64,47 +62,7 @@ impl Assembly {
         Some(assembly)
     }
 
-    /// Number of the invocation.
-    pub fn number(&self) -> u64 {
-        self.number
-    }
-
-    /// When its first hook ran.
-    pub fn at(&self) -> BoottimeNs {
-        self.at
-    }
-
-    /// No more records will come: the kernel returned from `oom_kill_process`. At level tracepoint there is no such
-    /// sign; see [`Self::is_group`].
-    pub fn ended(&self) -> bool {
-        self.ended
-    }
-
-    /// Which hooks.
-    pub fn level(&self) -> ProbeLevel {
-        self.level
-    }
-
-    /// Level tracepoint: more marks of the same invocation may follow.
-    pub fn is_group(&self) -> bool {
-        self.marked.as_ref().is_some_and(|(_, group)| *group)
-    }
-
-    /// Whether a record belongs here.
-    pub fn takes(&self, record: &Record) -> bool {
-        match (&record.body, &self.marked) {
-            // A group is killed by one invocation, so by one trigger; each mark has a number of its own.
-            (Body::Marked(marked), Some((trigger, true))) => {
-                // Of a task that came as a bare pid the group is not known.
-                let may_be_of_it = marked.group || marked.victim.memcg.is_none();
-                may_be_of_it && marked.trigger.tid.is_some() && marked.trigger.tid == trigger.tid
-            }
-            (Body::Marked(_), _) => false,
-            _ => record.incident == self.number && record.incident != 0,
-        }
-    }
-
-    /// Adds a record that [`Self::takes`] was true for.
+    /// Adds a record of the same invocation: [`crate::outline::Outline::takes`] tells which are.
     pub fn push(&mut self, record: Record) {
         match record.body {
             Body::Begin(begin) => self.begin = Some(*begin),
@@ -114,33 +72,6 @@ impl Assembly {
             Body::Marked(marked) => self.mark(*marked),
             Body::Proof(_) => {}
         }
-    }
-
-    /// The task whose allocation invoked the OOM killer.
-    pub fn trigger(&self) -> Option<&Process> {
-        self.begin.as_ref().map(|begin| &begin.trigger).or(self.marked.as_ref().map(|(trigger, _)| trigger))
-    }
-
-    /// The process that the kernel chose, or the first one marked.
-    pub fn chosen(&self) -> Option<&Process> {
-        self.begin.as_ref().map(|begin| &begin.chosen).or(self.candidates.first().map(|first| &first.process))
-    }
-
-    /// The node itself may be out of memory: no cgroup's limit is known to have been hit.
-    pub fn node_is_exhausted(&self) -> bool {
-        self.limit_owner().is_none()
-    }
-
-    /// The cgroup whose limit was hit.
-    pub fn limit_owner(&self) -> Option<&Memcg> {
-        self.begin.as_ref()?.limit_owner.as_ref()
-    }
-
-    /// The cgroup whose processes are all about to be killed: the chosen one's own, which with `memory.oom.group` is
-    /// nearly always the group itself.
-    pub fn oom_group(&self) -> Option<&Memcg> {
-        let begin = self.begin.as_ref().filter(|begin| begin.oom.group)?;
-        begin.chosen.memcg.as_ref()
     }
 
     /// The incident, or `None` where nothing was killed.
@@ -219,18 +150,13 @@ impl Assembly {
         let unconfirmed = self.candidates.iter().filter(|candidate| !candidate.killed).count() as u64;
         if unconfirmed <= missing {
             self.candidates.iter_mut().for_each(|candidate| candidate.killed = true);
-            self.recovered = unconfirmed;
         }
-        if missing > self.recovered {
-            let lost = missing - self.recovered;
+        let recovered = if unconfirmed <= missing { unconfirmed } else { 0 };
+        if missing > recovered {
+            let lost = missing - recovered;
             let why = format!("of {lost} all records were lost: the ring buffer was full");
             self.gaps.push(Gap::new("victims", why));
         }
-    }
-
-    /// Victims whose own record of the kill was lost, and that are known by the count at the end.
-    pub fn recovered(&self) -> u64 {
-        self.recovered
     }
 
     fn mark(&mut self, marked: Marked) {
@@ -261,16 +187,6 @@ impl Assembly {
         process.comm = status.name.as_deref().and_then(unescape).map(|name| Comm::new(&name));
         self.gaps
             .push(Gap::new("victims", "the kernel passed a bare pid: the process is known from /proc alone"));
-    }
-
-    /// How many processes were marked or may be killed so far.
-    pub fn marks(&self) -> u64 {
-        self.candidates.len() as u64
-    }
-
-    /// Notes something that the kernel side could not tell.
-    pub fn gap(&mut self, gap: Gap) {
-        self.gaps.push(gap);
     }
 }
 

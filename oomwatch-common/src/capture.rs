@@ -33,11 +33,13 @@ pub enum Outcome {
     Malformed,
     /// Not read, because that could have held on to the very memory that the kill is to free.
     Withheld,
+    /// Read, but there was no memory left in which to keep it.
+    NoRoom,
 }
 
 impl Outcome {
     /// All of them, in the order in which they are declared.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Read,
         Self::Gone,
         Self::Denied,
@@ -45,6 +47,7 @@ impl Outcome {
         Self::TimedOut,
         Self::Malformed,
         Self::Withheld,
+        Self::NoRoom,
     ];
 
     /// As gaps and metrics spell it.
@@ -57,6 +60,7 @@ impl Outcome {
             Self::TimedOut => "timed out",
             Self::Malformed => "malformed",
             Self::Withheld => "withheld",
+            Self::NoRoom => "no room",
         }
     }
 }

@@ -2,12 +2,11 @@
 
 use std::fmt;
 
-use zerocopy::FromBytes;
-
 use crate::{
     ids::{CgroupId, CgroupPath, Comm, Tgid, Tid},
     incident::{Constraint, Memcg, MemcgLevel, Oom, Process, ProcessMemory},
-    record::{self as wire, RecordKind},
+    peek::{Fixed, Parts, parts, path_bytes},
+    record as wire,
     units::{BoottimeNs, Bytes, Limit, PageSize, Pages},
 };
 
@@ -115,43 +114,21 @@ impl std::error::Error for DecodeError {}
 /// # Errors
 /// [`DecodeError`]; nothing of a record that is wrong anywhere is used.
 pub fn decode(bytes: &[u8], page_size: PageSize) -> Result<Record, DecodeError> {
-    let too_short = DecodeError::TooShort { len: bytes.len() };
-    let (header, _) = wire::Header::read_from_prefix(bytes).map_err(|_| too_short)?;
-    if header.version != wire::WIRE_VERSION {
-        return Err(DecodeError::WrongVersion(header.version));
-    }
-    // The ring buffer rounds a record up to 8 bytes; the header has the true length.
-    let bytes = usize::try_from(header.size)
-        .ok()
-        .and_then(|size| bytes.get(..size))
-        .ok_or(DecodeError::WrongSize { says: header.size, len: bytes.len() })?;
+    let Parts { header, fixed, tail } = parts(bytes)?;
     let context = Context { page_size };
-    let body = match header.kind {
-        kind if kind == RecordKind::Begin as u16 => {
-            let (record, tail) = wire::Begin::read_from_prefix(bytes).map_err(|_| too_short)?;
-            context.begin(&record, tail)?
-        }
-        kind if kind == RecordKind::Victim as u16 => {
-            let (record, tail) = wire::Victim::read_from_prefix(bytes).map_err(|_| too_short)?;
+    let body = match fixed {
+        Fixed::Begin(record) => context.begin(&record, tail)?,
+        Fixed::Victim(record) => {
             Body::Victim(Box::new(context.process(&record.task, context.memcg(&record.memcg, &[], tail)?)))
         }
-        kind if kind == RecordKind::Killed as u16 => {
-            let (record, _) = wire::Killed::read_from_prefix(bytes).map_err(|_| too_short)?;
+        Fixed::Killed(record) => {
             Body::Killed { tgid: read_u32(record.tgid).map(Tgid), tid: read_u32(record.tid).map(Tid) }
         }
-        kind if kind == RecordKind::End as u16 => {
-            let (record, _) = wire::End::read_from_prefix(bytes).map_err(|_| too_short)?;
-            Body::End { killed: record.killed, already_exiting: record.already_exiting }
-        }
-        kind if kind == RecordKind::Marked as u16 => {
-            let (record, tail) = wire::Marked::read_from_prefix(bytes).map_err(|_| too_short)?;
-            context.marked(&record, tail)?
-        }
-        kind if kind == RecordKind::Proof as u16 => {
-            let (record, tail) = wire::Proof::read_from_prefix(bytes).map_err(|_| too_short)?;
+        Fixed::End(record) => Body::End { killed: record.killed, already_exiting: record.already_exiting },
+        Fixed::Marked(record) => context.marked(&record, tail)?,
+        Fixed::Proof(record) => {
             Body::Proof(Box::new(context.process(&record.task, context.memcg(&record.memcg, &[], tail)?)))
         }
-        unknown => return Err(DecodeError::UnknownKind(unknown)),
     };
     Ok(Record { incident: header.incident, at: BoottimeNs(header.boottime_ns), body })
 }
@@ -223,14 +200,7 @@ impl Context {
         levels: &[wire::MemcgLevel],
         tail: &[u8],
     ) -> Result<Option<Memcg>, DecodeError> {
-        if memcg.flags & wire::MEMCG_KNOWN == 0 {
-            return Ok(None);
-        }
-        let start = memcg.path_offset as usize;
-        let path = start
-            .checked_add(memcg.path_len as usize)
-            .and_then(|end| tail.get(start..end))
-            .ok_or(DecodeError::BadPath)?;
+        let Some(path) = path_bytes(memcg, tail)? else { return Ok(None) };
         // The root of the path is the last level, and its depth is one more than the components'.
         let known_levels = levels.iter().take((memcg.depth as usize).saturating_add(1));
         Ok(Some(Memcg {
@@ -270,7 +240,7 @@ impl Context {
 }
 
 /// `memory.oom.group` is a thing of cgroup v2 only (`mem_cgroup_get_oom_group`, mm/memcontrol.c).
-fn is_group(memcg: &wire::Memcg) -> bool {
+pub(crate) fn is_group(memcg: &wire::Memcg) -> bool {
     memcg.flags & wire::MEMCG_OOM_GROUP_EFFECTIVE != 0 && memcg.hierarchy_id == 0
 }
 
@@ -301,11 +271,11 @@ fn constraint(value: u32) -> Constraint {
     }
 }
 
-fn read_u64(value: u64) -> Option<u64> {
+pub(crate) fn read_u64(value: u64) -> Option<u64> {
     (value != wire::UNREAD_U64).then_some(value)
 }
 
-fn read_u32(value: u32) -> Option<u32> {
+pub(crate) fn read_u32(value: u32) -> Option<u32> {
     (value != wire::UNREAD_U32).then_some(value)
 }
 

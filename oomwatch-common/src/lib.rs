@@ -47,6 +47,12 @@ pub mod kubernetes_event;
 #[cfg(feature = "analysis")]
 pub mod memcg_text;
 #[cfg(feature = "analysis")]
+pub mod outline;
+#[cfg(feature = "analysis")]
+pub mod parcel;
+#[cfg(feature = "analysis")]
+pub mod peek;
+#[cfg(feature = "analysis")]
 pub mod pods;
 #[cfg(feature = "analysis")]
 pub mod proc_text;

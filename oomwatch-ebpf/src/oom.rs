@@ -68,8 +68,8 @@ pub(crate) fn begin(oc: Address, message: Address) {
     if message.string(&raw mut draft.fixed.oom.message) <= 0 {
         draft.fixed.oom.message = [0xff; MESSAGE_LEN];
     }
-    task::fill(&mut draft.fixed.chosen, chosen);
-    task::fill(&mut draft.fixed.trigger, trigger);
+    task::fill_victim(&mut draft.fixed.chosen, chosen);
+    task::fill_current(&mut draft.fixed.trigger, trigger);
     let chosen_memcg = memcg::of_task(chosen);
     memcg::fill(
         &mut draft,
@@ -103,7 +103,7 @@ pub(crate) fn victim(task: Address) {
 
 #[inline(always)]
 fn fill_victim(mut draft: Draft<Victim>, task: Address) -> Draft<Victim> {
-    task::fill(&mut draft.fixed.task, task);
+    task::fill_victim(&mut draft.fixed.task, task);
     memcg::fill(&mut draft, |victim| &mut victim.memcg, |_| None, memcg::of_task(task), Address::NULL);
     draft
 }
@@ -170,13 +170,13 @@ pub(crate) fn marked(argument: u64) {
     } else {
         Address::NULL
     };
-    task::fill(&mut draft.fixed.task, task);
+    task::fill_victim(&mut draft.fixed.task, task);
     if task.is_null() {
         draft.fixed.task = UNREAD_TASK;
         draft.fixed.task.tid = argument as u32;
         draft.fixed.task.flags = TASK_KNOWN;
     }
-    task::fill(&mut draft.fixed.trigger, trigger);
+    task::fill_current(&mut draft.fixed.trigger, trigger);
     memcg::fill(
         &mut draft,
         |marked| &mut marked.memcg,
@@ -205,7 +205,7 @@ pub(crate) fn fired() {
 pub(crate) fn prove() {
     let Some(mut draft) = Draft::<Proof>::begin() else { return };
     let task = Address::current_task();
-    task::fill(&mut draft.fixed.task, task);
+    task::fill_current(&mut draft.fixed.task, task);
     memcg::fill(&mut draft, |proof| &mut proof.memcg, |_| None, memcg::of_task(task), Address::NULL);
     draft.submit(RecordKind::Proof, 0);
 }

@@ -11,22 +11,34 @@ use crate::kernel::{self, Address, layout};
 const PF_KTHREAD: u32 = 0x0020_0000;
 
 /// Threads that are looked at for one that still has the address space. Only a leader stays behind when it has
-/// exited, so the second one is nearly always it.
+/// exited, so the first or the second one is nearly always it.
 const THREADS: u32 = 64;
 /// CPUs whose counters are summed. On a machine with more RSS is marked inexact.
 const CPUS: u32 = 1024;
 
-/// Reads the process of `task`. Its memory is that of the first thread which still has it, as the kernel's own
-/// `find_lock_task_mm` (mm/oom_kill.c) picks it.
+/// Reads the process of `task` as that of a victim: the thread shown is the first that still has the address space, as
+/// the kernel's own `find_lock_task_mm` (mm/oom_kill.c) picks it. `task` may be another one, where whoever allocates is
+/// killed (`vm.oom_kill_allocating_task`).
 #[inline(always)]
-pub(crate) fn fill(into: &mut Task, task: Address) {
+pub(crate) fn fill_victim(into: &mut Task, task: Address) {
+    fill(into, task, mm_owner(task));
+}
+
+/// Reads the task that runs, and its process.
+#[inline(always)]
+pub(crate) fn fill_current(into: &mut Task, task: Address) {
+    let owner = if task.pointer(layout!(task_mm)).is_null() { Address::NULL } else { task };
+    fill(into, task, owner);
+}
+
+#[inline(always)]
+fn fill(into: &mut Task, task: Address, owner: Address) {
     *into = UNREAD_TASK;
     if task.is_null() {
         return;
     }
     let mut flags = TASK_KNOWN;
 
-    let owner = mm_owner(task);
     let shown = if owner.is_null() { task } else { owner };
     into.tid = shown.u32(layout!(task_pid));
     into.tgid = shown.u32(layout!(task_tgid));
@@ -60,12 +72,9 @@ pub(crate) fn fill(into: &mut Task, task: Address) {
     into.flags = flags;
 }
 
-/// The thread of `task`'s process that still has an address space, NULL if none.
+/// The first thread of `task`'s process that still has an address space, NULL if none.
 #[inline(always)]
 fn mm_owner(task: Address) -> Address {
-    if !task.pointer(layout!(task_mm)).is_null() {
-        return task;
-    }
     let head = task.pointer(layout!(task_signal)).member(layout!(signal_thread_head));
     let mut node = head.pointer(0);
     for _ in 0..THREADS {
@@ -78,7 +87,7 @@ fn mm_owner(task: Address) -> Address {
         }
         node = node.pointer(0);
     }
-    Address::NULL
+    if task.pointer(layout!(task_mm)).is_null() { Address::NULL } else { task }
 }
 
 /// The number of a task in the innermost pid namespace that it is in: `pid->numbers[pid->level].nr`.

@@ -94,6 +94,14 @@ impl Agent {
         format!("the agent's log:\n    {}", self.log_so_far.join("\n    "))
     }
 
+    /// Its log to the end; waits for that.
+    pub fn log_to_the_end(&mut self) -> String {
+        while let Next::Line(line) = self.log.next(PATIENCE) {
+            self.log_so_far.push(line);
+        }
+        self.log()
+    }
+
     /// Where it serves HTTP, by its log.
     ///
     /// # Errors

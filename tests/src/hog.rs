@@ -28,6 +28,8 @@ pub struct Hog {
     lines: Lines,
     /// The process that hogs: the child itself, or in a pid namespace of its own the child's child.
     pub pid: u32,
+    /// A process that shares its memory and is no thread of it, once it has said so.
+    pub sharer: Option<u32>,
 }
 
 impl Hog {
@@ -40,7 +42,7 @@ impl Hog {
         command.args(["hog", "stop"]).args(steps).uid(uid).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().with_context(|| format!("cannot run {}", program.display()))?;
         let (stdin, stdout) = child.stdin.take().zip(child.stdout.take()).context("the hog has no pipes")?;
-        let mut hog = Self { pid: child.id(), child, stdin, lines: Lines::of(stdout) };
+        let mut hog = Self { pid: child.id(), sharer: None, child, stdin, lines: Lines::of(stdout) };
         hog.wait_for_stop()?;
         Ok(hog)
     }
@@ -53,8 +55,9 @@ impl Hog {
         loop {
             match self.lines.next(PATIENCE) {
                 Next::Line(line) if line == "stopped" => return Ok(()),
-                Next::Line(line) => match line.strip_prefix("child ").map(str::parse) {
-                    Some(Ok(pid)) => self.pid = pid,
+                Next::Line(line) => match line.split_once(' ').map(|(what, pid)| (what, pid.parse())) {
+                    Some(("child", Ok(pid))) => self.pid = pid,
+                    Some(("sharer", Ok(pid))) => self.sharer = Some(pid),
                     _ => bail!("the hog says {line:?}"),
                 },
                 Next::End => bail!("the hog died before its stop: {:?}", self.child.wait()?),

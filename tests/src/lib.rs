@@ -30,4 +30,5 @@ pub mod rig;
 pub mod scraping;
 pub mod standin;
 pub mod status;
+pub mod storm;
 pub mod trial;

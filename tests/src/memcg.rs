@@ -48,6 +48,26 @@ impl Hierarchy {
         );
     }
 
+    /// Whether a cgroup has that file.
+    ///
+    /// # Errors
+    /// No cgroup can be made to look at.
+    pub fn has(&self, file: &str) -> Result<bool> {
+        Ok(self.create("/oomwatch-looks")?.directory().join(file).exists())
+    }
+
+    /// Whether swap is accounted for, and limited, by cgroup: before 5.18 only with `CONFIG_MEMCG_SWAP_ENABLED` or
+    /// `swapaccount=1`.
+    ///
+    /// # Errors
+    /// See [`Self::has`].
+    pub fn limits_swap(&self) -> Result<bool> {
+        self.has(match self.version {
+            Version::V1 => "memory.memsw.limit_in_bytes",
+            Version::V2 => "memory.swap.max",
+        })
+    }
+
     /// Makes a cgroup `/a/b/c` with those of its ancestors that are missing. None may have processes.
     ///
     /// # Errors
@@ -95,15 +115,38 @@ impl Memcg {
     /// There is no such ancestor, or the kernel refuses.
     pub fn limit(&self, path: &str, bytes: u64) -> Result<()> {
         let directory = self.root.join(path.trim_start_matches('/'));
+        let (both, swap) = (directory.join("memory.memsw.limit_in_bytes"), directory.join("memory.swap.max"));
+        // Memory and swap together may never be limited to less than memory.
+        if both.exists() {
+            write(&both, "-1")?;
+        }
+        self.limit_memory_alone(path, bytes)?;
+        write_if_there(&both, &bytes.to_string())?;
+        write_if_there(&swap, "0")
+    }
+
+    /// Limits memory, and swap by no more than there is.
+    ///
+    /// # Errors
+    /// See [`Self::limit`].
+    pub fn limit_memory_alone(&self, path: &str, bytes: u64) -> Result<()> {
+        let file = match self.version {
+            Version::V1 => "memory.limit_in_bytes",
+            Version::V2 => "memory.max",
+        };
+        write(&self.root.join(path.trim_start_matches('/')).join(file), &bytes.to_string())
+    }
+
+    /// Limits memory, and swap to so many bytes beside it.
+    ///
+    /// # Errors
+    /// See [`Self::limit`]; or the kernel does not limit swap by cgroup.
+    pub fn limit_with_swap(&self, path: &str, bytes: u64, swap: u64) -> Result<()> {
+        self.limit_memory_alone(path, bytes)?;
+        let directory = self.root.join(path.trim_start_matches('/'));
         match self.version {
-            Version::V1 => {
-                write(&directory.join("memory.limit_in_bytes"), &bytes.to_string())?;
-                write_if_there(&directory.join("memory.memsw.limit_in_bytes"), &bytes.to_string())
-            }
-            Version::V2 => {
-                write(&directory.join("memory.max"), &bytes.to_string())?;
-                write_if_there(&directory.join("memory.swap.max"), "0")
-            }
+            Version::V1 => write(&directory.join("memory.memsw.limit_in_bytes"), &(bytes + swap).to_string()),
+            Version::V2 => write(&directory.join("memory.swap.max"), &swap.to_string()),
         }
     }
 
@@ -161,7 +204,8 @@ impl Memcg {
         count.with_context(|| format!("{} has no line {prefix}", path.display()))
     }
 
-    fn directory(&self) -> PathBuf {
+    /// Where its files are.
+    pub fn directory(&self) -> PathBuf {
         self.root.join(self.path.trim_start_matches('/'))
     }
 }

@@ -1,10 +1,14 @@
 //! One line of the agent's JSON (schema 1, docs/report-schema.md) as the comparisons need it.
 //!
-//! The only file that knows the names of the schema. A value that is absent there is `None` here; text is turned back
+//! The only module that knows the names of the schema. A value that is absent there is `None` here; text is turned back
 //! into the bytes that it spells.
+
+mod brief;
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
+
+pub use self::brief::Brief;
 
 use crate::escaped::unescape;
 

@@ -53,12 +53,17 @@ impl Trial {
         [&["--output", "json", "--listen", "127.0.0.1:0", "--kubelet", "off"], more].concat()
     }
 
+    /// The path of its cgroup.
+    pub fn path(name: &str) -> String {
+        format!("/oomwatch-test-{}/{name}", std::process::id())
+    }
+
     /// The same by a command that becomes the agent.
     ///
     /// # Errors
     /// See [`Self::start`].
     pub fn start_command(program: PathBuf, name: &str, command: Command) -> Result<Self> {
-        let path = format!("/oomwatch-test-{}/{name}", std::process::id());
+        let path = Self::path(name);
         let memcg = Hierarchy::mounted()?.create(&path)?;
         memcg.limit(&path, 16 << 20)?;
         let kernel_before = oom_kills()?;

@@ -37,6 +37,12 @@ fn trial(name: &str, arguments: &[&str]) -> Result<Trial> {
     Trial::start(&binary()?, program(), name, arguments)
 }
 
+/// The same, once something was made for the path of its cgroup.
+fn trial_among(name: &str, arguments: &[&str], make: impl FnOnce(&str) -> Result<()>) -> Result<Trial> {
+    make(&Trial::path(name))?;
+    trial(name, arguments)
+}
+
 fn trial_of(name: &str, command: Command) -> Result<Trial> {
     Trial::start_command(program(), name, command)
 }

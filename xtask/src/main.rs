@@ -4,6 +4,7 @@
 
 mod alerts;
 mod apt_suite;
+mod bench;
 mod bless;
 mod build;
 mod cpio;
@@ -38,7 +39,8 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use crate::{
-    build::BuildOptions, fuzz::FuzzOptions, needs::Part, repo::Repo, test::TestOptions, vm_options::VmOptions,
+    bench::Bench, build::BuildOptions, fuzz::FuzzOptions, needs::Part, repo::Repo, test::TestOptions,
+    vm_options::VmOptions,
 };
 
 const ENVIRONMENT: &str = "\
@@ -72,6 +74,9 @@ enum Command {
     Demo,
     /// Run every check and every test, those in VMs included
     Test(TestOptions),
+    /// Measure, on real kills
+    #[command(subcommand)]
+    Bench(Bench),
     /// Build the agent and its container image: target/image/oomwatch-VERSION.tar, an OCI archive
     Image,
     /// Check what is in deploy/: manifests against the API of each Kubernetes release, alerts, dashboard
@@ -125,6 +130,7 @@ fn dispatch(command: Command, repo: &Repo) -> Result<ExitCode> {
         Command::Vm(options) => vm_options::run(repo, &options),
         Command::Demo => demo::demo(repo),
         Command::Test(options) => test::test(repo, &options),
+        Command::Bench(what) => bench::bench(repo, &what),
         Command::Image => image::image(repo).map(|()| ExitCode::SUCCESS),
         Command::Manifests => manifests::check_all(repo),
         Command::Deployed => deployed::run(repo),

@@ -5,11 +5,16 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use oomwatch_common::capture::SourceRead;
+use oomwatch_common::{capture::SourceRead, units::PageSize};
 use tempfile::TempDir;
 
 use super::*;
-use crate::record::{self, Recording};
+use crate::{
+    pool::FOR_FILES,
+    queue::{Receiver, queue},
+    record::{self, Recording},
+    unpack::Captured,
+};
 
 const NOW: BoottimeNs = BoottimeNs(7_000_000_000);
 
@@ -40,7 +45,8 @@ fn copy(from: &Path, to: &Path) {
 
 struct Bench {
     desk: Desk,
-    incidents: mpsc::Receiver<Captured>,
+    incidents: Receiver<Caught>,
+    pool: Arc<Pool>,
     losses: Arc<Losses>,
     recording: Recording,
     _folder: TempDir,
@@ -53,21 +59,19 @@ impl Bench {
         self
     }
 
-    fn new(name: &str, queue: usize, deadline_ns: u64, change: impl FnOnce(&Path)) -> Self {
+    fn new(name: &str, places: usize, deadline_ns: u64, change: impl FnOnce(&Path)) -> Self {
         let (folder, recording) = recorded(name);
         change(folder.path());
-        let (sender, incidents) = mpsc::channel(queue);
-        let (_, returned) = blocking::sync_channel(READY_CAPTURES);
+        let (sender, incidents) = queue(places).unwrap();
         let losses = Arc::new(Losses::default());
         let settings = Settings {
             roots: Roots::new(&folder.path().join("proc"), &folder.path().join("cgroup")),
             deadline_ns,
-            keep_records: false,
-            page_size: PageSize::default(),
             kernel_kills: None,
         };
-        let desk = Desk::new(settings, Arc::clone(&losses), sender, returned);
-        Self { desk, incidents, losses, recording, _folder: folder }
+        let pool = Pool::new(places);
+        let desk = Desk::new(&settings, Arc::clone(&losses), sender, Arc::clone(&pool));
+        Self { desk, incidents, pool, losses, recording, _folder: folder }
     }
 
     /// Feeds the records, reads as long as there is something to read, `later` on the clock, and settles.
@@ -80,8 +84,12 @@ impl Bench {
         self.desk.settle(false, later);
     }
 
+    fn captured(&mut self) -> Option<Captured> {
+        Captured::new(self.incidents.try_recv()?, PageSize::default())
+    }
+
     fn sources(&mut self) -> Vec<SourceRead> {
-        self.incidents.try_recv().unwrap().capture.sources
+        self.captured().unwrap().capture.sources
     }
 }
 
@@ -137,7 +145,7 @@ fn a_number_that_another_process_has_by_now_is_gone() {
         fs::write(&stat, format!("{name}) {}", fields.join(" "))).unwrap();
     });
     bench.feed(0);
-    let captured = bench.incidents.try_recv().unwrap();
+    let captured = bench.captured().unwrap();
     for file in ["status", "stat", "cmdline", "exe", "cgroup"] {
         assert_eq!(outcomes(&captured.capture.sources, file), [Outcome::Gone], "{file}");
     }
@@ -173,7 +181,11 @@ fn what_finds_the_queue_full_is_counted() {
         bench.feed(0);
     }
     assert_eq!(bench.losses.get(Stage::Queue), 2);
-    assert!(bench.incidents.try_recv().is_ok() && bench.incidents.try_recv().is_err());
+    let progress = &bench.desk.progress;
+    assert_eq!(progress.lost.get(Lost::Queue), 2, "two incidents of one process each");
+    let records = 3 * bench.recording.records.len() as u64;
+    assert_eq!(progress.done(), Some(Done { records, open: 0, told: 3, groups: 0 }));
+    assert!(bench.captured().is_some() && bench.captured().is_none());
 }
 
 #[test]
@@ -183,6 +195,9 @@ fn what_is_no_record_is_counted() {
         bench.desk.take(garbage, NOW);
     }
     assert_eq!(bench.losses.get(Stage::Malformed), 3);
+    bench.feed(0);
+    let records = 3 + bench.recording.records.len() as u64;
+    assert_eq!(bench.desk.progress.done(), Some(Done { records, open: 0, told: 1, groups: 0 }));
 }
 
 #[test]
@@ -190,10 +205,10 @@ fn an_incident_whose_end_never_comes_is_reported_after_its_time() {
     let mut bench = Bench::new("container_limit", 1, u64::MAX, |_| {});
     bench.recording.records.pop();
     bench.feed(0);
-    assert!(bench.incidents.try_recv().is_err(), "its end may still come");
+    assert!(bench.captured().is_none(), "its end may still come");
     let at = bench.desk.settles_at().unwrap();
     bench.desk.settle(false, at);
-    let captured = bench.incidents.try_recv().unwrap();
+    let captured = bench.captured().unwrap();
     assert_eq!(captured.incident.gaps.len(), 1, "{:?}", captured.incident.gaps);
 }
 
@@ -204,7 +219,7 @@ const COUNTED_AFTER: u64 = 1035;
 fn a_mark_that_the_kernel_counted_as_a_kill_is_an_incident() {
     let mut bench = Bench::new("tracepoint_v1", 1, u64::MAX, |_| {}).counted(COUNTED_AFTER - 1);
     bench.feed(0);
-    let captured = bench.incidents.try_recv().unwrap();
+    let captured = bench.captured().unwrap();
     assert_eq!((captured.incident.victims.len(), captured.incident.gaps.len()), (1, 0));
 }
 
@@ -212,7 +227,7 @@ fn a_mark_that_the_kernel_counted_as_a_kill_is_an_incident() {
 fn a_mark_of_a_task_that_exited_on_its_own_is_none() {
     let mut bench = Bench::new("tracepoint_v1", 1, u64::MAX, |_| {}).counted(COUNTED_AFTER);
     bench.feed(0);
-    assert!(bench.incidents.try_recv().is_err(), "the kernel counted no kill");
+    assert!(bench.captured().is_none(), "the kernel counted no kill");
     assert_eq!(bench.losses.get(Stage::Queue), 0);
 }
 
@@ -222,7 +237,7 @@ fn a_mark_that_cannot_be_held_against_a_count_is_reported_with_a_gap() {
         fs::write(root.join("proc/vmstat"), "nr_free_pages 1\n").unwrap();
     });
     bench.feed(0);
-    assert_eq!(bench.incidents.try_recv().unwrap().incident.gaps.len(), 1);
+    assert_eq!(bench.captured().unwrap().incident.gaps.len(), 1);
 }
 
 #[test]
@@ -239,4 +254,61 @@ fn arguments_that_may_be_swapped_out_are_withheld_on_an_exhausted_node() {
     let mut bench = Bench::new("container_limit", 1, u64::MAX, swap);
     bench.feed(0);
     assert_eq!(outcomes(&bench.sources(), "cmdline"), [Outcome::Read]);
+}
+
+#[test]
+fn without_memory_for_files_the_incident_goes_without_them() {
+    let mut bench = Bench::new("container_limit", 3, u64::MAX, |_| {});
+    let all = hold_all_but(&bench.pool, 3);
+    bench.feed(0);
+    drop(all);
+    let captured = bench.captured().unwrap();
+    assert_eq!((captured.incident.victims.len(), captured.incident.gaps.len()), (1, 0));
+    let sources = captured.capture.sources;
+    assert!(sources.iter().any(|source| source.outcome == Outcome::NoRoom), "{sources:?}");
+    // What its first block has room for is there: what dies first.
+    assert_eq!(outcomes(&sources, "status"), [Outcome::Read]);
+    assert_eq!(bench.pool.free(), 3 + FOR_FILES);
+}
+
+#[test]
+fn what_finds_no_memory_at_all_is_counted_and_nothing_else_suffers() {
+    let mut bench = Bench::new("group_kill", 3, u64::MAX, |_| {});
+    let all = hold_all_but(&bench.pool, 0);
+    bench.feed(0);
+    assert!(bench.captured().is_none());
+    assert_eq!(bench.losses.get(Stage::Queue), 1);
+    assert_eq!(bench.desk.progress.lost.get(Lost::Queue), 3, "its processes");
+    drop(all);
+    bench.feed(0);
+    assert_eq!(bench.captured().unwrap().incident.victims.len(), 3);
+}
+
+#[test]
+fn records_that_find_no_memory_are_counted_and_a_gap() {
+    let mut bench = Bench::new("group_kill", 3, u64::MAX, |_| {});
+    // Whatever it has room for at first, files and the records of a group of hundreds are more.
+    let all = hold_all_but(&bench.pool, 1);
+    let records = bench.recording.records.clone();
+    let (ends, others) = records.split_last().unwrap();
+    for raw in others {
+        bench.desk.take(raw, NOW);
+    }
+    let killed = others.iter().find(|raw| matches!(peek(raw).unwrap().tells, Tells::Killed(_))).unwrap();
+    let padded: Vec<Vec<u8>> = vec![killed.clone(); 200];
+    for raw in &padded {
+        bench.desk.take(raw, NOW);
+    }
+    bench.desk.take(ends, NOW);
+    while bench.desk.read_one(NOW) {}
+    bench.desk.settle(false, NOW);
+    drop(all);
+    let gaps = bench.captured().unwrap().incident.gaps;
+    assert!(gaps.contains(&oomwatch_common::parcel::lost_records()), "{gaps:?}");
+    assert!(bench.desk.progress.lost.get(Lost::Queue) > 0);
+}
+
+/// Takes blocks as long as there are more than so many.
+fn hold_all_but(pool: &Arc<Pool>, free: usize) -> Vec<Parcel> {
+    std::iter::from_fn(|| (pool.free() > free).then(|| Parcel::new(pool)).flatten()).collect()
 }

@@ -98,10 +98,8 @@ impl Values {
             Id::KubeletRequests => self.kubelet.as_ref().map_or(Ok(()), |asked| to.tally(asked)),
             Id::KubernetesEvents => self.events.as_ref().map_or(Ok(()), |told| to.tally(told)),
             Id::QueueDepth | Id::QueueCapacity => {
-                let Some(queue) = later.and_then(|later| later.queue.upgrade()) else { return Ok(()) };
-                let most = queue.max_capacity();
-                let number =
-                    if id == Id::QueueCapacity { most } else { most.saturating_sub(queue.capacity()) };
+                let Some(queue) = later.map(|later| &later.queue) else { return Ok(()) };
+                let number = if id == Id::QueueCapacity { queue.places() } else { queue.waiting() };
                 to.gauge(float(number as u64))
             }
             Id::JournalWrites => to.tally(self.history.outcomes()),

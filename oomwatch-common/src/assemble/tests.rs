@@ -6,6 +6,7 @@ use crate::{
         decode,
         tests::{begin, end, end_of, killed, task, victim},
     },
+    incident::Memcg,
     record as wire,
     units::PageSize,
 };
@@ -15,7 +16,6 @@ fn assemble(records: &[Vec<u8>]) -> Option<Incident> {
     let mut decoded = records.iter().map(|bytes| decode(bytes, PageSize::default()).unwrap());
     let mut assembly = Assembly::start(decoded.next().unwrap()).unwrap();
     for record in decoded {
-        assert!(assembly.takes(&record), "{record:?}");
         assembly.push(record);
     }
     assembly.finish()
@@ -145,13 +145,6 @@ fn a_lost_end_is_a_named_gap() {
     assert_eq!(incident.gaps.len(), 1);
 }
 
-#[test]
-fn records_of_another_invocation_are_not_taken() {
-    let first = decode(&begin(1, task(10, b"hog")), PageSize::default()).unwrap();
-    let other = decode(&victim(2, task(10, b"hog")), PageSize::default()).unwrap();
-    assert!(!Assembly::start(first).unwrap().takes(&other));
-}
-
 /// A mark at level tracepoint, as `decode` gives it.
 fn mark(number: u64, trigger: u32, victim: Process, group: bool) -> Record {
     let trigger = Process { tgid: Some(Tgid(trigger)), tid: Some(Tid(trigger)), ..Process::default() };
@@ -170,22 +163,16 @@ fn known(tgid: u32) -> Process {
 }
 
 #[test]
-fn marks_of_a_group_belong_together_by_their_trigger() {
+fn marks_of_a_group_are_one_incident() {
     let mut assembly = Assembly::start(mark(1, 5, known(10), true)).unwrap();
-    assert!(assembly.takes(&mark(2, 5, known(11), true)));
-    assert!(!assembly.takes(&mark(2, 6, known(11), true)), "another trigger");
-    assert!(!assembly.takes(&mark(2, 5, known(11), false)), "in no group");
     assembly.push(mark(2, 5, known(11), true));
     assert_eq!(victims(&assembly.finish().unwrap()), [10, 11]);
-    let alone = Assembly::start(mark(1, 5, known(10), false)).unwrap();
-    assert!(!alone.takes(&mark(2, 5, known(11), false)));
 }
 
 #[test]
 fn a_bare_pid_in_a_group_is_identified_by_its_status() {
     let bare = Process { tid: Some(Tid(11)), ..Process::default() };
     let mut assembly = Assembly::start(mark(1, 10, known(10), true)).unwrap();
-    assert!(assembly.takes(&mark(2, 10, bare.clone(), false)), "its group cannot be read");
     assembly.push(mark(2, 10, bare, false));
     assert_eq!(assembly.unidentified(), [Tid(11)]);
     let text = b"Name:\tsleep\nTgid:\t11\nPid:\t11\nPPid:\t1\nUid:\t7\t7\t7\t7\n";

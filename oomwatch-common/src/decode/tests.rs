@@ -3,6 +3,7 @@
 use zerocopy::IntoBytes as _;
 
 use super::*;
+use crate::record::RecordKind;
 
 pub(crate) fn header(kind: RecordKind, incident: u64, size: usize) -> wire::Header {
     wire::Header {

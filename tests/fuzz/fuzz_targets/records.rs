@@ -4,10 +4,11 @@
 
 use libfuzzer_sys::fuzz_target;
 use oomwatch_common::{
-    assemble::Assembly,
     attribution::{Attribution, Paths},
-    capture::Capture,
     decode::decode,
+    outline::Outline,
+    parcel::{self, Piece},
+    peek::peek,
     render_bcc, render_page, render_text,
     report::{Context, Report, Source},
     units::{BoottimeNs, PageSize},
@@ -15,23 +16,36 @@ use oomwatch_common::{
 
 fuzz_target!(|data: &[u8]| {
     let page_size = PageSize::default();
-    let mut open: Option<Assembly> = None;
+    let mut under_way: Option<(Outline, Vec<u8>)> = None;
     for bytes in records(data) {
-        let Ok(record) = decode(bytes, page_size) else { continue };
-        match &mut open {
-            Some(assembly) if assembly.takes(&record) => assembly.push(record),
+        let peeked = peek(bytes);
+        assert_eq!(peeked.is_ok(), decode(bytes, page_size).is_ok(), "a record for one and not for the other");
+        let Ok(record) = peeked else { continue };
+        match &mut under_way {
+            Some((outline, parcel)) if outline.takes(&record) => {
+                outline.push(&record);
+                add(parcel, bytes);
+            }
             _ => {
-                if let Some(assembly) = open.take() {
-                    report(assembly);
+                if let Some((_, parcel)) = under_way.take() {
+                    report(parcel);
                 }
-                open = Assembly::start(record);
+                under_way = Outline::start(&record).map(|outline| (outline, Vec::new()));
+                if let Some((_, parcel)) = &mut under_way {
+                    add(parcel, bytes);
+                }
             }
         }
     }
-    if let Some(assembly) = open {
-        report(assembly);
+    if let Some((_, parcel)) = under_way {
+        report(parcel);
     }
 });
+
+fn add(parcel: &mut Vec<u8>, record: &[u8]) {
+    parcel.extend(Piece::Record(record).head());
+    parcel.extend(record);
+}
 
 /// Each is its length, four bytes, little endian, and its bytes.
 fn records(data: &[u8]) -> impl Iterator<Item = &[u8]> {
@@ -45,10 +59,10 @@ fn records(data: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-fn report(assembly: Assembly) {
-    let Some(incident) = assembly.finish() else { return };
+fn report(parcel: Vec<u8>) {
+    let page_size = PageSize::default();
+    let (Some(incident), capture) = parcel::open(parcel, page_size) else { return };
     assert!(!incident.victims.is_empty(), "an incident without a victim");
-    let (capture, page_size) = (Capture::default(), PageSize::default());
     let context = Context {
         node: String::new(),
         boot_id: String::new(),

@@ -79,10 +79,15 @@ fn with_header(differences: &mut Differences, report: &Report, header: &Header, 
     }
 }
 
-/// "oom-kill:". Its pid is that of the chosen process's first thread, so the report's tgid.
+/// "oom-kill:". Its pid is that of the chosen task: the process's first thread, so the report's tgid, but with
+/// `vm.oom_kill_allocating_task` the thread that allocated.
 fn with_summary(differences: &mut Differences, report: &Report, summary: &Summary, sees_domain: bool) {
-    let Some(chosen) = report.victims.iter().find(|victim| victim.tgid == Some(summary.pid)) else {
-        differences.wrong(format!("no victim has tgid {} of \"oom-kill:\"", summary.pid));
+    let allocated = report.trigger.as_ref().filter(|trigger| trigger.tid == Some(summary.pid));
+    let is_chosen = |victim: &&Process| {
+        victim.tgid == Some(summary.pid) || allocated.is_some_and(|trigger| trigger.tgid == victim.tgid)
+    };
+    let Some(chosen) = report.victims.iter().find(is_chosen) else {
+        differences.wrong(format!("no victim has the pid {} of \"oom-kill:\"", summary.pid));
         return;
     };
     differences.equal("chosen uid", chosen.uid, u64::from(summary.uid));
@@ -111,8 +116,11 @@ fn with_domain(differences: &mut Differences, report: &Report, logged: &LoggedIn
         differences.equal("oom.totalpages_bytes", report.oom.totalpages_bytes, pages * machine.page);
     }
     let Some(memory) = logged.memory else {
-        let node = machine.ram + machine.swap;
-        differences.equal("oom.totalpages_bytes (RAM and swap)", report.oom.totalpages_bytes, node);
+        // With another constraint the domain is some of the node's memory; the log does not say how much.
+        if report.oom.constraint.as_deref() == Some("none") {
+            let node = machine.ram + machine.swap;
+            differences.equal("oom.totalpages_bytes (RAM and swap)", report.oom.totalpages_bytes, node);
+        }
         return;
     };
     let owner = report.limit_owner.as_ref();

@@ -13,6 +13,7 @@ use oomwatch_tests::{
     here::binary,
     hog::Hog,
     lines::{Lines, Next},
+    memcg::{Hierarchy, Version},
 };
 use serde_json::Value;
 use tempfile::TempDir;
@@ -73,7 +74,22 @@ fn files_that_are_endless_garbage_or_gone_cost_one_report_these_values() -> Resu
     fs::remove_file(proc.path("loadavg"))?;
     fs::write(proc.path("loadavg"), [0xff, 0xfe, b' ', 0x80, b'\n'])?;
     let root = proc.0.path().to_str().context("a path that is no text")?.to_owned();
-    let mut trial = super::trial("files", &["--proc", &root])?;
+    // The tree of cgroups has the victim's only, and in it nothing that can be read.
+    let cgroups = proc.path("tree");
+    let (hierarchy, known, limit) = match Hierarchy::mounted()?.version {
+        Version::V1 => (cgroups.join("memory"), "memory.stat", "memory.limit_in_bytes"),
+        Version::V2 => (cgroups.clone(), "cgroup.controllers", "memory.max"),
+    };
+    let mut trial =
+        super::trial_among("files", &["--proc", &root, "--cgroup", &format!("{root}/tree")], |path| {
+            let ours = hierarchy.join(path.trim_start_matches('/'));
+            fs::create_dir_all(&ours)?;
+            fs::write(hierarchy.join(known), "memory\n")?;
+            symlink("/dev/zero", ours.join("memory.stat"))?;
+            fs::write(ours.join(limit), [0xff, 0xfe, b'\n'])?;
+            // A directory can be opened and not read.
+            Ok(fs::create_dir(ours.join("memory.events"))?)
+        })?;
     let reports = Lines::of(trial.agent.take_stdout()?);
 
     let mut hog = trial.hog()?;
@@ -87,7 +103,7 @@ fn files_that_are_endless_garbage_or_gone_cost_one_report_these_values() -> Resu
         ensure!(report.pointer(missing).is_none_or(Value::is_null), "{missing} of garbage: {report}");
     }
     ensure!(report.pointer("/victims/0/rss").is_some(), "what the kernel told is missing: {report}");
-    for named in ["meminfo", "loadavg", "status"] {
+    for named in ["meminfo", "loadavg", "status", "memory.stat", limit] {
         ensure!(gaps(&report).contains(named), "{named} is not among the gaps: {report}");
     }
     let memory = trial.metric("process_resident_memory_bytes", &[])?;

@@ -1,11 +1,17 @@
 //! The agent cannot keep up: it is stopped, its ring buffer is small, nobody reads what it writes.
 
-use std::process::Command;
+use std::{
+    process::Command,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::Duration,
+};
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, anyhow, ensure};
 use oomwatch_tests::{
     agent::command,
     here::binary,
+    hog::Hog,
     http::get,
     lines::Lines,
     trial::{LOST, Trial},
@@ -87,5 +93,40 @@ fn what_finds_the_ring_buffer_full_is_counted_to_the_kill() -> Result<()> {
     let after = trial.kill(2)?;
     trial.balance(&reports)?;
     ensure!(after.iter().all(|pid| trial.reported.contains(pid)), "it does not go on");
+    trial.end()
+}
+
+#[test]
+fn a_kill_in_flight_never_looks_lost() -> Result<()> {
+    let Some(_guard) = alone_and_root()? else { return Ok(()) };
+    let mut trial = super::trial("in-flight", &[])?;
+    let reports = Lines::of(trial.agent.take_stdout()?);
+    let address = trial.agent.address()?;
+    let over = AtomicBool::new(false);
+    let looks = thread::scope(|scope| {
+        let looking = scope.spawn(|| {
+            let mut looks = 0;
+            while !over.load(Ordering::Relaxed) {
+                // Each scrape is a look of the audit.
+                looks += usize::from(get(address, "/metrics", &[]).is_ok_and(|answer| answer.status == 200));
+            }
+            looks
+        });
+        let killed = (0..5).try_for_each(|_| {
+            let mut hogs: Vec<Hog> = (0..4).map(|_| trial.hog()).collect::<Result<_>>()?;
+            hogs.iter_mut().try_for_each(Hog::go)?;
+            hogs.iter_mut().try_for_each(Hog::wait_for_kill)
+        });
+        over.store(true, Ordering::Relaxed);
+        killed?;
+        looking.join().map_err(|_| anyhow!("the thread that scrapes panicked"))
+    })?;
+    trial.balance(&reports)?;
+    ensure!(trial.reported.len() >= KILLS && looks > 4, "{} kills, {looks} looks", trial.reported.len());
+    // Two more looks at rest: what was in flight would be missed by now.
+    for _ in 0..2 {
+        thread::sleep(Duration::from_millis(600));
+        ensure!(trial.lost()? < 0.5, "in flight, and counted as lost: {}", trial.agent.log());
+    }
     trial.end()
 }

@@ -6,8 +6,12 @@ mod group;
 mod limits;
 mod many;
 mod node;
+mod numa;
 mod processes;
+mod removed;
+mod sharing;
 mod shutdown;
+mod swap;
 mod unkilled;
 
 use anyhow::{Context, Result};
@@ -26,30 +30,51 @@ use crate::suite::{Case, Needs, Setup};
 pub(crate) const CASES: &[Case] = &[
     case("a_process_at_its_containers_limit", Setup::Highest, Needs::Memcg, limits::own),
     case("a_process_at_its_pods_limit", Setup::Highest, Needs::Memcg, limits::parent),
+    case("a_process_at_the_limit_of_its_grandparent", Setup::Highest, Needs::Memcg, limits::grandparent),
     case("a_process_at_the_limit_of_kubepods", Setup::Highest, Needs::Memcg, limits::great_grandparent),
     case("growth_of_a_tmpfs", Setup::Highest, Needs::Memcg, limits::tmpfs),
     case("a_cgroup_with_a_hostile_name", Setup::Highest, Needs::Memcg, limits::hostile_name),
+    case("panic_on_oom_1_leaves_cgroups_alone", Setup::Highest, Needs::Memcg, limits::panic_on_oom),
+    case("a_cgroup_removed_before_the_agent_looks", Setup::Highest, Needs::Memcg, removed::at_once),
     case("the_trigger_is_not_the_victim", Setup::Highest, Needs::Memcg, processes::other_trigger),
+    case("the_trigger_is_a_thread", Setup::Highest, Needs::Memcg, processes::thread_triggers),
     case("every_kind_of_memory_is_told_apart", Setup::Highest, Needs::Memcg, processes::kinds_of_memory),
     case("a_zombie_leader_whose_worker_allocates", Setup::Highest, Needs::Memcg, processes::zombie_leader),
     case("a_process_of_many_threads", Setup::Highest, Needs::Memcg, processes::threads),
-    case("a_process_in_a_pid_namespace", Setup::Highest, Needs::Memcg, processes::pid_namespace),
+    case("a_process_in_namespaces_of_its_own", Setup::Highest, Needs::Memcg, processes::namespaces),
     case("a_process_of_another_user", Setup::Highest, Needs::Memcg, processes::other_user),
     case("a_comm_that_looks_like_the_log", Setup::Highest, Needs::Memcg, processes::comm_like_the_log),
     case("a_comm_with_control_bytes", Setup::Highest, Needs::Memcg, processes::comm_with_control_bytes),
     case("the_smaller_process_by_oom_score_adj", Setup::Highest, Needs::Memcg, processes::adjusted),
+    case("a_process_that_shares_its_memory", Setup::Highest, Needs::Memcg, sharing::clone_vm),
+    case("a_child_of_vfork_allocates", Setup::Highest, Needs::Memcg, sharing::vfork),
     case("a_group_is_one_incident", Setup::Kprobe, Needs::V2, group::whole),
     case("a_group_set_on_the_pod", Setup::Kprobe, Needs::V2, group::on_parent),
+    case("a_group_with_a_protected_process", Setup::Kprobe, Needs::V2, group::with_protected),
+    case("a_group_on_the_whole_node", Setup::Kprobe, Needs::V2, group::node_wide),
     case("the_whole_node", Setup::Highest, Needs::Memcg, node::exhausted),
+    case("the_allocating_task_is_killed", Setup::Highest, Needs::Memcg, node::allocating_process),
+    case("the_allocating_thread_is_killed", Setup::Highest, Needs::Memcg, node::allocating_thread),
+    case("sysrq_f", Setup::Highest, Needs::Memcg, node::sysrq),
     case("an_exiting_victim_is_not_reported", Setup::Kprobe, Needs::Memcg, unkilled::already_exiting),
+    case("nothing_killable_is_no_incident", Setup::Highest, Needs::Memcg, unkilled::nothing_killable),
     case("twenty_kills_in_a_row", Setup::Highest, Needs::Memcg, many::in_a_row),
+    case("numa_a_cpusets_nodes_are_full", Setup::Highest, Needs::TwoNodes, numa::cpuset),
+    case("numa_a_memory_policys_nodes_are_full", Setup::Highest, Needs::TwoNodes, numa::mempolicy),
+    case("swap_a_cgroup_fills_the_disk", Setup::Highest, Needs::SwapDisk, swap::disk),
+    case("swap_a_cgroup_at_its_swap_limit", Setup::Highest, Needs::SwapLimit, swap::limit),
+    case("swap_the_whole_node", Setup::Highest, Needs::SwapDisk, swap::node),
     case("check_takes_the_agents_level", Setup::Highest, Needs::Memcg, check::level),
     case("check_names_what_privileges_are_missing", Setup::Highest, Needs::Memcg, check::privileges),
     case("what_was_captured_is_reported_after_sigterm", Setup::Highest, Needs::Memcg, shutdown::drains),
     case("a_closed_stdout_ends_quietly", Setup::Highest, Needs::Memcg, shutdown::closed_stdout),
     case("fentry_a_process_at_its_containers_limit", Setup::Trampolines, Needs::Memcg, limits::own),
+    case("fentry_a_zombie_leader", Setup::Trampolines, Needs::Memcg, processes::zombie_leader),
+    case("fentry_a_process_that_shares_its_memory", Setup::Trampolines, Needs::Memcg, sharing::clone_vm),
     case("fentry_a_group_is_one_incident", Setup::Trampolines, Needs::V2, group::whole),
     case("fentry_the_whole_node", Setup::Trampolines, Needs::Memcg, node::exhausted),
+    case("fentry_the_allocating_thread_is_killed", Setup::Trampolines, Needs::Memcg, node::allocating_thread),
+    case("fentry_sysrq_f", Setup::Trampolines, Needs::Memcg, node::sysrq),
     case(
         "fentry_an_exiting_victim_is_not_reported",
         Setup::Trampolines,
@@ -59,8 +84,24 @@ pub(crate) const CASES: &[Case] = &[
     case("fault_a_clock_that_jumps", Setup::Highest, Needs::Memcg, faults::clock_that_jumps),
     case("fault_a_group_and_a_small_ring_buffer", Setup::Highest, Needs::V2, faults::small_ring_buffer),
     case("tracepoint_a_process_at_its_containers_limit", Setup::Tracepoint, Needs::Memcg, limits::own),
+    case("tracepoint_a_process_at_its_pods_limit", Setup::Tracepoint, Needs::Memcg, limits::parent),
+    case("tracepoint_a_zombie_leader", Setup::Tracepoint, Needs::Memcg, processes::zombie_leader),
+    case("tracepoint_a_process_in_namespaces", Setup::Tracepoint, Needs::Memcg, processes::namespaces),
     case("tracepoint_every_process_of_a_group", Setup::Tracepoint, Needs::V2, group::by_tracepoint),
     case("tracepoint_the_whole_node", Setup::Tracepoint, Needs::Memcg, node::exhausted),
+    case(
+        "tracepoint_the_allocating_thread_is_killed",
+        Setup::Tracepoint,
+        Needs::Memcg,
+        node::allocating_thread,
+    ),
+    case(
+        "tracepoint_an_exiting_victim_is_not_reported",
+        Setup::Tracepoint,
+        Needs::Memcg,
+        unkilled::already_exiting,
+    ),
+    case("tracepoint_nothing_killable", Setup::Tracepoint, Needs::Memcg, unkilled::nothing_killable),
     // The agent beside them is one that kprobes do not concern.
     case("fault_kprobes_that_are_disarmed", Setup::Tracepoint, Needs::Memcg, faults::disarmed),
     case("fault_a_blind_probe_is_attached_again", Setup::Tracepoint, Needs::Memcg, faults::attached_again),
@@ -90,6 +131,18 @@ fn one_kill(
     victim: &Standing,
     since: Since,
 ) -> Result<Seen> {
+    let trigger = grower.pid;
+    one_kill_by(bench, memcg, (grower, trigger), victim, since)
+}
+
+/// The same where another process than the hog itself allocates.
+fn one_kill_by(
+    bench: &mut Bench,
+    memcg: &Memcg,
+    (grower, trigger): (&mut Hog, u32),
+    victim: &Standing,
+    since: Since,
+) -> Result<Seen> {
     bench.begin()?;
     let before = memcg.oom_kills()?;
     grower.go()?;
@@ -103,7 +156,7 @@ fn one_kill(
     with_status(&mut differences, &process, &victim.status, since, &bench.machine);
     differences.equal("oom_kill of /proc/vmstat", Some(1), kernel_count);
     differences.equal("oom_kill of the cgroup", Some(1), memcg.oom_kills()? - before);
-    differences.equal("trigger.tgid", report.trigger.as_ref().and_then(|trigger| trigger.tgid), grower.pid);
+    differences.equal("trigger.tgid", report.trigger.as_ref().and_then(|trigger| trigger.tgid), trigger);
     Ok(Seen { report, process, differences })
 }
 

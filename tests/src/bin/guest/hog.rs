@@ -1,10 +1,11 @@
 //! `oomwatch-guest hog`: takes memory of the kinds that an OOM kill tells apart, in the order asked for.
 
 use std::{
+    convert::Infallible,
     fs::{self, File, OpenOptions},
     io::{self, BufRead, Write},
     process::{Command, Stdio},
-    thread,
+    thread::{self, JoinHandle},
 };
 
 use anyhow::{Context, Result, bail};
@@ -50,7 +51,12 @@ fn take(steps: &[&str]) -> Result<()> {
             "adj" => set_oom_score_adj(value)?,
             "threads" => (0..number(value)?).for_each(|_| drop(thread::spawn(thread::park))),
             "stop" => stop()?,
+            "bind" => sys::bind_to_memory_node(value.parse().context("not a memory node")?)?,
+            "share" => writeln!(io::stdout(), "sharer {}", sys::share_memory()?)?,
+            "vfork" => return in_vfork_child(rest),
+            "thread" => return in_thread(value, rest),
             "worker" => leave_to_worker(value, rest),
+            "cgroupns" => sys::new_cgroup_namespace()?,
             "pidns" => return in_pid_namespace(rest),
             _ => bail!("no such step: {step}"),
         }
@@ -98,19 +104,42 @@ fn stop() -> Result<()> {
 
 /// The calling thread must be the first one.
 fn leave_to_worker(name: &str, steps: &[&str]) -> ! {
+    start_thread(name, steps);
+    sys::exit_thread()
+}
+
+fn in_thread(name: &str, steps: &[&str]) -> Result<()> {
+    match start_thread(name, steps).join() {
+        Ok(never) => match never {},
+        Err(_) => bail!("the thread panicked"),
+    }
+}
+
+fn start_thread(name: &str, steps: &[&str]) -> JoinHandle<Infallible> {
     let name = name.to_owned();
     let steps: Vec<String> = steps.iter().map(|&step| step.to_owned()).collect();
     thread::spawn(move || {
         let steps: Vec<&str> = steps.iter().map(String::as_str).collect();
-        if let Err(error) = set_comm(&name).and_then(|()| take(&steps)) {
-            writeln!(io::stderr(), "hog: {error:#}").ok();
-            std::process::exit(1);
-        }
-        loop {
-            thread::park();
-        }
-    });
-    sys::exit_thread()
+        finish(set_comm(&name).and_then(|()| take(&steps)))
+    })
+}
+
+/// Waits to be killed, after steps that went well.
+fn finish(outcome: Result<()>) -> ! {
+    if let Err(error) = outcome {
+        writeln!(io::stderr(), "hog: {error:#}").ok();
+        std::process::exit(1);
+    }
+    loop {
+        thread::park();
+    }
+}
+
+fn in_vfork_child(steps: &[&str]) -> Result<()> {
+    sys::in_vfork_child(&mut || {
+        let said = writeln!(io::stdout(), "sharer {}", std::process::id()).context("nobody listens");
+        finish(said.and_then(|()| take(steps)))
+    })
 }
 
 fn in_pid_namespace(steps: &[&str]) -> Result<()> {

@@ -8,17 +8,23 @@ mod cases;
 mod demo;
 mod deployed;
 mod hog;
+mod storm;
 mod suite;
 mod sys;
+mod victims;
 
 use std::{io::Write, process::ExitCode};
 
 const USAGE: &str = "\
 oomwatch-guest test [FILTER…]  makes OOM kills of every kind and compares the agent's reports with the kernel's log
 oomwatch-guest demo            three OOM kills, and what the agent reports of them
+oomwatch-guest storm LEVEL KILLS [json]
+                               makes so many kills as fast as it can, and says what became of each
 oomwatch-guest deployed DAEMONSET IMAGE NAME PODS STANDIN
                                runs the image as the DaemonSet says, under containerd, and makes kills in containers
 oomwatch-guest hog STEP…       takes memory, step by step, and then waits to be killed
+oomwatch-guest victims CGROUP KILLS
+                               makes so many processes in it, one after another, each of which its limit kills
 oomwatch-guest without CAPABILITY,… PROGRAM ARGUMENT…   becomes that program, without these capabilities
 
 Steps of the hog:
@@ -28,12 +34,17 @@ Steps of the hog:
   comm=NAME          names the thread; \\xNN and \\n are understood
   adj=N              sets oom_score_adj, which is set to 0 at the start
   threads=N          starts N threads that do nothing
+  thread=NAME        another thread of that name takes the rest of the steps, and the first one waits
   worker=NAME        the first thread exits and becomes a zombie; another of that name takes the rest of the steps
+  bind=NODE          memory is from now on of that memory node alone (MPOL_BIND)
+  share              starts a process that shares the memory and does nothing; its pid is printed
+  vfork              the rest is done by such a process, while this one waits for it; its pid is printed
+  cgroupns           enters a cgroup namespace of its own
   pidns              the rest is done by a child in a pid namespace of its own, as pid 1; its pid outside is printed
   stop               prints \"stopped\" and waits for a line on stdin
 
-test and demo run /bin/oomwatch, or what OOMWATCH_BIN names. They are for a guest of 2 GiB at most: one of the kills is
-for want of memory on the whole machine.
+test, storm and demo run /bin/oomwatch, or what OOMWATCH_BIN names. test and demo are for a guest of 2 GiB at most: one
+of the kills is for want of memory on the whole machine.
 ";
 
 fn main() -> ExitCode {
@@ -48,6 +59,9 @@ fn main() -> ExitCode {
         ["deployed", daemon_set, image, name, pods, standin] => {
             deployed::run(&deployed::Inputs { daemon_set, image, name, pods, standin })
         }
+        ["victims", _cgroup, _kills] => victims::run(),
+        ["storm", level, kills] => storm::run(level, kills, storm::Form::Text),
+        ["storm", level, kills, "json"] => storm::run(level, kills, storm::Form::Json),
         ["demo"] => demo::run(),
         _ => Err(anyhow::anyhow!("{USAGE}")),
     };

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use oomwatch_tests::{
     bench::{Bench, Observed},
     compare::{Differences, Since, with_log, with_status},
@@ -11,7 +11,7 @@ use oomwatch_tests::{
     report::Process,
 };
 
-use super::{Standing, stand};
+use super::{Standing, processes::PROTECTED, stand};
 
 const POD: &str = "/kubepods.slice/kubepods-pod7d1f0b7e_21c5_4b39_93b4_5c1be2a90d11.slice";
 
@@ -64,17 +64,23 @@ pub(super) fn on_parent(bench: &mut Bench) -> Result<()> {
 
 fn one_incident(bench: &mut Bench, memcg: &Memcg) -> Result<()> {
     let mut group = Group::stand(bench, memcg)?;
+    incident_of(bench, memcg, &mut group)
+}
+
+fn incident_of(bench: &mut Bench, memcg: &Memcg, group: &mut Group) -> Result<()> {
     bench.begin()?;
     group.die()?;
+    let count = group.members.len();
     let (report, logged, kernel_count) = bench.observe_one(&group.pids())?;
     let mut differences = Differences::default();
     with_log(&mut differences, &report, &logged, &bench.machine);
-    each_once(&mut differences, report.victims.iter().map(|victim| victim.tgid), &group);
+    each_once(&mut differences, report.victims.iter().map(|victim| victim.tgid), group);
     // The chosen process is killed first, and then once more as one of the group.
-    differences.equal("oom_kill of /proc/vmstat", Some(4), kernel_count);
-    differences.equal("oom_kill of the cgroup", Some(4), memcg.oom_kills()?);
+    let counted = count as u64 + 1;
+    differences.equal("oom_kill of /proc/vmstat", Some(counted), kernel_count);
+    differences.equal("oom_kill of the cgroup", Some(counted), memcg.oom_kills()?);
     for (index, (hog, standing)) in group.members.iter().enumerate() {
-        let since = if index == 2 { Since::Grew } else { Since::Waited };
+        let since = if index + 1 == count { Since::Grew } else { Since::Waited };
         let victim = report
             .victims
             .iter()
@@ -83,6 +89,32 @@ fn one_incident(bench: &mut Bench, memcg: &Memcg) -> Result<()> {
         with_status(&mut differences, victim, &standing.status, since, &bench.machine);
     }
     differences.finish().with_context(|| report.line)
+}
+
+/// A process that may not be killed outlives its group; the others are counted as ever.
+pub(super) fn with_protected(bench: &mut Bench) -> Result<()> {
+    let memcg = bench.memcg(&format!("{POD}/cri-containerd-group.scope"), 48)?;
+    memcg.kill_as_group()?;
+    let mut protected = bench.hog(&memcg, &[PROTECTED, "comm=protected", "anon=2", "stop"])?;
+    protected.go_to_stop()?;
+    one_incident(bench, &memcg)?;
+    ensure!(protected.alive()?, "the protected process died with its group");
+    Ok(())
+}
+
+/// No limit was reached, but the chosen process is in a group: it dies whole (`mem_cgroup_get_oom_group`,
+/// `mm/memcontrol.c`).
+pub(super) fn node_wide(bench: &mut Bench) -> Result<()> {
+    let memcg = bench.hierarchy.create("/node-wide-group")?;
+    memcg.kill_as_group()?;
+    let mut group = Group { members: Vec::new() };
+    for steps in [["comm=first", "anon=4", "stop", ""], ["comm=second", "anon=12", "stop", "anon=8192"]] {
+        let steps: Vec<&str> = steps.into_iter().filter(|step| !step.is_empty()).collect();
+        let mut hog = bench.hog(&memcg, &steps)?;
+        let standing = stand(&mut hog)?;
+        group.members.push((hog, standing));
+    }
+    incident_of(bench, &memcg, &mut group)
 }
 
 /// At this level each process is marked by itself; whether they are reported together is left to the agent.
@@ -121,7 +153,7 @@ pub(super) fn by_tracepoint(bench: &mut Bench) -> Result<()> {
 
 fn each_once(differences: &mut Differences, reported: impl Iterator<Item = Option<u32>>, group: &Group) {
     let reported: Vec<u32> = reported.flatten().collect();
-    differences.equal("number of victims", Some(reported.len()), 3);
+    differences.equal("number of victims", Some(reported.len()), group.members.len());
     let reported: BTreeSet<u32> = reported.into_iter().collect();
     differences.equal("victims", Some(reported), group.pids().into_iter().collect());
 }

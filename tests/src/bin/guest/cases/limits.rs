@@ -13,6 +13,9 @@ const POD: &str = "/kubepods.slice/kubepods-burstable.slice/\
                    kubepods-burstable-pod0a3c7e51_9b1d_4c43_8f0e_2f6b3d5a7c11.slice";
 const CONTAINER: &str =
     "cri-containerd-6f1c0a52b7d94e38a1c5f0e7d2b94836c5a1e0f7d3b2948c6a5e1f0d7b3c2a94.scope";
+const GUARANTEED: &str = "/kubepods/pod3e1d9a70-7c55-4b0f-9f2e-6a8c2b1d4e90/\
+                          1b7f3c0a52d94e38a1c5f0e7d2b94836c5a1e0f7d3b2948c6a5e1f0d7b3c2a94";
+const PANIC_ON_OOM: &str = "/proc/sys/vm/panic_on_oom";
 
 pub(super) fn own(bench: &mut Bench) -> Result<()> {
     below_limit(bench, &format!("{POD}/{CONTAINER}"), &format!("{POD}/{CONTAINER}"))
@@ -22,6 +25,11 @@ pub(super) fn parent(bench: &mut Bench) -> Result<()> {
     below_limit(bench, &format!("{POD}/{CONTAINER}"), POD)
 }
 
+/// A Guaranteed pod under the kubelet's cgroupfs driver: nothing stands between it and the root of all pods.
+pub(super) fn grandparent(bench: &mut Bench) -> Result<()> {
+    below_limit(bench, GUARANTEED, "/kubepods")
+}
+
 pub(super) fn great_grandparent(bench: &mut Bench) -> Result<()> {
     below_limit(bench, &format!("{POD}/{CONTAINER}"), KUBEPODS)
 }
@@ -29,6 +37,15 @@ pub(super) fn great_grandparent(bench: &mut Bench) -> Result<()> {
 pub(super) fn hostile_name(bench: &mut Bench) -> Result<()> {
     let path = "/we ird,name=x\u{1b}[31m\\n/\u{fc}";
     below_limit(bench, path, path)
+}
+
+/// With 1 the kernel panics for want of the machine's memory, not of a cgroup's (`check_panic_on_oom`,
+/// `mm/oom_kill.c`). With 2 it always does, before there is a kill: nothing can be reported then.
+pub(super) fn panic_on_oom(bench: &mut Bench) -> Result<()> {
+    fs::write(PANIC_ON_OOM, "1").context("cannot set vm.panic_on_oom")?;
+    let outcome = own(bench);
+    fs::write(PANIC_ON_OOM, "0").context("cannot set vm.panic_on_oom back")?;
+    outcome
 }
 
 /// A process in `path` grows until the limit of `owner`, the only one there is.

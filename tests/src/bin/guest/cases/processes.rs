@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use oomwatch_tests::{
     bench::Bench,
     compare::{Differences, Since, Slack, with_log, with_status},
+    hog::Hog,
     status::Status,
 };
 
@@ -64,9 +65,7 @@ pub(super) fn zombie_leader(bench: &mut Bench) -> Result<()> {
     let steps = ["comm=hog-leader", "worker=hog-worker", "anon=16", "stop", "anon=256"];
     let mut hog = bench.hog(&memcg, &steps)?;
     hog.go_to_stop()?;
-    let tasks = fs::read_dir(format!("/proc/{}/task", hog.pid))?;
-    let tids = tasks.filter_map(|task| task.ok()?.file_name().to_str()?.parse().ok());
-    let worker: u32 = tids.filter(|&tid| tid != hog.pid).max().context("the hog has no worker")?;
+    let worker = second_thread(&hog)?;
     let standing = Standing { status: Status::of_thread(hog.pid, worker)?, pid: hog.pid };
     bench.begin()?;
     hog.go()?;
@@ -83,6 +82,13 @@ pub(super) fn zombie_leader(bench: &mut Bench) -> Result<()> {
     differences.finish().with_context(|| report.line)
 }
 
+/// The thread that a hog has beside its first.
+pub(super) fn second_thread(hog: &Hog) -> Result<u32> {
+    let tasks = fs::read_dir(format!("/proc/{}/task", hog.pid))?;
+    let tids = tasks.filter_map(|task| task.ok()?.file_name().to_str()?.parse().ok());
+    tids.filter(|&tid| tid != hog.pid).max().context("the hog has one thread")
+}
+
 pub(super) fn threads(bench: &mut Bench) -> Result<()> {
     let memcg = bench.memcg("/threads", 48)?;
     let mut hog = bench.hog(&memcg, &["threads=12", "anon=16", "stop", "anon=256"])?;
@@ -92,12 +98,28 @@ pub(super) fn threads(bench: &mut Bench) -> Result<()> {
     seen.finish()
 }
 
-pub(super) fn pid_namespace(bench: &mut Bench) -> Result<()> {
-    let memcg = bench.memcg("/pidns", 48)?;
-    let mut hog = bench.hog(&memcg, &["pidns", "anon=16", "stop", "anon=256"])?;
+/// Of a cgroup's processes the kernel chooses the first thread, whichever allocates.
+pub(super) fn thread_triggers(bench: &mut Bench) -> Result<()> {
+    let memcg = bench.memcg("/thread", 48)?;
+    let mut hog = bench.hog(&memcg, &["comm=first", "thread=second", "anon=16", "stop", "anon=256"])?;
+    let standing = stand(&mut hog)?;
+    let mut seen = one_kill(bench, &memcg, &mut hog, &standing, Since::Grew)?;
+    let trigger = seen.report.trigger.clone().context("no trigger")?;
+    seen.differences.same_name("trigger.comm", trigger.comm.as_deref(), b"second");
+    seen.differences.that("trigger.tid is that of the first thread", trigger.tid != trigger.tgid);
+    seen.differences.equal("victim tid", seen.process.tid, hog.pid);
+    seen.differences.same_name("victim comm", seen.process.comm.as_deref(), b"first");
+    seen.finish()
+}
+
+/// As in a container: to itself it is pid 1, in the cgroup `/`.
+pub(super) fn namespaces(bench: &mut Bench) -> Result<()> {
+    let memcg = bench.memcg("/namespaces/inner", 48)?;
+    let mut hog = bench.hog(&memcg, &["cgroupns", "pidns", "anon=16", "stop", "anon=256"])?;
     let standing = stand(&mut hog)?;
     let mut seen = one_kill(bench, &memcg, &mut hog, &standing, Since::Grew)?;
     seen.differences.equal("victim pid_in_namespace", seen.process.pid_in_namespace, 1);
+    seen.differences.same_name("victim cgroup", seen.process.cgroup.as_deref(), b"/namespaces/inner");
     seen.finish()
 }
 

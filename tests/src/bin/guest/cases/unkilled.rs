@@ -87,3 +87,31 @@ pub(super) fn already_exiting(bench: &mut Bench) -> Result<()> {
     differences.equal("victims", Some(report.victims.len()), 1);
     differences.finish().with_context(|| report.line)
 }
+
+/// Every process of the cgroup is protected: the kernel asks again and again, and whoever allocates waits for as long
+/// as the limit stands.
+pub(super) fn nothing_killable(bench: &mut Bench) -> Result<()> {
+    const ATTEMPTS: u64 = 5;
+    let memcg = bench.memcg("/unkillable", 24)?;
+    let mut hog =
+        bench.hog(&memcg, &[PROTECTED, "anon=8", "stop", "anon=32", "stop", "adj=0", "anon=256"])?;
+    hog.go_to_stop()?;
+    bench.begin()?;
+    let before = memcg.oom_attempts()?;
+    hog.go()?;
+    wait_for("the OOM killer to be asked in vain", PATIENCE, || {
+        Ok((memcg.oom_attempts()? > before + ATTEMPTS).then_some(()))
+    })?;
+    memcg.limit("/unkillable", 64 << 20)?;
+    hog.wait_for_stop()?;
+    // Fails if anything was reported, and waits until the kernel prints headers again.
+    bench.begin()?;
+    hog.go()?;
+    hog.wait_for_kill()?;
+    let (report, _, kernel_count) = bench.observe_one(&[hog.pid])?;
+    let mut differences = Differences::default();
+    differences.equal("oom_kill of /proc/vmstat", Some(1), kernel_count);
+    differences.equal("oom_kill of the cgroup", Some(1), memcg.oom_kills()?);
+    differences.equal("victims", Some(report.victims.len()), 1);
+    differences.finish().with_context(|| report.line)
+}

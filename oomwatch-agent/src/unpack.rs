@@ -1,0 +1,42 @@
+//! What the capture thread caught → an incident and its capture, on the reporter's side of the queue.
+
+use oomwatch_common::{
+    capture::Capture,
+    incident::Incident,
+    parcel::{Piece, lost_records, open, pieces, unproved_marks},
+    units::PageSize,
+};
+
+use crate::job::Caught;
+
+/// An incident with all that was read for it.
+#[derive(Debug)]
+pub struct Captured {
+    /// As the kernel told it.
+    pub incident: Incident,
+    /// What was read.
+    pub capture: Capture,
+}
+
+impl Captured {
+    /// Looks into what was caught, and gives its blocks back. `None` where it was no kill after all.
+    pub fn new(caught: Caught, page_size: PageSize) -> Option<Self> {
+        let Caught { parcel, taken_at, done_at, is_cut, is_unproved } = caught;
+        let mut bytes = Vec::new();
+        parcel.copy_to(&mut bytes);
+        drop(parcel);
+        let (incident, capture) = open(bytes, page_size);
+        let mut incident = incident?;
+        incident.gaps.extend(is_cut.then(lost_records));
+        incident.gaps.extend(is_unproved.then(unproved_marks));
+        Some(Self { incident, capture: Capture { taken_at, done_at, ..capture } })
+    }
+
+    /// The raw records, as the probe sent them.
+    pub fn records(&self) -> impl Iterator<Item = &[u8]> {
+        pieces(&self.capture.bytes).filter_map(|(_, piece)| match piece {
+            Piece::Record(record) => Some(record),
+            Piece::Source { .. } | Piece::Forget(_) => None,
+        })
+    }
+}

@@ -1,0 +1,225 @@
+//! A record, looked at where it lies: who, which cgroups, which invocation. Nothing is allocated.
+//!
+//! That is all the capture thread needs to know while a victim dies; [`crate::decode`] takes the same record apart
+//! later. What is a record for the one is a record for the other.
+
+use zerocopy::FromBytes as _;
+
+use crate::{
+    decode::{DecodeError, is_group, read_u32, read_u64},
+    ids::{CgroupId, Tgid, Tid},
+    record::{self as wire, RecordKind},
+    units::BoottimeNs,
+};
+
+/// A record's two parts.
+pub(crate) struct Parts<'a> {
+    pub(crate) header: wire::Header,
+    pub(crate) fixed: Fixed,
+    pub(crate) tail: &'a [u8],
+}
+
+/// The structure that a record begins with.
+pub(crate) enum Fixed {
+    Begin(wire::Begin),
+    Victim(wire::Victim),
+    Killed(wire::Killed),
+    End(wire::End),
+    Marked(wire::Marked),
+    Proof(wire::Proof),
+}
+
+/// Takes a record's parts, by its header.
+pub(crate) fn parts(bytes: &[u8]) -> Result<Parts<'_>, DecodeError> {
+    let too_short = DecodeError::TooShort { len: bytes.len() };
+    let (header, _) = wire::Header::read_from_prefix(bytes).map_err(|_| too_short)?;
+    if header.version != wire::WIRE_VERSION {
+        return Err(DecodeError::WrongVersion(header.version));
+    }
+    // The ring buffer rounds a record up to 8 bytes; the header has the true length.
+    let bytes = usize::try_from(header.size)
+        .ok()
+        .and_then(|size| bytes.get(..size))
+        .ok_or(DecodeError::WrongSize { says: header.size, len: bytes.len() })?;
+    macro_rules! read {
+        ($kind:ident) => {{
+            let (record, tail) = wire::$kind::read_from_prefix(bytes).map_err(|_| too_short)?;
+            (Fixed::$kind(record), tail)
+        }};
+    }
+    let (fixed, tail) = match header.kind {
+        kind if kind == RecordKind::Begin as u16 => read!(Begin),
+        kind if kind == RecordKind::Victim as u16 => read!(Victim),
+        kind if kind == RecordKind::Killed as u16 => read!(Killed),
+        kind if kind == RecordKind::End as u16 => read!(End),
+        kind if kind == RecordKind::Marked as u16 => read!(Marked),
+        kind if kind == RecordKind::Proof as u16 => read!(Proof),
+        unknown => return Err(DecodeError::UnknownKind(unknown)),
+    };
+    Ok(Parts { header, fixed, tail })
+}
+
+/// A record's essentials.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Peek<'a> {
+    /// Which call of `oom_kill_process`, or which mark at level tracepoint; 0: none.
+    pub incident: u64,
+    /// When the hook ran.
+    pub at: BoottimeNs,
+    /// What it tells.
+    pub tells: Tells<'a>,
+}
+
+/// What a record tells.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Tells<'a> {
+    /// `oom_kill_process` was entered.
+    Begin {
+        /// Who asked.
+        trigger: Identity,
+        /// Who is to die.
+        chosen: Identity,
+        /// Where the chosen one lives.
+        cgroup: Option<CgroupView<'a>>,
+        /// Whose limit was hit.
+        limit_owner: Option<CgroupView<'a>>,
+        /// All of the chosen one's cgroup is to die with it.
+        group: bool,
+    },
+    /// `__oom_kill_process` was entered for this process.
+    Victim(Identity, Option<CgroupView<'a>>),
+    /// This process was sent SIGKILL.
+    Killed(Identity),
+    /// `oom_kill_process` returned.
+    End {
+        /// How many were killed.
+        killed: u32,
+    },
+    /// Level tracepoint: a process was marked.
+    Marked {
+        /// The current task.
+        trigger: Identity,
+        /// The marked process.
+        victim: Identity,
+        /// Where it lives; `None` where the kernel passes a bare pid.
+        cgroup: Option<CgroupView<'a>>,
+        /// `memory.oom.group` holds for it.
+        group: bool,
+    },
+    /// The agent's own task.
+    Proof(Identity, Option<CgroupView<'a>>),
+}
+
+/// Which process. `None`: not read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// Process id.
+    pub tgid: Option<Tgid>,
+    /// The thread that still had the address space.
+    pub tid: Option<Tid>,
+    /// Start of the process.
+    pub started: Option<BoottimeNs>,
+    /// A kernel thread.
+    pub kthread: bool,
+}
+
+impl Identity {
+    /// The number that its files below `/proc` go by: its own, or that of the one thread that is known of it.
+    pub fn number(&self) -> Option<Tgid> {
+        self.tgid.or(self.tid.map(|Tid(tid)| Tgid(tid)))
+    }
+
+    /// The same process: the number alone may have been given to another one since.
+    pub fn is_same(&self, other: &Self) -> bool {
+        if self.tgid.is_none() {
+            return self.tid.is_some() && self.tid == other.tid;
+        }
+        self.tgid == other.tgid && self.started == other.started
+    }
+}
+
+/// A memory cgroup, as far as it takes to find its directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CgroupView<'a> {
+    /// kernfs id.
+    pub id: Option<CgroupId>,
+    /// `Some(true)` on cgroup v2, `Some(false)` on v1.
+    pub v2: Option<bool>,
+    /// The upper end of the path is missing.
+    pub truncated: bool,
+    path: &'a [u8],
+}
+
+impl<'a> CgroupView<'a> {
+    /// Names from the root of the hierarchy down, the root's own left out. None of them has a NUL.
+    pub fn components(&self) -> impl Iterator<Item = &'a [u8]> {
+        self.path.rsplit(|&byte| byte == 0).filter(|component| !component.is_empty())
+    }
+}
+
+/// Looks at one record.
+///
+/// # Errors
+/// As [`crate::decode::decode`].
+pub fn peek(bytes: &[u8]) -> Result<Peek<'_>, DecodeError> {
+    let Parts { header, fixed, tail } = parts(bytes)?;
+    let tells = match fixed {
+        Fixed::Begin(record) => {
+            view(&record.trigger_memcg, tail)?;
+            Tells::Begin {
+                trigger: identity(&record.trigger),
+                chosen: identity(&record.chosen),
+                cgroup: view(&record.chosen_memcg, tail)?,
+                limit_owner: view(&record.limit_owner, tail)?,
+                group: is_group(&record.chosen_memcg),
+            }
+        }
+        Fixed::Victim(record) => Tells::Victim(identity(&record.task), view(&record.memcg, tail)?),
+        Fixed::Killed(record) => Tells::Killed(Identity {
+            tgid: read_u32(record.tgid).map(Tgid),
+            tid: read_u32(record.tid).map(Tid),
+            ..Identity::default()
+        }),
+        Fixed::End(record) => Tells::End { killed: record.killed },
+        Fixed::Marked(record) => {
+            view(&record.trigger_memcg, tail)?;
+            Tells::Marked {
+                trigger: identity(&record.trigger),
+                victim: identity(&record.task),
+                cgroup: view(&record.memcg, tail)?,
+                group: is_group(&record.memcg),
+            }
+        }
+        Fixed::Proof(record) => Tells::Proof(identity(&record.task), view(&record.memcg, tail)?),
+    };
+    Ok(Peek { incident: header.incident, at: BoottimeNs(header.boottime_ns), tells })
+}
+
+fn identity(task: &wire::Task) -> Identity {
+    Identity {
+        tgid: read_u32(task.tgid).map(Tgid),
+        tid: read_u32(task.tid).map(Tid),
+        started: read_u64(task.start_boottime_ns).map(BoottimeNs),
+        kthread: task.flags & wire::TASK_KTHREAD != 0,
+    }
+}
+
+fn view<'a>(memcg: &wire::Memcg, tail: &'a [u8]) -> Result<Option<CgroupView<'a>>, DecodeError> {
+    let Some(path) = path_bytes(memcg, tail)? else { return Ok(None) };
+    Ok(Some(CgroupView {
+        id: read_u64(memcg.cgroup_id).map(CgroupId),
+        v2: read_u32(memcg.hierarchy_id).map(|id| id == 0),
+        truncated: memcg.flags & wire::MEMCG_TRUNCATED != 0,
+        path,
+    }))
+}
+
+/// Where a cgroup's path lies in the tail; `None` where there was no cgroup.
+pub(crate) fn path_bytes<'a>(memcg: &wire::Memcg, tail: &'a [u8]) -> Result<Option<&'a [u8]>, DecodeError> {
+    if memcg.flags & wire::MEMCG_KNOWN == 0 {
+        return Ok(None);
+    }
+    let start = memcg.path_offset as usize;
+    let path = start.checked_add(memcg.path_len as usize).and_then(|end| tail.get(start..end));
+    path.map(Some).ok_or(DecodeError::BadPath)
+}

@@ -1,0 +1,114 @@
+//! `cargo xtask bench storm`: a storm of OOM kills on this machine, or in a VM. It is made by the test program
+//! (`tests/src/storm.rs`), which says what came of it.
+
+use std::{
+    process::{Command, ExitCode},
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+use clap::ValueEnum;
+
+use crate::{
+    build::{self, BuildOptions},
+    kernels::{self, Cgroup},
+    needs::Part,
+    repo::Repo,
+    say,
+    setup::setup,
+    vm::{Accel, Machine, Root},
+    vm_options,
+};
+
+/// Where a storm is made.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Place {
+    /// In a VM
+    Vm,
+    /// On this machine, in cgroups of its own (root is needed)
+    Host,
+}
+
+/// The agent's `--probe`.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Level {
+    Kprobe,
+    Tracepoint,
+}
+
+/// What `cargo xtask bench storm` takes.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Fails where not every kill is one incident, or something was lost; rates and times are for people to judge.
+
+Examples:
+  cargo xtask bench storm                          2,000 kills on Linux 6.12 in a VM, level kprobe
+  cargo xtask bench storm --kernel 5.10 --cpus 1
+  cargo xtask bench storm --in host                100,000 kills on this machine, level tracepoint")]
+pub(crate) struct StormOptions {
+    /// Where
+    #[arg(long = "in", value_enum, default_value_t = Place::Vm)]
+    place: Place,
+    /// How many [default: 2000 in a VM, 100000 on this machine]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    kills: Option<u32>,
+    /// At which level the agent watches [default: kprobe in a VM, tracepoint on this machine]
+    #[arg(long, value_enum)]
+    level: Option<Level>,
+    /// One JSON object instead of lines for people
+    #[arg(long)]
+    json: bool,
+    /// VM: a kernel of tests/kernels.toml
+    #[arg(long, value_name = "NAME", default_value = "6.12")]
+    kernel: String,
+    /// VM: processors
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    cpus: u32,
+    /// VM: the cgroup hierarchy to mount
+    #[arg(long, value_enum, default_value_t = Cgroup::V2)]
+    cgroup: Cgroup,
+    /// VM: how to execute the guest
+    #[arg(long, value_enum, default_value_t = Accel::Tcg)]
+    accel: Accel,
+    /// Stop after so many seconds
+    #[arg(long, value_name = "S", default_value_t = 900)]
+    timeout: u64,
+}
+
+/// Makes the storm.
+pub(crate) fn storm(repo: &Repo, options: &StormOptions) -> Result<ExitCode> {
+    let host = options.place == Place::Host;
+    let parts: &[Part] = if host { &[Part::Build] } else { &[Part::Build, Part::Vm] };
+    setup(repo, parts)?;
+    build::build_agent(repo, &BuildOptions::default())?;
+    build::build_guest(repo)?;
+    let kills = options.kills.unwrap_or(if host { 100_000 } else { 2000 });
+    let level = options.level.unwrap_or(if host { Level::Tracepoint } else { Level::Kprobe });
+    let level = level.to_possible_value().context("a level without a name")?;
+    let (level, kills) = (level.get_name().to_owned(), kills.to_string());
+    let form = options.json.then(|| "json".to_owned());
+    let arguments = ["storm".to_owned(), level, kills].into_iter().chain(form);
+    if host {
+        let mut command = Command::new(repo.guest());
+        command.args(arguments).env("OOMWATCH_BIN", repo.agent());
+        let status = command.status().context("cannot run the test program")?;
+        return Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+    }
+    let kernel = kernels::choose(repo, Some(&options.kernel))?.fetch(repo)?;
+    say::progress(&format!("bench: a storm in a VM, {}, {} CPUs", kernel.label, options.cpus));
+    let machine = Machine {
+        kernel: &kernel,
+        cgroup: options.cgroup,
+        root: Root::Initramfs,
+        accel: options.accel,
+        memory_mib: 512,
+        cpus: options.cpus,
+        nodes: 1,
+        swap_mib: 0,
+        append: "",
+        timeout: Duration::from_secs(options.timeout),
+        files: vm_options::own_files(repo),
+    };
+    let command: Vec<String> = ["oomwatch-guest".to_owned()].into_iter().chain(arguments).collect();
+    machine.run(repo, &command, &mut say::output).map(ExitCode::from)
+}
