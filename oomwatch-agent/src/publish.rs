@@ -5,8 +5,9 @@ use std::{io, path::PathBuf, sync::Arc, time::Duration};
 use oomwatch_common::{
     attribution::{Attribution, Paths},
     capture::Capture,
-    report::Report,
-    units::PageSize,
+    incident::ProbeLevel,
+    report::{Report, Source},
+    units::{BoottimeNs, PageSize},
 };
 use tokio::io::{AsyncWriteExt as _, Stdout, stdout};
 
@@ -16,6 +17,7 @@ use crate::{
     health::Busy,
     history::{History, Kept},
     job::Caught,
+    kmsg::FromLog,
     kubernetes::{events::Emitter, pods::Pods},
     losses::{Losses, Stage},
     metrics::Metrics,
@@ -39,6 +41,8 @@ pub struct Audience {
     pub exits: Exits,
     /// Who wants to know that this goes on.
     pub busy: Arc<Busy>,
+    /// Where incidents of the kernel's log come from; `None`: none will.
+    pub logged: Option<Receiver<FromLog>>,
 }
 
 /// Prints reports.
@@ -52,6 +56,15 @@ pub struct Publisher {
     audience: Option<Audience>,
     record_to: Option<PathBuf>,
 }
+
+/// An incident, by the way that it came.
+enum Arrived {
+    Caught(Caught),
+    Logged(Box<FromLog>),
+}
+
+/// Events are made of incidents that are younger.
+const OLDEST_EVENT_NS: u64 = 600_000_000_000;
 
 /// Why publishing ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,16 +110,22 @@ impl Publisher {
     /// Until there are no more incidents, or nobody reads them.
     pub async fn publish_all(&mut self, incidents: &mut Receiver<Caught>, losses: &Losses) -> Ended {
         let page_size = PageSize::new(self.circumstances.page_size).unwrap_or_default();
-        while let Some(caught) = next(incidents).await {
-            let Some(captured) = Captured::new(caught, page_size) else { continue };
+        while let Some(arrived) = self.next(incidents).await {
+            let (captured, source) = match arrived {
+                Arrived::Caught(caught) => (Captured::new(caught, page_size), Source::Live),
+                Arrived::Logged(logged) => (Some(logged.captured), logged.source),
+            };
+            let Some(captured) = captured else { continue };
             let hook = captured.incident.at;
             if let Some(audience) = &self.audience {
                 audience.busy.begins(sys::boottime());
-                audience.exits.watch(&captured.incident);
+                if source == Source::Live {
+                    audience.exits.watch(&captured.incident);
+                }
             }
-            let report = self.report(&captured, incidents).await;
+            let report = self.report(&captured, source, incidents).await;
             if let Some(audience) = &self.audience {
-                audience.tell(&report, &captured.capture).await;
+                audience.tell(&report, &captured.capture, hook).await;
             }
             let text = render::render(&report, self.output.output, self.coloured);
             let written = async {
@@ -119,7 +138,7 @@ impl Publisher {
             }
             match written {
                 Ok(()) => {
-                    if let Some(audience) = &self.audience {
+                    if let Some(audience) = self.audience.as_ref().filter(|_| source == Source::Live) {
                         let after = sys::boottime().0.saturating_sub(hook.0);
                         audience.metrics.reported(Duration::from_nanos(after));
                     }
@@ -142,14 +161,33 @@ impl Publisher {
         self.audience.as_mut()?.events.take()
     }
 
-    async fn report(&mut self, captured: &Captured, behind: &Receiver<Caught>) -> Report {
+    /// What comes next, by either way. `None`: there will be nothing.
+    async fn next(&mut self, incidents: &mut Receiver<Caught>) -> Option<Arrived> {
+        loop {
+            let logged = self.audience.as_mut().and_then(|audience| audience.logged.as_mut());
+            let Some(logged) = logged else { return next(incidents).await.map(Arrived::Caught) };
+            tokio::select! {
+                biased;
+                caught = next(incidents) => {
+                    // The end; what the log gave before it is still to be told.
+                    return caught.map(Arrived::Caught).or_else(|| logged.try_recv().map(Box::new).map(Arrived::Logged));
+                }
+                found = next(logged) => match found {
+                    Some(found) => return Some(Arrived::Logged(Box::new(found))),
+                    None => self.audience.as_mut()?.logged = None,
+                },
+            }
+        }
+    }
+
+    async fn report(&mut self, captured: &Captured, source: Source, behind: &Receiver<Caught>) -> Report {
         let mut circumstances = self.circumstances.clone();
         let page_size = PageSize::new(circumstances.page_size).unwrap_or_default();
         let paths = Paths::new(&captured.incident, &captured.capture, page_size);
         let Some(Audience { pods, .. }) = &mut self.audience else {
             let recorded = circumstances.attribution.take();
             let attribution = recorded.unwrap_or_else(|| Attribution::new(&paths, &[], "not recorded"));
-            return render::report(captured, &circumstances, &attribution);
+            return render::report(captured, source, &circumstances, &attribution);
         };
         // What waits behind a report must not be lost for the sake of a name.
         let in_a_hurry = || behind.is_pressing();
@@ -158,18 +196,19 @@ impl Publisher {
         circumstances.taken_at_ns = captured.capture.taken_at.0;
         circumstances.done_at_ns = captured.capture.done_at.0;
         circumstances.reported_at_ns = sys::boottime().0;
-        if let Some(dir) = &self.record_to {
+        // The log's incidents have no records that could be kept.
+        if let Some(dir) = self.record_to.as_ref().filter(|_| captured.incident.level != ProbeLevel::Kmsg) {
             circumstances.attribution = Some(attribution.clone());
             if let Err(error) = record::write(dir, captured, &circumstances) {
                 tracing::warn!(%error, "an incident could not be recorded");
             }
         }
-        render::report(captured, &circumstances, &attribution)
+        render::report(captured, source, &circumstances, &attribution)
     }
 }
 
-/// The next that was caught; `None`: there will be none.
-async fn next(incidents: &mut Receiver<Caught>) -> Option<Caught> {
+/// The next that is in a queue; `None`: there will be none.
+async fn next<T>(incidents: &mut Receiver<T>) -> Option<T> {
     incidents.recv().await.unwrap_or_else(|error| {
         tracing::error!(%error, "the queue to the reporter cannot be waited for");
         None
@@ -177,9 +216,13 @@ async fn next(incidents: &mut Receiver<Caught>) -> Option<Caught> {
 }
 
 impl Audience {
-    async fn tell(&self, report: &Report, capture: &Capture) {
+    async fn tell(&self, report: &Report, capture: &Capture, at: BoottimeNs) {
         if let Some(events) = &self.events {
-            events.tell(report);
+            // Nobody looks at Events for what is long past, and Kubernetes forgets them within the hour.
+            let is_young = sys::boottime().0.saturating_sub(at.0) < OLDEST_EVENT_NS;
+            if is_young {
+                events.tell(report);
+            }
         }
         let counts = self.metrics.count(report, capture, sys::boottime());
         match report.to_json() {

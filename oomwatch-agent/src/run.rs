@@ -1,8 +1,8 @@
 //! `oomwatch run`: probe attached → capture thread → reporter → wait for the end → drain.
 
-use std::{fs, sync::Arc, time::Duration};
+use std::{fs, future::pending, sync::Arc, time::Duration};
 
-use oomwatch_common::counters::ProbeCounter;
+use oomwatch_common::{counters::ProbeCounter, incident::ProbeLevel};
 use tokio::{
     runtime::{self, Runtime},
     signal::unix::{Signal, SignalKind, signal},
@@ -10,7 +10,7 @@ use tokio::{
 };
 
 use crate::{
-    attach,
+    attach::{self, Watch},
     audit::Audit,
     capture::{self, Running},
     config::RunOptions,
@@ -20,6 +20,7 @@ use crate::{
     history::History,
     http::{self, Served},
     job::oom_kills,
+    kmsg::{self, LogBook},
     kubernetes::{
         events::Emitter,
         pods::{Lists, Pods},
@@ -35,6 +36,7 @@ use crate::{
     refusal::Refusal,
     sources::Roots,
     sys,
+    tally::{Outcome, Tally},
 };
 
 /// From SIGTERM to the end; Kubernetes waits 30 s, a person not 2.
@@ -92,8 +94,10 @@ pub fn run(options: &RunOptions) -> Result<(), Refusal> {
     if let Some(lists) = pods.lists() {
         runtime.spawn(follow(lists, Arc::clone(&metrics)));
     }
-    let probe = attach::attach(&options.node, page_size)?;
-    let level = probe.level;
+    // Before the probe: what is in the log by then, no probe has seen.
+    let watch = attach::watch(&options.node, page_size, LogBook::open(options, page_size))?;
+    let failed = |error| Refusal::failed(format!("making the queue to the reporter: {error}"));
+    let (to_reporter, logged) = queue(options.queue.into()).map_err(failed)?;
     let exits = Exits::new(settings.roots.clone(), Arc::clone(&metrics));
     let audience = Audience {
         pods,
@@ -102,38 +106,61 @@ pub fn run(options: &RunOptions) -> Result<(), Refusal> {
         metrics: Arc::clone(&metrics),
         exits,
         busy: health.reporter(),
+        logged: Some(logged),
     };
     let publisher = Publisher::live(options, node, page_size, audience);
-    announce(&probe);
+    announce(&watch);
     if let Err(error) = sys::lock_memory() {
         tracing::info!(%error, "memory is not locked, so reports may be late under pressure: give CAP_IPC_LOCK");
     }
-    let (queue, incidents) = queue(options.queue.into())
-        .map_err(|error| Refusal::failed(format!("making the queue to the reporter: {error}")))?;
-    let audit = Arc::new(Audit::new(&options.node.proc, &probe, Arc::clone(&progress), Arc::clone(&losses)));
-    metrics.attached(level.name(), probe.counters(), queue.depth(), Arc::clone(&audit));
-    let hooks = probe.hooks();
-    let mut desk =
-        Desk::new(&settings, Arc::clone(&losses), queue, Pool::new(options.queue.into())).telling(progress);
-    desk.warm_up(&probe.proof, sys::boottime());
-    let running = capture::start(probe, desk, incidents)
-        .map_err(|error| Refusal::failed(format!("starting the capture thread: {error}")))?;
-    health.ready(running.pulse());
-    let kept = audit.keep(&hooks, &health);
-    let probe = runtime.block_on(report(running, publisher, &losses, level.name(), kept));
+    let (queue, incidents) = queue(options.queue.into()).map_err(failed)?;
+    let unstarted = |error| Refusal::failed(format!("starting the capture thread: {error}"));
+    let probe = match watch {
+        Watch::Probe(probe, log) => {
+            if let Ok(mut log) = log {
+                let (backlog, meanwhile) = (log.backlog(), log.meanwhile());
+                kmsg::tell_backlog(options, backlog, meanwhile, Arc::clone(&history), to_reporter);
+            }
+            let (level, counters, hooks) = (probe.level.name(), probe.counters(), probe.hooks());
+            let audit =
+                Arc::new(Audit::new(&options.node.proc, &probe, Arc::clone(&progress), Arc::clone(&losses)));
+            metrics.attached(level, queue.depth(), Some((counters, Arc::clone(&audit))));
+            let mut desk = Desk::new(&settings, Arc::clone(&losses), queue, Pool::new(options.queue.into()))
+                .telling(progress);
+            desk.warm_up(&probe.proof, sys::boottime());
+            let running = capture::start(*probe, desk, incidents).map_err(unstarted)?;
+            health.ready(running.pulse());
+            let kept = audit.keep(&hooks, &health);
+            runtime.block_on(report(running, publisher, &losses, level, kept))
+        }
+        Watch::Log(mut log, _) => {
+            let level = ProbeLevel::Kmsg.name();
+            metrics.attached(level, queue.depth(), None);
+            kmsg::tell_backlog(options, log.backlog(), None, Arc::clone(&history), to_reporter.clone());
+            let telling = kmsg::Telling { losses: Arc::clone(&losses), incidents: to_reporter, open: queue };
+            let running = log.follow(settings.roots, telling, incidents).map_err(unstarted)?;
+            health.ready(running.pulse());
+            runtime.block_on(report(running, publisher, &losses, level, pending()))
+        }
+    };
     runtime.block_on(history.close());
     // A write to a stdout that nobody reads may never return.
     runtime.shutdown_background();
     if let Some(probe) = probe? {
         account(&probe, &losses);
     }
+    sum_up(answers.as_deref(), told.as_deref());
+    Ok(())
+}
+
+/// How asking and telling others went.
+fn sum_up<A: Outcome, T: Outcome>(answers: Option<&Tally<A>>, told: Option<&Tally<T>>) {
     if let Some(answers) = answers {
         tracing::info!(answers = answers.summary(), "the kubelet was asked");
     }
     if let Some(told) = told {
         tracing::info!(kills = told.summary(), "Kubernetes was told");
     }
-    Ok(())
 }
 
 /// One thread for everything that waits, and one more that is kept for what blocks: stdout, the names of log files. It
@@ -209,7 +236,16 @@ async fn either(one: &mut Signal, other: &mut Signal) {
     }
 }
 
-fn announce(probe: &Probe) {
+fn announce(watch: &Watch<LogBook>) {
+    let probe = match watch {
+        Watch::Probe(probe, _) => probe,
+        Watch::Log(_, None) => {
+            return tracing::info!(level = %"kmsg", "the kernel's log is read, as was asked for");
+        }
+        Watch::Log(_, Some(why)) => {
+            return tracing::warn!(level = %"kmsg", %why, "no probe: the kernel's log is read, after SIGKILL");
+        }
+    };
     match &probe.why_not_higher {
         None => {
             tracing::info!(level = %probe.level.name(), "probe attached, its layout proved on this process");

@@ -3,6 +3,7 @@
 mod check;
 mod faults;
 mod group;
+mod kmsg;
 mod limits;
 mod many;
 mod node;
@@ -105,6 +106,9 @@ pub(crate) const CASES: &[Case] = &[
     // The agent beside them is one that kprobes do not concern.
     case("fault_kprobes_that_are_disarmed", Setup::Tracepoint, Needs::Memcg, faults::disarmed),
     case("fault_a_blind_probe_is_attached_again", Setup::Tracepoint, Needs::Memcg, faults::attached_again),
+    case("kmsg_a_containers_limit", Setup::Kmsg, Needs::Memcg, kmsg::container),
+    case("kmsg_the_whole_node", Setup::Kmsg, Needs::Memcg, kmsg::node),
+    case("kmsg_a_group", Setup::Kmsg, Needs::V2, kmsg::group),
 ];
 
 const fn case(name: &'static str, setup: Setup, needs: Needs, run: fn(&mut Bench) -> Result<()>) -> Case {
