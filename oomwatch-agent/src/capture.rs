@@ -1,7 +1,8 @@
 //! The capture thread: blocks in epoll on the ring buffer, and feeds the desk.
 //!
 //! It never waits for the network, the kubelet or a blocked stdout: the queue behind it is bounded. There is no
-//! timer and no polling; only an incident that is open bounds its sleep. From its start to its end it allocates nothing.
+//! timer and no polling; only an incident that is open bounds its sleep. From its start to its end it allocates
+//! nothing.
 
 use std::{
     io,
@@ -20,7 +21,14 @@ use rustix::{
     time::Timespec,
 };
 
-use crate::{desk::Desk, job::Caught, probe::Probe, queue::Receiver, sys};
+use crate::{
+    anchors::{self, Turns},
+    desk::Desk,
+    job::Caught,
+    probe::Probe,
+    queue::Receiver,
+    sys::{self, Priority},
+};
 
 /// The running thread, as the rest of the agent sees it.
 pub struct Running {
@@ -123,7 +131,11 @@ pub fn start(probe: Probe, desk: Desk, incidents: Receiver<Caught>) -> io::Resul
     epoll::add(&epoll, stop.as_fd(), epoll::EventData::new_u64(1), epoll::EventFlags::IN)?;
     let pulse = Arc::new(Pulse::new()?);
     epoll::add(&epoll, &pulse.poke, epoll::EventData::new_u64(2), epoll::EventFlags::IN)?;
-    let thread = Thread { probe, desk, pulse: Arc::clone(&pulse), record: Vec::with_capacity(16 * 1024) };
+    let turns = Arc::new(Turns::default());
+    if let Err(error) = anchors::cast(probe.fd(), &turns) {
+        tracing::debug!(%error, "there are no anchors, or not on all CPUs");
+    }
+    let thread = Thread { probe, desk, pulse: Arc::clone(&pulse), turns };
     let stopped = Arc::clone(&stop);
     let thread = thread::Builder::new()
         .name("capture".to_owned())
@@ -135,25 +147,23 @@ struct Thread {
     probe: Probe,
     desk: Desk,
     pulse: Arc<Pulse>,
-    /// The record being looked at, copied out of the ring buffer so that its place is free again.
-    record: Vec<u8>,
+    turns: Arc<Turns>,
 }
 
 impl Thread {
     fn run(mut self, epoll: &OwnedFd, stop: &OwnedFd) -> Probe {
         sys::touch_stack();
-        if let Err(error) = sys::make_realtime() {
+        if let Err(error) = sys::make_realtime(Priority::Capture) {
             tracing::info!(%error,
                 "no real-time priority, so a victim may be gone before it is read: give CAP_SYS_NICE");
         }
         let mut stopping = false;
         loop {
-            while let Some(bytes) = self.probe.next_record() {
-                self.record.clear();
-                self.record.extend_from_slice(&bytes);
-                drop(bytes);
-                self.desk.take(&self.record, sys::boottime());
+            // Its place is free again when its victim has been read: until then anchors hold on.
+            while let Some(record) = self.probe.next_record() {
+                self.desk.take(&record, sys::boottime());
             }
+            self.turns.drained();
             #[cfg(feature = "debug-log")]
             self.probe.flush_log();
             if self.desk.read_one(sys::boottime()) {
@@ -173,7 +183,10 @@ impl Thread {
         let mut events =
             [epoll::Event { flags: epoll::EventFlags::empty(), data: epoll::EventData::new_u64(0) }; 3];
         self.pulse.turned_at.store(sys::boottime().0, Ordering::Relaxed);
-        match epoll::wait(epoll, &mut events, timeout.as_ref()) {
+        self.turns.sleeps(true);
+        let woken = epoll::wait(epoll, &mut events, timeout.as_ref());
+        self.turns.sleeps(false);
+        match woken {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => {
                 tracing::error!(%error, "waiting for the ring buffer failed");

@@ -105,7 +105,8 @@ pub struct RunOptions {
     /// How much of oomwatch's own log goes to stderr
     #[arg(long, env = "OOMWATCH_LOG", value_enum, default_value_t = LogLevel::Info)]
     pub log: LogLevel,
-    /// Reports that may wait for a slow stdout before further ones are dropped (and counted)
+    /// Reports that may wait for a slow stdout before further ones are dropped (and counted); 4 KiB of memory each, and
+    /// 4 MiB together
     #[arg(long, env = "OOMWATCH_QUEUE", default_value_t = 256, value_parser = clap::value_parser!(u16).range(1..),
         value_name = "REPORTS")]
     pub queue: u16,

@@ -12,7 +12,7 @@ use oomwatch_common::{
     incident::ProbeLevel,
     outline::Outline,
     parcel::{Piece, pieces},
-    peek::{Peek, Tells, peek},
+    peek::{Peek, peek},
     units::BoottimeNs,
 };
 
@@ -95,13 +95,14 @@ impl Desk {
 
     /// Goes once through all that an incident will need, for the agent's own process: code and files are then in
     /// memory when there is none to be had, and the first victim is read as fast as the second.
-    pub fn warm_up(&mut self, proof: &[u8], now: BoottimeNs) {
-        let Ok(record) = peek(proof) else { return };
+    /// Gives what it read, for the reporter to do the same.
+    pub fn warm_up(&mut self, proof: &[u8], now: BoottimeNs) -> Option<Caught> {
+        let record = peek(proof).ok()?;
         let outline = Outline::new(record.incident, ProbeLevel::Kprobe);
         let mut job = Job::new(outline, Pack::new(Parcel::new(&self.pool)), now, now);
         job.begin(&record, proof, &mut self.sources);
         while job.read_next(&mut self.sources, now) {}
-        let Some(caught) = job.finish(false, now) else { return };
+        let caught = job.finish(false, now)?;
         let mut bytes = Vec::new();
         caught.parcel.copy_to(&mut bytes);
         let denied = pieces(&bytes).filter_map(|(_, piece)| match piece {
@@ -113,13 +114,13 @@ impl Desk {
             let files = denied.join(", ");
             tracing::warn!(%files, "even the agent's own files are not readable: reports will lack them");
         }
+        Some(caught)
     }
 
     fn file(&mut self, record: &Peek<'_>, raw: &[u8], now: BoottimeNs) {
-        let tells_a_kill = matches!(record.tells, Tells::Killed(_) | Tells::Marked { .. });
-        self.done.told += u64::from(tells_a_kill);
-        let kept = if let Some(job) = self.jobs.iter_mut().rev().find(|job| job.takes(record)) {
-            job.push(record, raw, &mut self.sources)
+        self.done.told += u64::from(record.tells_a_kill());
+        if let Some(job) = self.jobs.iter_mut().rev().find(|job| job.takes(record)) {
+            job.push(record, raw, &mut self.sources);
         } else {
             let Some(outline) = Outline::start(record) else { return };
             if self.jobs.len() >= OPEN_JOBS
@@ -129,12 +130,8 @@ impl Desk {
             }
             let until = BoottimeNs(now.0.saturating_add(self.deadline_ns));
             let mut job = Job::new(outline, Pack::new(Parcel::new(&self.pool)), now, until);
-            let kept = job.begin(record, raw, &mut self.sources);
+            job.begin(record, raw, &mut self.sources);
             self.jobs.push_back(job);
-            kept
-        };
-        if !kept && tells_a_kill {
-            self.progress.lost.count(Lost::Queue);
         }
     }
 
@@ -163,7 +160,7 @@ impl Desk {
 
     fn finish(&mut self, job: Job, now: BoottimeNs) {
         let proof = self.proof(&job);
-        let (victims, outline) = (job.outline().victims(), job.outline());
+        let (victims, unkept, outline) = (job.outline().victims(), job.unkept(), job.outline());
         self.done.told += outline.recovered();
         self.done.groups += u64::from(outline.kills_a_group());
         if victims == 0 || proof == Proof::NoKill {
@@ -173,8 +170,8 @@ impl Desk {
             job.finish(proof == Proof::Unknown, now).is_some_and(|caught| self.queue.send(caught).is_ok());
         if !sent {
             self.losses.count(Stage::Queue);
-            self.progress.lost.add(Lost::Queue, victims);
         }
+        self.progress.lost.add(Lost::Queue, if sent { unkept } else { victims });
     }
 
     /// `mark_victim` also fires for a task that was exiting on its own, and nothing in its arguments tells the two

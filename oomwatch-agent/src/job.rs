@@ -46,6 +46,8 @@ pub struct Job {
     taken_at: BoottimeNs,
     read_until: BoottimeNs,
     kernel_oom_kills: Option<u64>,
+    /// Records of kills for which there was no memory.
+    unkept: u64,
 }
 
 /// An incident with all that was read for it, on its way to the reporter: bytes, not yet looked into.
@@ -123,12 +125,13 @@ impl Job {
             taken_at,
             read_until,
             kernel_oom_kills: None,
+            unkept: 0,
         }
     }
 
-    /// Takes its first record, and at once reads what dies first. False: there was no memory for the record.
-    pub fn begin(&mut self, first: &Peek<'_>, raw: &[u8], sources: &mut Sources) -> bool {
-        let kept = self.pack.record(raw);
+    /// Takes its first record, and at once reads what dies first.
+    pub fn begin(&mut self, first: &Peek<'_>, raw: &[u8], sources: &mut Sources) {
+        self.keep(first, raw);
         match &first.tells {
             Tells::Begin { trigger, chosen, cgroup, limit_owner, group } => {
                 self.read_process(chosen, sources);
@@ -150,7 +153,6 @@ impl Job {
             }
             Tells::End { .. } => {}
         }
-        kept
     }
 
     /// Whether a record belongs to this incident.
@@ -158,13 +160,23 @@ impl Job {
         self.outline.takes(record)
     }
 
-    /// Takes a record; the process that it names is read at once. False: there was no memory for the record.
-    pub fn push(&mut self, record: &Peek<'_>, raw: &[u8], sources: &mut Sources) -> bool {
+    /// Takes a record; the process that it names is read at once.
+    pub fn push(&mut self, record: &Peek<'_>, raw: &[u8], sources: &mut Sources) {
         if let Tells::Victim(process, _) | Tells::Marked { victim: process, .. } = &record.tells {
             self.read_process(process, sources);
         }
         self.outline.push(record);
-        self.pack.record(raw)
+        self.keep(record, raw);
+    }
+
+    fn keep(&mut self, record: &Peek<'_>, raw: &[u8]) {
+        let kept = self.pack.record(raw);
+        self.unkept += u64::from(!kept && record.tells_a_kill());
+    }
+
+    /// Records of kills that will be missing in what it comes to: there was no memory for them.
+    pub fn unkept(&self) -> u64 {
+        self.unkept
     }
 
     fn plan_cgroups(&mut self, views: [&Option<CgroupView<'_>>; 2], sources: &mut Sources) {
@@ -278,7 +290,7 @@ impl Job {
             ProbeLevel::Kprobe if self.outline.ended() => None,
             ProbeLevel::Kprobe => after(END_WITHIN_NS),
             ProbeLevel::Tracepoint if self.outline.is_group() => after(GROUP_WITHIN_NS),
-            // The log\'s incidents come whole, and not by way of records.
+            // The log's incidents come whole, and not by way of records.
             ProbeLevel::Tracepoint | ProbeLevel::Kmsg => None,
         }
     }

@@ -1,6 +1,6 @@
 //! The reporter: an incident with what was read for it → a report, told to everybody who wants to know.
 
-use std::{io, path::PathBuf, sync::Arc, time::Duration};
+use std::{future::ready, hint, io, path::PathBuf, pin::pin, sync::Arc};
 
 use oomwatch_common::{
     attribution::{Attribution, Paths},
@@ -9,7 +9,6 @@ use oomwatch_common::{
     report::{Report, Source},
     units::{BoottimeNs, PageSize},
 };
-use tokio::io::{AsyncWriteExt as _, Stdout, stdout};
 
 use crate::{
     config::{OutputOptions, RunOptions},
@@ -19,8 +18,9 @@ use crate::{
     job::Caught,
     kmsg::FromLog,
     kubernetes::{events::Emitter, pods::Pods},
-    losses::{Losses, Stage},
+    losses::Losses,
     metrics::Metrics,
+    printer::{Printer, StdoutClosed},
     queue::Receiver,
     record::{self, Circumstances},
     render, sys,
@@ -47,7 +47,7 @@ pub struct Audience {
 
 /// Prints reports.
 pub struct Publisher {
-    stdout: Stdout,
+    printer: Printer,
     output: OutputOptions,
     coloured: bool,
     /// Live: what stays the same from one report to the next. Replayed: all of it.
@@ -89,6 +89,7 @@ impl Publisher {
             attribution: None,
         };
         Self {
+            printer: Printer::new(Some(Arc::clone(&audience.metrics))),
             audience: Some(audience),
             record_to: options.record_to.clone(),
             ..Self::replayed(&options.output, circumstances)
@@ -98,7 +99,7 @@ impl Publisher {
     /// Publishes recorded incidents.
     pub fn replayed(output: &OutputOptions, circumstances: Circumstances) -> Self {
         Self {
-            stdout: stdout(),
+            printer: Printer::new(None),
             output: output.clone(),
             coloured: output.color.wanted(&io::stdout()),
             circumstances,
@@ -107,10 +108,34 @@ impl Publisher {
         }
     }
 
+    /// Makes a report that nobody sees, so that the code and the memory that the first real one needs are there: on an
+    /// exhausted node they would be read from disk and waited for.
+    pub fn warm_up(&self, captured: &Captured) {
+        let page_size = PageSize::new(self.circumstances.page_size).unwrap_or_default();
+        let paths = Paths::new(&captured.incident, &captured.capture, page_size);
+        let attribution = Attribution::new(&paths, &[], "");
+        let report = render::report(captured, Source::Live, &self.circumstances, &attribution);
+        hint::black_box(render::render(&report, self.output.output, self.coloured));
+        hint::black_box(report.to_json().ok());
+    }
+
     /// Until there are no more incidents, or nobody reads them.
     pub async fn publish_all(&mut self, incidents: &mut Receiver<Caught>, losses: &Losses) -> Ended {
         let page_size = PageSize::new(self.circumstances.page_size).unwrap_or_default();
-        while let Some(arrived) = self.next(incidents).await {
+        loop {
+            let arrived = if let Some(caught) = incidents.try_recv() {
+                Arrived::Caught(caught)
+            } else {
+                // Nothing is behind the reports that wait, so they go out now.
+                if self.printer.print(losses).await.is_err() {
+                    return Ended::StdoutClosed;
+                }
+                if let Some(audience) = &self.audience {
+                    audience.busy.rests();
+                }
+                let Some(arrived) = self.next(incidents).await else { return Ended::Drained };
+                arrived
+            };
             let (captured, source) = match arrived {
                 Arrived::Caught(caught) => (Captured::new(caught, page_size), Source::Live),
                 Arrived::Logged(logged) => (Some(logged.captured), logged.source),
@@ -123,37 +148,20 @@ impl Publisher {
                     audience.exits.watch(&captured.incident);
                 }
             }
-            let report = self.report(&captured, source, incidents).await;
+            let Ok(report) = self.report(&captured, source, incidents, losses).await else {
+                return Ended::StdoutClosed;
+            };
             if let Some(audience) = &self.audience {
                 audience.tell(&report, &captured.capture, hook).await;
             }
             let text = render::render(&report, self.output.output, self.coloured);
-            let written = async {
-                self.stdout.write_all(text.as_bytes()).await?;
-                self.stdout.flush().await
-            };
-            let written = written.await;
-            if let Some(audience) = &self.audience {
-                audience.busy.rests();
-            }
-            match written {
-                Ok(()) => {
-                    if let Some(audience) = self.audience.as_ref().filter(|_| source == Source::Live) {
-                        let after = sys::boottime().0.saturating_sub(hook.0);
-                        audience.metrics.reported(Duration::from_nanos(after));
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ended::StdoutClosed,
-                Err(error) => {
-                    losses.count(Stage::Output);
-                    if let Some(audience) = &self.audience {
-                        audience.metrics.unwritten(report.victims.len() as u64);
-                    }
-                    tracing::warn!(%error, "a report could not be written to stdout");
-                }
+            // How late a report of the past is says nothing.
+            let asked_for = (source == Source::Live).then_some(hook);
+            self.printer.add(&text, asked_for, report.victims.len());
+            if self.printer.has_enough() && self.printer.print(losses).await.is_err() {
+                return Ended::StdoutClosed;
             }
         }
-        Ended::Drained
     }
 
     /// At the end: who tells Kubernetes may have something left.
@@ -180,18 +188,33 @@ impl Publisher {
         }
     }
 
-    async fn report(&mut self, captured: &Captured, source: Source, behind: &Receiver<Caught>) -> Report {
+    async fn report(
+        &mut self,
+        captured: &Captured,
+        source: Source,
+        behind: &Receiver<Caught>,
+        losses: &Losses,
+    ) -> Result<Report, StdoutClosed> {
         let mut circumstances = self.circumstances.clone();
         let page_size = PageSize::new(circumstances.page_size).unwrap_or_default();
         let paths = Paths::new(&captured.incident, &captured.capture, page_size);
         let Some(Audience { pods, .. }) = &mut self.audience else {
             let recorded = circumstances.attribution.take();
             let attribution = recorded.unwrap_or_else(|| Attribution::new(&paths, &[], "not recorded"));
-            return render::report(captured, source, &circumstances, &attribution);
+            return Ok(render::report(captured, source, &circumstances, &attribution));
         };
         // What waits behind a report must not be lost for the sake of a name.
         let in_a_hurry = || behind.is_pressing();
-        let attribution = pods.attribute(&paths, captured.incident.at, in_a_hurry).await;
+        let mut asking = pin!(pods.attribute(&paths, captured.incident.at, in_a_hurry));
+        let attribution = tokio::select! {
+            biased;
+            attribution = &mut asking => attribution,
+            () = ready(()) => {
+                // Whoever has all names does not wait for one that lacks some.
+                self.printer.print(losses).await?;
+                asking.await
+            }
+        };
         circumstances.realtime_at_boot_ns = sys::realtime_at_boot();
         circumstances.taken_at_ns = captured.capture.taken_at.0;
         circumstances.done_at_ns = captured.capture.done_at.0;
@@ -203,7 +226,7 @@ impl Publisher {
                 tracing::warn!(%error, "an incident could not be recorded");
             }
         }
-        render::report(captured, source, &circumstances, &attribution)
+        Ok(render::report(captured, source, &circumstances, &attribution))
     }
 }
 

@@ -31,12 +31,14 @@ use crate::{
     pool::Pool,
     probe::Probe,
     progress::Progress,
+    protect,
     publish::{Audience, Ended, Publisher},
     queue::queue,
     refusal::Refusal,
     sources::Roots,
     sys,
     tally::{Outcome, Tally},
+    unpack::Captured,
 };
 
 /// From SIGTERM to the end; Kubernetes waits 30 s, a person not 2.
@@ -51,12 +53,13 @@ const DRAIN_EVENTS_WITHIN: Duration = Duration::from_millis(300);
 pub fn run(options: &RunOptions) -> Result<(), Refusal> {
     sys::return_large_allocations();
     log::init(options.log);
+    protect::from_the_oom_killer();
+    // Without CAP_SYS_NICE, of which the capture thread will say that it is missing.
+    if let Err(error) = sys::be_preferred() {
+        tracing::debug!(%error, "the threads that report have normal priority");
+    }
     let page_size = sys::page_size();
-    let settings = desk::Settings {
-        roots: Roots::new(&options.node.proc, &options.node.cgroup),
-        deadline_ns: u64::try_from(options.capture_deadline().as_nanos()).unwrap_or(u64::MAX),
-        kernel_kills: fs::read(options.node.proc.join("vmstat")).ok().and_then(|vmstat| oom_kills(&vmstat)),
-    };
+    let settings = desk_settings(options);
     let runtime = runtime()?;
     // Before the probe: a wrong option is told at once. It asks nobody until the runtime turns.
     let entered = runtime.enter();
@@ -88,8 +91,8 @@ pub fn run(options: &RunOptions) -> Result<(), Refusal> {
             api: options.http.api,
             counts: http_counts,
         };
-        http::serve(listener, served)
-            .map_err(|error| Refusal::failed(format!("starting the HTTP server: {error}")))?;
+        let unserved = |error| Refusal::failed(format!("starting the HTTP server: {error}"));
+        http::serve(listener, served).map_err(unserved)?;
     }
     if let Some(lists) = pods.lists() {
         runtime.spawn(follow(lists, Arc::clone(&metrics)));
@@ -98,21 +101,18 @@ pub fn run(options: &RunOptions) -> Result<(), Refusal> {
     let watch = attach::watch(&options.node, page_size, LogBook::open(options, page_size))?;
     let failed = |error| Refusal::failed(format!("making the queue to the reporter: {error}"));
     let (to_reporter, logged) = queue(options.queue.into()).map_err(failed)?;
-    let exits = Exits::new(settings.roots.clone(), Arc::clone(&metrics));
     let audience = Audience {
         pods,
         events,
         history: Arc::clone(&history),
         metrics: Arc::clone(&metrics),
-        exits,
+        exits: Exits::new(settings.roots.clone(), Arc::clone(&metrics)),
         busy: health.reporter(),
         logged: Some(logged),
     };
     let publisher = Publisher::live(options, node, page_size, audience);
     announce(&watch);
-    if let Err(error) = sys::lock_memory() {
-        tracing::info!(%error, "memory is not locked, so reports may be late under pressure: give CAP_IPC_LOCK");
-    }
+    protect::from_reclaim();
     let (queue, incidents) = queue(options.queue.into()).map_err(failed)?;
     let unstarted = |error| Refusal::failed(format!("starting the capture thread: {error}"));
     let probe = match watch {
@@ -127,7 +127,11 @@ pub fn run(options: &RunOptions) -> Result<(), Refusal> {
             metrics.attached(level, queue.depth(), Some((counters, Arc::clone(&audit))));
             let mut desk = Desk::new(&settings, Arc::clone(&losses), queue, Pool::new(options.queue.into()))
                 .telling(progress);
-            desk.warm_up(&probe.proof, sys::boottime());
+            let caught = desk.warm_up(&probe.proof, sys::boottime());
+            let rehearsed = |caught| Captured::rehearsed(&caught, &probe.proof, page_size);
+            if let Some(captured) = caught.and_then(rehearsed) {
+                publisher.warm_up(&captured);
+            }
             let running = capture::start(*probe, desk, incidents).map_err(unstarted)?;
             health.ready(running.pulse());
             let kept = audit.keep(&hooks, &health);
@@ -151,6 +155,14 @@ pub fn run(options: &RunOptions) -> Result<(), Refusal> {
     }
     sum_up(answers.as_deref(), told.as_deref());
     Ok(())
+}
+
+fn desk_settings(options: &RunOptions) -> desk::Settings {
+    desk::Settings {
+        roots: Roots::new(&options.node.proc, &options.node.cgroup),
+        deadline_ns: u64::try_from(options.capture_deadline().as_nanos()).unwrap_or(u64::MAX),
+        kernel_kills: fs::read(options.node.proc.join("vmstat")).ok().and_then(|vmstat| oom_kills(&vmstat)),
+    }
 }
 
 /// How asking and telling others went.

@@ -16,13 +16,20 @@ use std::{
 use oomwatch_common::units::{BoottimeNs, PageSize};
 use rustix::{
     mm::{MlockAllFlags, mlockall},
-    process::{Resource, Rlimit, setrlimit},
+    process::{Resource, Rlimit, setpriority_process, setrlimit},
     time::{ClockId, Timespec, clock_gettime},
 };
 use tokio::io::{Interest, unix::AsyncFd};
 
-/// Lowest real-time priority: above every ordinary task, below whatever else the node runs in real time.
-const PRIORITY: i32 = 1;
+/// Real-time priorities, the lowest there are: above every ordinary task, below whatever else the node runs in real
+/// time.
+#[derive(Clone, Copy, Debug)]
+pub enum Priority {
+    /// Of what makes room for the capture thread.
+    Anchor = 1,
+    /// Of the capture thread.
+    Capture = 2,
+}
 
 /// More than the capture thread uses of its stack: some records, a page of text.
 const STACK_BYTES: usize = 16 * 1024;
@@ -63,13 +70,24 @@ pub fn possible_cpus() -> u32 {
 ///
 /// # Errors
 /// Not permitted without `CAP_SYS_NICE`, or in a v1 cgroup without real-time runtime.
-pub fn make_realtime() -> io::Result<()> {
-    let parameters = libc::sched_param { sched_priority: PRIORITY };
+pub fn make_realtime(priority: Priority) -> io::Result<()> {
+    let parameters = libc::sched_param { sched_priority: priority as i32 };
     // SAFETY: `parameters` is a valid sched_param for the time of the call; 0 is the calling thread.
     let result = unsafe {
         libc::sched_setscheduler(0, libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK, &raw const parameters)
     };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Of the threads that report: before ordinary work of the node. Reports wait in memory, and no work takes so little.
+const NICE: i32 = -10;
+
+/// Puts the calling thread, and those that it starts, before what others do at normal priority.
+///
+/// # Errors
+/// Not permitted without `CAP_SYS_NICE`.
+pub fn be_preferred() -> io::Result<()> {
+    Ok(setpriority_process(None, NICE)?)
 }
 
 /// Gives every large allocation pages of its own, which go back to the kernel when it is freed. The start reads 5 MB of

@@ -2,7 +2,8 @@
 
 use oomwatch_common::{
     capture::Capture,
-    incident::Incident,
+    decode::{Body, decode},
+    incident::{Incident, ProbeLevel},
     parcel::{Piece, lost_records, open, pieces, unproved_marks},
     units::PageSize,
 };
@@ -30,6 +31,28 @@ impl Captured {
         incident.gaps.extend(is_cut.then(lost_records));
         incident.gaps.extend(is_unproved.then(unproved_marks));
         Some(Self { incident, capture: Capture { taken_at, done_at, ..capture } })
+    }
+
+    /// What was caught of the process whose record proved the layout, as if it had been killed; no kill.
+    pub fn rehearsed(caught: &Caught, proof: &[u8], page_size: PageSize) -> Option<Self> {
+        let Body::Proof(process) = decode(proof, page_size).ok()?.body else { return None };
+        let incident = Incident {
+            number: 0,
+            at: caught.taken_at,
+            level: ProbeLevel::Kprobe,
+            oom: None,
+            trigger: None,
+            victims: vec![*process],
+            limit_owner: None,
+            gaps: Vec::new(),
+        };
+        let mut bytes = Vec::new();
+        caught.parcel.copy_to(&mut bytes);
+        let (_, capture) = open(bytes, page_size);
+        Some(Self {
+            incident,
+            capture: Capture { taken_at: caught.taken_at, done_at: caught.done_at, ..capture },
+        })
     }
 
     /// The raw records, as the probe sent them.

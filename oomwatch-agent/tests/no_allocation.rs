@@ -1,5 +1,5 @@
-//! The capture thread allocates nothing, and gives nothing back to the allocator, from an incident's first record to its
-//! place in the queue: it works while a node has no memory left. Every allocation of the thread is counted here.
+//! The capture thread allocates nothing, and gives nothing back to the allocator, from the first record of an incident
+//! to its place in the queue: it works while a node has no memory left. Every allocation of the thread is counted here.
 
 #![expect(clippy::unwrap_used, reason = "a test, which clippy takes for one only where #[test] stands")]
 

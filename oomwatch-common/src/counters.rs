@@ -17,7 +17,7 @@ pub enum ProbeCounter {
     /// Calls of `__oom_kill_process` for a process that had its address space: as often the kernel raises `oom_kill` of
     /// /proc/vmstat (mm/oom_kill.c), so the first victim of a group twice where it still has it at the end.
     Counted = 5,
-    /// How often the program fired that is attached for a moment to see whether kprobes work.
+    /// How often the program fired that is attached for a moment to see whether hooks of its kind do.
     Fired = 6,
 }
 

@@ -190,6 +190,7 @@ impl Context {
             started: read_u64(task.start_boottime_ns).map(BoottimeNs),
             memory,
             memcg,
+            shares_memory_with: (task.shares_mm_with != 0).then_some(Tgid(task.shares_mm_with)),
             kthread: task.flags & wire::TASK_KTHREAD != 0,
         }
     }

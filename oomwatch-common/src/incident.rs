@@ -113,6 +113,9 @@ pub struct Process {
     pub memory: Option<ProcessMemory>,
     /// Its memory cgroup.
     pub memcg: Option<Memcg>,
+    /// Another process that has the same address space: the kernel kills it as well, and neither marks, counts nor
+    /// logs it (`__oom_kill_process`, mm/oom_kill.c).
+    pub shares_memory_with: Option<Tgid>,
     /// A kernel thread.
     pub kthread: bool,
 }

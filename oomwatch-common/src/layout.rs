@@ -75,6 +75,10 @@ kernel_layout! {
     task_thread_pid,
     /// `task_struct.thread_node`: the task's link in `signal_struct.thread_head`.
     task_thread_node,
+    /// `task_struct.children`: the processes that this thread started.
+    task_children,
+    /// `task_struct.sibling`: the task's link in its parent's `children`.
+    task_sibling,
     /// `task_struct.cgroups`
     task_cgroups,
 

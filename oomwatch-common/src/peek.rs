@@ -157,6 +157,13 @@ impl<'a> CgroupView<'a> {
     }
 }
 
+impl Peek<'_> {
+    /// Whether it says that a process was killed.
+    pub fn tells_a_kill(&self) -> bool {
+        matches!(self.tells, Tells::Killed(_) | Tells::Marked { .. })
+    }
+}
+
 /// Looks at one record.
 ///
 /// # Errors

@@ -168,7 +168,9 @@ wire! {
         /// `signal.oom_score_adj`
         pub oom_score_adj: i16,
         /// Zero.
-        pub reserved: [u16; 3],
+        pub reserved: u16,
+        /// Process id of another process that has the same address space; 0 where none was found, or none looked for.
+        pub shares_mm_with: u32,
         /// Name of the task `tid`.
         pub comm: [u8; COMM_LEN],
         /// Name of the process's first thread: what `ps` shows.
@@ -350,7 +352,8 @@ pub const UNREAD_TASK: Task = Task {
     parent_tgid: UNREAD_U32,
     flags: 0,
     oom_score_adj: UNREAD_I16,
-    reserved: [0; 3],
+    reserved: 0,
+    shares_mm_with: 0,
     comm: UNREAD_COMM,
     leader_comm: UNREAD_COMM,
     parent_comm: UNREAD_COMM,

@@ -106,6 +106,13 @@ fn oom_kill_victim_fentry(ctx: FEntryContext) -> i32 {
     0
 }
 
+/// `oom_badness`, as above.
+#[fentry(function = "oom_badness")]
+fn oom_badness_fentry(_ctx: FEntryContext) -> i32 {
+    oom::fired();
+    0
+}
+
 /// Return of `oom_kill_process`.
 #[fexit(function = "oom_kill_process")]
 fn oom_kill_process_fexit(ctx: FExitContext) -> i32 {

@@ -33,8 +33,8 @@ pub(crate) struct Invocation {
     killed: u32,
     /// Processes marked without it: they were already exiting.
     already_exiting: u32,
-    /// Zero.
-    reserved: u32,
+    /// The last `__oom_kill_process` is among `ProbeCounter::Counted`.
+    counted: u32,
 }
 
 /// Entry of `oom_kill_process`. The chosen process is whole: it gets SIGKILL only after the kernel has printed its
@@ -95,7 +95,8 @@ pub(crate) fn victim(task: Address) {
     let draft = fill_victim(draft, task);
     invocation.victim_tid = draft.fixed.task.tid;
     invocation.victim_tgid = draft.fixed.task.tgid;
-    if draft.fixed.task.flags & TASK_HAS_MM != 0 {
+    invocation.counted = draft.fixed.task.flags & TASK_HAS_MM;
+    if invocation.counted != 0 {
         count(ProbeCounter::Counted);
     }
     draft.submit(RecordKind::Victim, invocation.number);
@@ -134,6 +135,11 @@ pub(crate) fn confirm(argument: u64) {
     };
     invocation.killed = invocation.killed.wrapping_add(1);
     count(ProbeCounter::Killed);
+    if !hooked || invocation.counted == 0 {
+        // It had its address space, with a thread that was not among those that were looked at.
+        invocation.counted = TASK_HAS_MM;
+        count(ProbeCounter::Counted);
+    }
     let Some(draft) = Draft::<Killed>::begin() else { return };
     draft.fixed.tgid = tgid;
     draft.fixed.tid = tid;
@@ -154,7 +160,8 @@ pub(crate) fn end() {
     draft.submit(RecordKind::End, invocation.number);
 }
 
-/// `mark_victim` alone. Where the tracepoint passes a bare pid, the task can be had only if it is the current one.
+/// `mark_victim` alone. Where the tracepoint passes a bare pid, the task can be had only if it is the current one, its
+/// process's first thread or its parent.
 #[inline(always)]
 pub(crate) fn marked(argument: u64) {
     let Some(invocation) = invocation() else { return };
@@ -163,13 +170,7 @@ pub(crate) fn marked(argument: u64) {
     let Some(mut draft) = Draft::<Marked>::begin() else { return };
     let trigger = Address::current_task();
     let by_pid = layout!(mark_victim_passes_task) != 1;
-    let task = if !by_pid {
-        Address::new(argument)
-    } else if trigger.u32(layout!(task_pid)) == argument as u32 {
-        trigger
-    } else {
-        Address::NULL
-    };
+    let task = if by_pid { near(trigger, argument as u32) } else { Address::new(argument) };
     task::fill_victim(&mut draft.fixed.task, task);
     if task.is_null() {
         draft.fixed.task = UNREAD_TASK;
@@ -194,10 +195,22 @@ pub(crate) fn marked(argument: u64) {
     draft.submit(RecordKind::Marked, invocation.number);
 }
 
-/// A kprobe that is there for a moment only: it fires, so kprobes work.
+/// A hook that is there for a moment only: it fires, so others of its kind do.
 #[inline(always)]
 pub(crate) fn fired() {
     count(ProbeCounter::Fired);
+}
+
+/// The task of that pid, NULL where it is neither `task` nor near it.
+#[inline(always)]
+fn near(task: Address, pid: u32) -> Address {
+    for candidate in [task, task.pointer(layout!(task_group_leader)), task.pointer(layout!(task_real_parent))]
+    {
+        if candidate.u32(layout!(task_pid)) == pid {
+            return candidate;
+        }
+    }
+    Address::NULL
 }
 
 /// The calling task itself, read as a victim would be.

@@ -5,7 +5,7 @@
 
 use core::ptr;
 
-use aya_ebpf::helpers::generated::bpf_ringbuf_output;
+use aya_ebpf::{bindings::BPF_RB_FORCE_WAKEUP, helpers::generated::bpf_ringbuf_output};
 use oomwatch_common::{
     counters::ProbeCounter,
     record::{COMPONENT_LEN, Header, RecordKind, TAIL_LEN, WIRE_VERSION},
@@ -93,7 +93,18 @@ impl<T> Draft<T> {
                 incident,
                 boottime_ns: kernel::boottime_ns(),
             });
-            bpf_ringbuf_output((&raw const RECORDS).cast_mut().cast(), self.scratch.cast(), size as u64, 0)
+            // Otherwise the kernel wakes only whoever has read all there was: the anchors may wait while the capture
+            // thread is at work.
+            let flags = match kind {
+                RecordKind::Begin | RecordKind::Victim | RecordKind::Marked => u64::from(BPF_RB_FORCE_WAKEUP),
+                _ => 0,
+            };
+            bpf_ringbuf_output(
+                (&raw const RECORDS).cast_mut().cast(),
+                self.scratch.cast(),
+                size as u64,
+                flags,
+            )
         };
         count(if failed == 0 { ProbeCounter::Submitted } else { ProbeCounter::RingBufferFull });
     }

@@ -13,6 +13,9 @@ const PF_KTHREAD: u32 = 0x0020_0000;
 /// Threads that are looked at for one that still has the address space. Only a leader stays behind when it has
 /// exited, so the first or the second one is nearly always it.
 const THREADS: u32 = 64;
+/// Children that are looked at for one that shares the address space. One that was made by `vfork` is the first, unless
+/// other threads start processes as well.
+const CHILDREN: u32 = 8;
 /// CPUs whose counters are summed. On a machine with more RSS is marked inexact.
 const CPUS: u32 = 1024;
 
@@ -21,7 +24,9 @@ const CPUS: u32 = 1024;
 /// killed (`vm.oom_kill_allocating_task`).
 #[inline(always)]
 pub(crate) fn fill_victim(into: &mut Task, task: Address) {
-    fill(into, task, mm_owner(task));
+    let owner = mm_owner(task);
+    fill(into, task, owner);
+    into.shares_mm_with = shares_mm_with(owner, into.tgid);
 }
 
 /// Reads the task that runs, and its process.
@@ -70,6 +75,44 @@ fn fill(into: &mut Task, task: Address, owner: Address) {
         flags |= fill_rss(into, mm);
     }
     into.flags = flags;
+}
+
+/// A process that has the address space of `owner`, and is not `tgid`: the one whose allocation this is, `owner`'s
+/// parent or one of its children. 0 where none of them has it.
+#[inline(always)]
+fn shares_mm_with(owner: Address, tgid: u32) -> u32 {
+    let mm = owner.pointer(layout!(task_mm));
+    if mm.is_null() {
+        return 0;
+    }
+    let found = of_other_process(Address::current_task(), mm, tgid);
+    if found != 0 {
+        return found;
+    }
+    let found = of_other_process(owner.pointer(layout!(task_real_parent)), mm, tgid);
+    if found != 0 {
+        return found;
+    }
+    let head = owner.member(layout!(task_children));
+    let mut node = head.pointer(0);
+    for _ in 0..CHILDREN {
+        if node.is_null() || node == head {
+            break;
+        }
+        let found = of_other_process(node.container(layout!(task_sibling)), mm, tgid);
+        if found != 0 {
+            return found;
+        }
+        node = node.pointer(0);
+    }
+    0
+}
+
+/// The process of `task` where that is another one than `tgid` and has this address space, else 0.
+#[inline(always)]
+fn of_other_process(task: Address, mm: Address, tgid: u32) -> u32 {
+    let other = task.u32(layout!(task_tgid));
+    if task.pointer(layout!(task_mm)) == mm && other != tgid && other != UNREAD_U32 { other } else { 0 }
 }
 
 /// The first thread of `task`'s process that still has an address space, NULL if none.

@@ -184,6 +184,23 @@ impl Bench {
         })
     }
 
+    /// Waits until the agent has reported so many kills that somebody else looks at.
+    ///
+    /// # Errors
+    /// It does not, or more.
+    pub fn pass_over(&mut self, kills: u64) -> Result<()> {
+        rate_limit::count(usize::try_from(kills)?);
+        for number in 0..kills {
+            match self.reports.next(PATIENCE) {
+                Next::Line(_) => {}
+                other => {
+                    bail!("{number} of {kills} kills were reported, then {other:?}. {}", self.agent.log())
+                }
+            }
+        }
+        self.begin_within_rate_limit()
+    }
+
     /// The one incident expected: one report, one invocation in the log, printed whole.
     ///
     /// # Errors

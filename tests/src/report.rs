@@ -35,6 +35,8 @@ pub struct Report {
     pub has_node_memory: bool,
     /// `kubernetes`
     pub kubernetes: Kubernetes,
+    /// `latency.hook_to_report_us`
+    pub hook_to_report_us: Option<u64>,
     /// `gaps[].what`
     pub gaps: Vec<String>,
     /// `gaps[].why`
@@ -104,6 +106,8 @@ pub struct Process {
     pub pid_in_namespace: Option<u64>,
     /// `parent.tgid`
     pub parent: Option<u64>,
+    /// Another process with the same memory.
+    pub shares_memory_with: Option<u32>,
     /// Path.
     pub cgroup: Option<Vec<u8>>,
 }
@@ -156,6 +160,7 @@ impl Report {
             victims: list("/victims").iter().map(Process::read).collect(),
             limit_owner: at(&json, "/limit_owner").map(Memcg::read),
             has_node_memory: at(&json, "/node_memory").is_some(),
+            hook_to_report_us: at(&json, "/latency/hook_to_report_us").and_then(Value::as_u64),
             kubernetes: Kubernetes {
                 names_from: text(&json, "/kubernetes/names_from"),
                 namespace: text(&json, "/kubernetes/namespace"),
@@ -187,6 +192,7 @@ impl Process {
             pgtables: number("/pgtables_bytes"),
             pid_in_namespace: number("/pid_in_namespace"),
             parent: number("/parent/tgid"),
+            shares_memory_with: id("/shares_memory_with"),
             cgroup: bytes(json, "/cgroup"),
         }
     }

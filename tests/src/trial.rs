@@ -34,7 +34,8 @@ pub struct Trial {
     /// Victims of all reports that were read, in their order.
     pub reported: Vec<u32>,
     program: PathBuf,
-    kernel_before: u64,
+    /// The kernel's count before the agent was started, and once it was ready: the same, unless others are killed here.
+    kernel: (u64, u64),
 }
 
 impl Trial {
@@ -66,14 +67,9 @@ impl Trial {
         let path = Self::path(name);
         let memcg = Hierarchy::mounted()?.create(&path)?;
         memcg.limit(&path, 16 << 20)?;
-        let kernel_before = oom_kills()?;
-        Ok(Self {
-            agent: Agent::start_command(command)?,
-            memcg,
-            reported: Vec::new(),
-            program,
-            kernel_before,
-        })
+        let before = oom_kills()?;
+        let agent = Agent::start_command(command)?;
+        Ok(Self { agent, memcg, reported: Vec::new(), program, kernel: (before, oom_kills()?) })
     }
 
     /// Starts a process that will die when it is let go on.
@@ -167,11 +163,12 @@ impl Trial {
         let balanced = wait_for("kills to be reported or counted as lost", PATIENCE, || {
             self.read(reports)?;
             let lost = self.lost()?;
-            let kernel = oom_kills()? - self.kernel_before;
-            #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
-            let (kernel, reported) = (kernel as f64, self.reported.len() as f64);
-            ensure!(reported + lost <= kernel, "{kernel} kills, {reported} reported and {lost} lost");
-            Ok(((kernel - reported - lost).abs() < 0.5).then_some(()))
+            let kernel = oom_kills()?;
+            let (most, least) = (kernel - self.kernel.0, kernel - self.kernel.1);
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small count")]
+            let told = self.reported.len() as u64 + lost as u64;
+            ensure!(told <= most, "{most} kills, {} reported and {lost} lost", self.reported.len());
+            Ok((told >= least).then_some(()))
         });
         balanced.with_context(|| format!("{} reported. {}", self.reported.len(), self.agent.log()))
     }

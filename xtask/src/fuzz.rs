@@ -102,13 +102,7 @@ fn build(repo: &Repo) -> Result<()> {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo
         // The target is named so that the flags are not those of build scripts too.
-        .args([
-            "build",
-            "--release",
-            "--locked",
-            "--target",
-            &format!("{}-unknown-linux-gnu", env::consts::ARCH),
-        ])
+        .args(["build", "--release", "--target", &format!("{}-unknown-linux-gnu", env::consts::ARCH)])
         .current_dir(repo.fuzz())
         .env("CARGO_TARGET_DIR", repo.fuzz_target())
         .env("CARGO_ENCODED_RUSTFLAGS", FLAGS.join("\u{1f}"));

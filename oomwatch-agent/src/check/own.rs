@@ -17,20 +17,22 @@ use oomwatch_common::{
 use rustix::mm::munlockall;
 
 use super::{Line, Look, proc::processes};
-use crate::sys;
+use crate::{
+    protect::{CURE, PROTECTED, lower_oom_score_adj},
+    sys,
+};
 
-/// Below this the kernel picks almost anybody else first: what the kubelet gives a pod of class
-/// system-node-critical or of QoS Guaranteed (pkg/kubelet/qos/policy.go).
-const PROTECTED: i64 = -900;
 /// The start reads the kernel's BTF, about 5 MB, into about 20 MiB at its peak.
 const ROOM: Bytes = Bytes(32 << 20);
 
-/// How likely the kernel is to kill the agent: that which runs, else one that runs as this check does.
+/// How likely the kernel is to kill the agent: that which runs, else one that runs as this check does, which tries what
+/// that one does at its start.
 pub(super) fn oom_score_adj(look: &Look<'_>) -> Vec<Line> {
     let read = |dir: &Path| single_signed(&fs::read(dir.join("oom_score_adj")).ok()?).ok();
     let agents = processes(look.proc()).filter(|process| process.comm == "oomwatch" && runs(&process.dir));
     let agents = agents.filter_map(|agent| Some((agent.pid, read(&agent.dir)?)));
-    vec![judge_adj(agents.max_by_key(|&(_, adj)| adj), read(&look.proc().join("self")))]
+    let own = lower_oom_score_adj().map_or_else(|(adj, _)| adj, Some);
+    vec![judge_adj(agents.max_by_key(|&(_, adj)| adj), own)]
 }
 
 /// Whether its command is `run`, as this one's is `check`.
@@ -40,7 +42,7 @@ fn runs(process: &Path) -> bool {
 }
 
 fn judge_adj(agent: Option<(u32, i64)>, own: Option<i64>) -> Line {
-    let cure = "priorityClassName: system-node-critical, in systemd OOMScoreAdjust=-999";
+    let cure = CURE;
     let (whose, adj) = match (agent, own) {
         (Some((pid, adj)), _) => (format!("of the agent, pid {pid}"), adj),
         (None, Some(adj)) if adj <= PROTECTED => ("of this check".to_owned(), adj),
@@ -126,7 +128,9 @@ fn judge_lock(locked: io::Result<()>) -> Line {
 
 /// Whether a thread can be given real-time priority: tried on one that then ends.
 pub(super) fn priority(_: &Look<'_>) -> Vec<Line> {
-    let tried = thread::Builder::new().spawn(sys::make_realtime).map(thread::JoinHandle::join);
+    let tried = thread::Builder::new()
+        .spawn(|| sys::make_realtime(sys::Priority::Capture))
+        .map(thread::JoinHandle::join);
     let given = match tried {
         Ok(Ok(given)) => given,
         Ok(Err(_)) => Err(io::Error::other("the thread ended early")),

@@ -294,7 +294,7 @@ fn records_that_find_no_memory_are_counted_and_a_gap() {
     for raw in others {
         bench.desk.take(raw, NOW);
     }
-    let killed = others.iter().find(|raw| matches!(peek(raw).unwrap().tells, Tells::Killed(_))).unwrap();
+    let killed = others.iter().find(|raw| peek(raw).unwrap().tells_a_kill()).unwrap();
     let padded: Vec<Vec<u8>> = vec![killed.clone(); 200];
     for raw in &padded {
         bench.desk.take(raw, NOW);
@@ -306,6 +306,33 @@ fn records_that_find_no_memory_are_counted_and_a_gap() {
     let gaps = bench.captured().unwrap().incident.gaps;
     assert!(gaps.contains(&oomwatch_common::parcel::lost_records()), "{gaps:?}");
     assert!(bench.desk.progress.lost.get(Lost::Queue) > 0);
+}
+
+#[test]
+fn records_without_memory_of_an_incident_that_finds_the_queue_full_are_counted_once() {
+    let mut bench = Bench::new("group_kill", 1, u64::MAX, |_| {});
+    bench.feed(0);
+    let all = hold_all_but(&bench.pool, 1);
+    let killed = bench.recording.records.iter();
+    let killed = killed.filter(|raw| peek(raw).unwrap().tells_a_kill()).count() as u64;
+    let padding =
+        bench.recording.records.iter().find(|raw| peek(raw).unwrap().tells_a_kill()).unwrap().clone();
+    bench.desk.take(&bench.recording.records[0].clone(), NOW);
+    for _ in 0..200 {
+        bench.desk.take(&padding, NOW);
+    }
+    for raw in bench.recording.records.iter().skip(1) {
+        bench.desk.take(raw, NOW);
+    }
+    while bench.desk.read_one(NOW) {}
+    bench.desk.settle(false, NOW);
+    drop(all);
+    assert_eq!(bench.losses.get(Stage::Queue), 1);
+    assert_eq!(
+        bench.desk.progress.lost.get(Lost::Queue),
+        killed,
+        "its processes, however often they are named"
+    );
 }
 
 /// Takes blocks as long as there are more than so many.

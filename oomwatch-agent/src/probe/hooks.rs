@@ -21,8 +21,11 @@ const OOM_KILL_PROCESS: &str = "oom_kill_process";
 pub const KILL_ONE: &str = "__oom_kill_process";
 /// Never attached: it has run when the layout was proved.
 const PROVE: &str = "prove";
-/// Attached for a moment, to the function of the same name.
+/// A function to which a program is attached for a moment, to see whether it fires. The kernel calls it for whoever
+/// reads `/proc/PID/oom_score` (fs/proc/base.c).
 const OOM_BADNESS: &str = "oom_badness";
+/// By a kprobe, and by a trampoline.
+const FIRES: [&str; 2] = ["oom_badness", "oom_badness_fentry"];
 
 /// By which hooks the kernel is watched.
 #[derive(Clone, Debug)]
@@ -98,20 +101,7 @@ impl Hooks {
     /// # Errors
     /// Which hook, and why; nothing is watched then.
     pub fn attach_again(&mut self) -> Result<(), AttachError> {
-        for (_, program) in self.ebpf.programs_mut().filter(|(name, _)| *name != PROVE) {
-            let unloaded = match program {
-                Program::KProbe(program) => program.unload(),
-                Program::RawTracePoint(program) => program.unload(),
-                Program::FEntry(program) => program.unload(),
-                Program::FExit(program) => program.unload(),
-                _ => Ok(()),
-            };
-            if let Err(error) = unloaded
-                && !matches!(error, ProgramError::NotLoaded)
-            {
-                tracing::debug!(%error, "a program could not be taken out of its hook");
-            }
-        }
+        self.take_out(|name| name != PROVE);
         self.put_in_place()
     }
 
@@ -125,7 +115,8 @@ impl Hooks {
                     self.kprobe("oom_kill_victim", KILL_ONE)?;
                 }
                 self.kprobe("oom_kill_process", OOM_KILL_PROCESS)?;
-                self.prove_that_kprobes_fire()
+                let tried = self.kprobe(FIRES[0], OOM_BADNESS);
+                self.prove_that_it_fires(&tried)
             }
             How::Trampolines { btf } => self.trampolines(&btf),
             How::Tracepoint => self.tracepoint("mark_victim"),
@@ -158,51 +149,70 @@ impl Hooks {
     }
 
     fn trampolines(&mut self, btf: &Path) -> Result<(), AttachError> {
-        let failed = |hook| {
-            move |error: &(dyn Error + 'static)| AttachError {
-                hook,
-                unavailable: false,
-                refusal: refuse(&format!("attach a trampoline to {hook}"), error),
-            }
-        };
+        let hook = OOM_KILL_PROCESS;
         let types = aya::Btf::parse_file(btf, aya::Endianness::default())
-            .map_err(|error| failed(OOM_KILL_PROCESS)(&error))?;
-        let end = self.program::<FExit>("oom_kill_process_fexit", OOM_KILL_PROCESS)?;
-        end.load(OOM_KILL_PROCESS, &types).map_err(|error| failed(OOM_KILL_PROCESS)(&error))?;
-        end.attach().map_err(|error| failed(OOM_KILL_PROCESS)(&error))?;
+            .map_err(|error| trampoline_failed(hook, &error))?;
+        let failed = |error: ProgramError| trampoline_failed(hook, &error);
+        let end = self.program::<FExit>("oom_kill_process_fexit", hook)?;
+        end.load(hook, &types).map_err(failed)?;
+        end.attach().map_err(failed)?;
         self.tracepoint("victim_marked")?;
-        for (name, hook) in
-            [("oom_kill_victim_fentry", KILL_ONE), ("oom_kill_process_fentry", OOM_KILL_PROCESS)]
-        {
-            let entry = self.program::<FEntry>(name, hook)?;
-            entry.load(hook, &types).map_err(|error| failed(hook)(&error))?;
-            entry.attach().map_err(|error| failed(hook)(&error))?;
-        }
+        self.trampoline_at_entry("oom_kill_victim_fentry", KILL_ONE, &types)?;
+        self.trampoline_at_entry("oom_kill_process_fentry", hook, &types)?;
+        let tried = self.trampoline_at_entry(FIRES[1], OOM_BADNESS, &types);
+        self.prove_that_it_fires(&tried)
+    }
+
+    fn trampoline_at_entry(
+        &mut self,
+        name: &str,
+        hook: &'static str,
+        types: &aya::Btf,
+    ) -> Result<(), AttachError> {
+        let failed = |error: ProgramError| trampoline_failed(hook, &error);
+        let entry = self.program::<FEntry>(name, hook)?;
+        entry.load(hook, types).map_err(failed)?;
+        entry.attach().map_err(failed)?;
         Ok(())
     }
 
-    /// A kprobe can be attached and never fire: all of them are disarmed by `/sys/kernel/debug/kprobes/enabled`
-    /// (kernel/kprobes.c), and those at a function's entry by `kernel.ftrace_enabled` (kernel/trace/ftrace.c). Where
-    /// the kernel lacks the function that this is tried with, it stays untried.
-    fn prove_that_kprobes_fire(&mut self) -> Result<(), AttachError> {
-        if let Err(error) = self.kprobe(OOM_BADNESS, OOM_BADNESS) {
-            tracing::debug!(why = %error.refusal, "not tried whether kprobes fire");
-            return Ok(());
+    /// A hook can be in place and never fire: all kprobes are disarmed by `/sys/kernel/debug/kprobes/enabled`
+    /// (kernel/kprobes.c), those at a function's entry and all trampolines by `kernel.ftrace_enabled`
+    /// (kernel/trace/ftrace.c). So one of the same kind is made to fire; where it cannot be `tried`, no more is known.
+    fn prove_that_it_fires(&mut self, tried: &Result<(), AttachError>) -> Result<(), AttachError> {
+        if let Err(error) = tried {
+            tracing::debug!(why = %error.refusal, "not tried whether hooks of this kind fire");
         }
         let before = self.counters.get(ProbeCounter::Fired);
         let read = fs::read(self.proc.join("self/oom_score"));
-        let after = self.counters.get(ProbeCounter::Fired);
-        if let Err(error) = self.program::<KProbe>(OOM_BADNESS, OOM_BADNESS)?.unload() {
-            tracing::debug!(%error, "a kprobe that is no longer needed could not be detached");
-        }
-        if read.is_err() || after > before {
+        let fired = self.counters.get(ProbeCounter::Fired) > before;
+        self.take_out(|name| FIRES.contains(&name));
+        if tried.is_err() || read.is_err() || fired {
             return Ok(());
         }
         let refusal = Refusal::not_supported(
-            "kprobes can be attached and do not fire: /sys/kernel/debug/kprobes/enabled and the sysctl \
+            "hooks can be put in place and do not fire: /sys/kernel/debug/kprobes/enabled and the sysctl \
              kernel.ftrace_enabled must be 1",
         );
         Err(AttachError { hook: OOM_KILL_PROCESS, unavailable: false, refusal })
+    }
+
+    /// Takes programs out of their hooks.
+    fn take_out(&mut self, which: impl Fn(&str) -> bool) {
+        for (_, program) in self.ebpf.programs_mut().filter(|(name, _)| which(name)) {
+            let taken = match program {
+                Program::KProbe(program) => program.unload(),
+                Program::RawTracePoint(program) => program.unload(),
+                Program::FEntry(program) => program.unload(),
+                Program::FExit(program) => program.unload(),
+                _ => Ok(()),
+            };
+            if let Err(error) = taken
+                && !matches!(error, ProgramError::NotLoaded)
+            {
+                tracing::debug!(%error, "a program could not be taken out of its hook");
+            }
+        }
     }
 
     fn program<'a, P>(&'a mut self, name: &str, hook: &'static str) -> Result<&'a mut P, AttachError>
@@ -214,6 +224,14 @@ impl Hooks {
             unavailable: false,
             refusal,
         })
+    }
+}
+
+fn trampoline_failed(hook: &'static str, error: &(dyn Error + 'static)) -> AttachError {
+    AttachError {
+        hook,
+        unavailable: false,
+        refusal: refuse(&format!("attach a trampoline to {hook}"), error),
     }
 }
 

@@ -151,6 +151,15 @@ fn what_was_not_read_is_none_and_never_a_number() {
 }
 
 #[test]
+fn who_shares_the_memory_is_known_or_nobody() {
+    for (shares_mm_with, expected) in [(0, None), (7, Some(Tgid(7)))] {
+        let record = decoded(&victim(1, wire::Task { shares_mm_with, ..task(5, b"x") }));
+        let Body::Victim(process) = record.body else { panic!() };
+        assert_eq!(process.shares_memory_with, expected);
+    }
+}
+
+#[test]
 fn pages_of_64_kib_are_not_taken_for_4_kib() {
     let record = decode(&victim(1, task(5, b"x")), PageSize::new(65_536).unwrap()).unwrap();
     let Body::Victim(process) = record.body else { panic!() };

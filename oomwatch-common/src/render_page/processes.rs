@@ -153,6 +153,14 @@ fn details(paper: &mut Paper, report: &Report, victim: &Victim, of_several: bool
     if let Some(inside) = inside {
         paper.entry("inside", &format!("pid {inside} in its own pid namespace"));
     }
+    if let Some(other) = victim.shares_memory_with {
+        paper.entry(
+            "shared",
+            &format!(
+                "its memory is that of pid {other} as well (vfork, CLONE_VM): the kernel killed both and logged one"
+            ),
+        );
+    }
     if let Some(started) = &victim.started_at {
         let started = started.split_once('.').map_or(started.as_str(), |(seconds, _)| seconds);
         paper.entry("started", &started.replace('T', " ").replace('Z', ""));

@@ -67,6 +67,9 @@ pub struct Victim {
     /// The real parent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<Parent>,
+    /// Process id of another process with the same memory, which the kernel killed with it and told nobody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shares_memory_with: Option<u32>,
     /// Path of its memory cgroup.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cgroup: Option<String>,
@@ -182,6 +185,7 @@ impl Victim {
             parent: process
                 .parent_tgid
                 .map(|Tgid(tgid)| Parent { tgid, comm: text(process.parent_comm.as_ref()) }),
+            shares_memory_with: process.shares_memory_with.map(|Tgid(tgid)| tgid),
             cgroup: path(process, snapshot),
             status: files.status.clone(),
             status_from: if files.status.is_some() { StatusFrom::Proc } else { StatusFrom::Kernel },

@@ -19,7 +19,11 @@ fuzz_target!(|data: &[u8]| {
     let mut under_way: Option<(Outline, Vec<u8>)> = None;
     for bytes in records(data) {
         let peeked = peek(bytes);
-        assert_eq!(peeked.is_ok(), decode(bytes, page_size).is_ok(), "a record for one and not for the other");
+        assert_eq!(
+            peeked.is_ok(),
+            decode(bytes, page_size).is_ok(),
+            "a record for one and not for the other"
+        );
         let Ok(record) = peeked else { continue };
         match &mut under_way {
             Some((outline, parcel)) if outline.takes(&record) => {

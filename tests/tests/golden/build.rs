@@ -86,6 +86,7 @@ pub(super) fn process(tgid: u32, comm: &str, memory: ProcessMemory, memcg: &Memc
         started: Some(BoottimeNs(3_240_000_000)),
         memory: Some(memory),
         memcg: Some(memcg.clone()),
+        shares_memory_with: None,
         kthread: false,
     }
 }

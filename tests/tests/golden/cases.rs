@@ -79,7 +79,8 @@ fn node_wide() -> Case {
 /// The race for /proc was lost.
 fn system_service() -> Case {
     let owner = memcg("/system.slice/app.service", 77, 32_768, Some(32_768));
-    let victim = process(164, "hog", memory(33_844, 32_640, 0, 576, 104), &owner);
+    let mut victim = process(164, "hog", memory(33_844, 32_640, 0, 576, 104), &owner);
+    victim.shares_memory_with = Some(Tgid(171));
     let incident =
         incident(at(8.670_541), oom(Constraint::Memcg, 0xcc0, 8192, 8330), vec![victim], Some(owner));
     let capture = Reader::new(&incident).gone(164).cgroup_v2(77, "6.12-v2").done();

@@ -12,6 +12,8 @@ mod processes;
 mod removed;
 mod sharing;
 mod shutdown;
+mod storm;
+mod survive;
 mod swap;
 mod unkilled;
 
@@ -60,6 +62,9 @@ pub(crate) const CASES: &[Case] = &[
     case("an_exiting_victim_is_not_reported", Setup::Kprobe, Needs::Memcg, unkilled::already_exiting),
     case("nothing_killable_is_no_incident", Setup::Highest, Needs::Memcg, unkilled::nothing_killable),
     case("twenty_kills_in_a_row", Setup::Highest, Needs::Memcg, many::in_a_row),
+    case("survive_a_node_full_of_processes", Setup::Highest, Needs::Memcg, survive::processes),
+    case("survive_a_node_full_of_tmpfs", Setup::Highest, Needs::Memcg, survive::tmpfs),
+    case("a_storm_of_kills", Setup::Highest, Needs::Memcg, storm::of_many),
     case("numa_a_cpusets_nodes_are_full", Setup::Highest, Needs::TwoNodes, numa::cpuset),
     case("numa_a_memory_policys_nodes_are_full", Setup::Highest, Needs::TwoNodes, numa::mempolicy),
     case("swap_a_cgroup_fills_the_disk", Setup::Highest, Needs::SwapDisk, swap::disk),
@@ -104,11 +109,13 @@ pub(crate) const CASES: &[Case] = &[
     ),
     case("tracepoint_nothing_killable", Setup::Tracepoint, Needs::Memcg, unkilled::nothing_killable),
     // The agent beside them is one that kprobes do not concern.
-    case("fault_kprobes_that_are_disarmed", Setup::Tracepoint, Needs::Memcg, faults::disarmed),
     case("fault_a_blind_probe_is_attached_again", Setup::Tracepoint, Needs::Memcg, faults::attached_again),
     case("kmsg_a_containers_limit", Setup::Kmsg, Needs::Memcg, kmsg::container),
     case("kmsg_the_whole_node", Setup::Kmsg, Needs::Memcg, kmsg::node),
     case("kmsg_a_group", Setup::Kmsg, Needs::V2, kmsg::group),
+    case("fault_kprobes_are_switched_off", Setup::Tracepoint, Needs::Memcg, faults::kprobes_off),
+    // The last: not every kernel gets over it.
+    case("fault_ftrace_is_switched_off", Setup::Tracepoint, Needs::Memcg, faults::ftrace_off),
 ];
 
 const fn case(name: &'static str, setup: Setup, needs: Needs, run: fn(&mut Bench) -> Result<()>) -> Case {

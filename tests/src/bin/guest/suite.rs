@@ -20,6 +20,9 @@ use crate::cases::CASES;
 /// Where `cargo xtask vm --swap` puts the disk.
 pub(crate) const SWAP_DISK: &str = "/dev/nvme0n1";
 
+/// `OOM_SCORE_ADJ_MIN`: never the victim.
+const NEVER: &str = "-1000";
+
 /// Beyond this a machine is taken for somebody's own, on which no node-wide OOM may be made.
 const GUEST_RAM: u64 = 2 << 30;
 
@@ -70,14 +73,18 @@ pub(crate) fn agent_binary() -> PathBuf {
     env::var_os("OOMWATCH_BIN").map_or_else(|| PathBuf::from("/bin/oomwatch"), PathBuf::from)
 }
 
-/// Refuses a machine that is not a guest, and keeps this process and the agent that it starts from being the victim.
+/// Refuses a machine that is not a guest, and keeps this process from being the victim.
 pub(crate) fn claim_guest() -> Result<()> {
     let machine = Machine::this()?;
     ensure!(
         machine.ram <= GUEST_RAM,
         "more than 2 GiB of RAM: this is no guest, and memory will be exhausted here"
     );
-    fs::write("/proc/self/oom_score_adj", "-1000").context("cannot set oom_score_adj (root is needed)")
+    set_own_adj(NEVER)
+}
+
+fn set_own_adj(adj: &str) -> Result<()> {
+    fs::write("/proc/self/oom_score_adj", adj).context("cannot set oom_score_adj (root is needed)")
 }
 
 /// Runs the cases whose names contain one of `filters`, or all.
@@ -186,6 +193,8 @@ impl Running {
         let setup = if has_kprobes && setup == Setup::Kprobe { Setup::Highest } else { setup };
         if self.0.as_ref().is_none_or(|(running, _)| *running != setup) {
             std::mem::take(self).stop()?;
+            // The agent is to protect itself.
+            set_own_adj("0")?;
             let probe = match setup {
                 Setup::Highest => "auto",
                 Setup::Kprobe | Setup::Trampolines => "kprobe",
@@ -198,6 +207,7 @@ impl Running {
             } else {
                 Bench::start(&agent_binary(), env::current_exe()?, &args, true)?
             };
+            set_own_adj(NEVER)?;
             let log = bench.agent.log();
             ensure!(log.contains("fentry") == (setup == Setup::Trampolines), "by which hooks? {log}");
             let expected = match setup {

@@ -24,24 +24,27 @@ fn trial(name: &str, arguments: &[&str]) -> Result<Trial> {
     Trial::start(&agent_binary(), env::current_exe()?, name, arguments)
 }
 
-/// No kprobe fires, until this is dropped.
-struct Disarmed;
+/// Hooks are in place and do not fire, until this is dropped.
+struct Off(&'static str);
 
-impl Disarmed {
-    const SWITCH: &str = "/sys/kernel/debug/kprobes/enabled";
-
-    fn all() -> Result<Self> {
-        fs::write(Self::SWITCH, "0").context("cannot disarm kprobes: debugfs must be mounted")?;
-        Ok(Self)
+impl Off {
+    fn switch(switch: &'static str) -> Result<Self> {
+        fs::write(switch, "0").with_context(|| format!("cannot write {switch}"))?;
+        Ok(Self(switch))
     }
 }
 
-impl Drop for Disarmed {
+impl Drop for Off {
     fn drop(&mut self) {
         // The cases after this one would fail, and say why.
-        fs::write(Self::SWITCH, "1").ok();
+        fs::write(self.0, "1").ok();
     }
 }
+
+/// All kprobes.
+const KPROBES: &str = "/sys/kernel/debug/kprobes/enabled";
+/// Those at the entry of a function, and all trampolines.
+const FTRACE: &str = "/proc/sys/kernel/ftrace_enabled";
 
 /// One process dies; the first agent reports it.
 fn seen_by_the_first(bench: &mut Bench, trial: &Trial) -> Result<u32> {
@@ -51,10 +54,19 @@ fn seen_by_the_first(bench: &mut Bench, trial: &Trial) -> Result<u32> {
     killed.first().copied().context("no kill")
 }
 
-/// Somebody disarms kprobes while the agent runs: it ends, and started anew takes what still works.
-pub(super) fn disarmed(bench: &mut Bench) -> Result<()> {
-    let mut trial = trial("disarmed", &["--probe", "kprobe"])?;
-    let disarmed = Disarmed::all()?;
+/// Somebody switches kprobes off while the agent runs: it ends, and started anew takes what still works.
+pub(super) fn kprobes_off(bench: &mut Bench) -> Result<()> {
+    switched_off(bench, KPROBES, "kprobe")
+}
+
+/// The same with all that is in a function's entry.
+pub(super) fn ftrace_off(bench: &mut Bench) -> Result<()> {
+    switched_off(bench, FTRACE, "tracepoint")
+}
+
+fn switched_off(bench: &mut Bench, switch: &'static str, then: &str) -> Result<()> {
+    let mut trial = trial("off", &["--probe", "kprobe"])?;
+    let off = Off::switch(switch)?;
     seen_by_the_first(bench, &trial)?;
     // Each scrape is a look too: it need not be waited for the next one.
     wait_for("the agent to end", PATIENCE, || Ok(trial.metrics().is_err().then_some(())))?;
@@ -64,12 +76,12 @@ pub(super) fn disarmed(bench: &mut Bench) -> Result<()> {
     drop(trial);
     let mut again = self::trial("other-hooks", &[])?;
     let log = again.agent.log();
-    ensure!(log.contains("do not fire"), "does not say why not by kprobes. {log}");
+    ensure!(again.agent.level == then && log.contains("do not fire"), "not at level {then}. {log}");
     let reports = Lines::of(again.agent.take_stdout()?);
     seen_by_the_first(bench, &again)?;
     again.balance(&reports)?;
     ensure!(again.reported.len() == 1, "not reported: {log}");
-    drop(disarmed);
+    drop(off);
     again.end()
 }
 
@@ -77,9 +89,9 @@ pub(super) fn disarmed(bench: &mut Bench) -> Result<()> {
 pub(super) fn attached_again(bench: &mut Bench) -> Result<()> {
     let mut trial = trial("detached", &["--probe", "kprobe"])?;
     let reports = Lines::of(trial.agent.take_stdout()?);
-    let disarmed = Disarmed::all()?;
+    let off = Off::switch(KPROBES)?;
     seen_by_the_first(bench, &trial)?;
-    drop(disarmed);
+    drop(off);
     wait_for("the probe to be attached again", PATIENCE, || {
         trial.metrics()?;
         Ok(trial.agent.log().contains("is attached again").then_some(()))

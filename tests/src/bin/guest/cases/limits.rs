@@ -1,6 +1,6 @@
 //! One process, and limits at every height above it.
 
-use std::fs;
+use std::{ffi::CStr, fs};
 
 use anyhow::{Context, Result};
 use oomwatch_tests::{bench::Bench, compare::Since};
@@ -70,8 +70,12 @@ pub(super) struct Mounted(pub(super) &'static str);
 
 impl Mounted {
     pub(super) fn new(kind: &str, path: &'static str) -> Result<Self> {
+        Self::with(kind, path, None)
+    }
+
+    pub(super) fn with(kind: &str, path: &'static str, options: Option<&CStr>) -> Result<Self> {
         fs::create_dir_all(path).with_context(|| format!("cannot make {path}"))?;
-        mount(kind, path, kind, MountFlags::empty(), None)
+        mount(kind, path, kind, MountFlags::empty(), options)
             .with_context(|| format!("cannot mount {kind} at {path}"))?;
         Ok(Self(path))
     }

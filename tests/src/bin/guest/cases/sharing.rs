@@ -21,7 +21,8 @@ pub(super) fn clone_vm(bench: &mut Bench) -> Result<()> {
     hog.go_to_stop()?;
     let sharer = sharer(&hog)?;
     let standing = Standing { status: Status::of_process(sharer)?, pid: sharer };
-    let seen = one_kill(bench, &memcg, &mut hog, &standing, Since::Grew)?;
+    let mut seen = one_kill(bench, &memcg, &mut hog, &standing, Since::Grew)?;
+    seen.differences.equal("shares_memory_with", seen.process.shares_memory_with, hog.pid);
     hog.wait_for_kill()?;
     seen.finish()
 }
@@ -33,7 +34,8 @@ pub(super) fn vfork(bench: &mut Bench) -> Result<()> {
     let mut hog = bench.hog(&memcg, &["anon=8", "vfork", "stop", "anon=256"])?;
     let standing = stand(&mut hog)?;
     let child = sharer(&hog)?;
-    let seen = one_kill_by(bench, &memcg, (&mut hog, child), &standing, Since::Grew)?;
+    let mut seen = one_kill_by(bench, &memcg, (&mut hog, child), &standing, Since::Grew)?;
+    seen.differences.equal("shares_memory_with", seen.process.shares_memory_with, child);
     wait_for("the child to die", PATIENCE, || {
         let stat = fs::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();
         Ok((stat.is_empty() || stat.contains(") Z ")).then_some(()))

@@ -1,0 +1,94 @@
+//! Reports on their way to stdout: in a storm several at a time, because each write is a wait for another thread, and
+//! one that nobody reads may be a wait for good.
+
+use std::{io, sync::Arc, time::Duration};
+
+use oomwatch_common::units::BoottimeNs;
+use tokio::io::{AsyncWriteExt as _, Stdout, stdout};
+
+use crate::{
+    losses::{Losses, Stage},
+    metrics::Metrics,
+    sys,
+};
+
+/// Text that is written without waiting for more: what a pipe holds. A report in JSON has about 10 KiB.
+const ENOUGH: usize = 64 * 1024;
+
+/// Prints reports, and answers for each that was not printed.
+pub struct Printer {
+    stdout: Stdout,
+    text: String,
+    waiting: Vec<Waiting>,
+    metrics: Option<Arc<Metrics>>,
+}
+
+/// A report that is not yet written.
+struct Waiting {
+    /// Where it is to be measured how late it comes.
+    hook: Option<BoottimeNs>,
+    victims: usize,
+}
+
+impl Printer {
+    /// Nothing waits. Live, `metrics` are told when a report is out.
+    pub fn new(metrics: Option<Arc<Metrics>>) -> Self {
+        Self { stdout: stdout(), text: String::new(), waiting: Vec::new(), metrics }
+    }
+
+    /// Adds the report of an incident; `hook`: when that was, where it is to be measured how late this comes.
+    pub fn add(&mut self, report: &str, hook: Option<BoottimeNs>, victims: usize) {
+        self.text.push_str(report);
+        self.waiting.push(Waiting { hook, victims });
+    }
+
+    /// More would be too much.
+    pub fn has_enough(&self) -> bool {
+        self.text.len() >= ENOUGH
+    }
+
+    /// Writes what waits.
+    ///
+    /// # Errors
+    /// Nobody reads stdout any more. Any other failure is counted, and told to the log.
+    pub async fn print(&mut self, losses: &Losses) -> Result<(), StdoutClosed> {
+        if self.waiting.is_empty() {
+            return Ok(());
+        }
+        let written = async {
+            self.stdout.write_all(self.text.as_bytes()).await?;
+            self.stdout.flush().await
+        };
+        let written = written.await;
+        self.text.clear();
+        self.text.shrink_to(ENOUGH * 2);
+        let printed = self.waiting.drain(..);
+        match written {
+            Ok(()) => {
+                let now = sys::boottime();
+                for report in printed {
+                    if let (Some(metrics), Some(hook)) = (&self.metrics, report.hook) {
+                        metrics.reported(Duration::from_nanos(now.0.saturating_sub(hook.0)));
+                    }
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Err(StdoutClosed),
+            Err(error) => {
+                let mut reports = 0;
+                for report in printed {
+                    reports += 1;
+                    losses.count(Stage::Output);
+                    if let Some(metrics) = &self.metrics {
+                        metrics.unwritten(report.victims as u64);
+                    }
+                }
+                tracing::warn!(%error, reports, "reports could not be written to stdout");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Nobody reads stdout any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StdoutClosed;
