@@ -7,9 +7,42 @@ use crate::{
     preflight,
     probe::{self, AttachError, How, Loaded, Probe, Settings},
     proof,
-    refusal::Refusal,
+    refusal::{Kind, Refusal},
     sys,
 };
+
+/// How the kernel is watched.
+pub enum Watch<L> {
+    /// By a probe in it; and the log, if it was opened.
+    Probe(Box<Probe>, Result<L, Refusal>),
+    /// By its log, and why not by a probe; `None`: as was asked for.
+    Log(L, Option<String>),
+}
+
+/// Attaches a probe, or, where this kernel cannot have one, takes its log. `log`: that, opened. To be called as
+/// [`attach`].
+///
+/// # Errors
+/// A [`Refusal`] that says what to change.
+pub fn watch<L>(
+    options: &NodeOptions,
+    page_size: PageSize,
+    log: Result<L, Refusal>,
+) -> Result<Watch<L>, Refusal> {
+    if options.probe == ProbeChoice::Kmsg {
+        return Ok(Watch::Log(log?, None));
+    }
+    match (attach(options, page_size), log) {
+        (Ok(probe), log) => Ok(Watch::Probe(Box::new(probe), log)),
+        // What is only not permitted is to be permitted.
+        (Err(refusal), Ok(log))
+            if options.probe == ProbeChoice::Auto && refusal.kind == Kind::NotSupported =>
+        {
+            Ok(Watch::Log(log, Some(refusal.text)))
+        }
+        (Err(refusal), _) => Err(refusal),
+    }
+}
 
 /// Loads, proves and attaches. To be called on the process's first thread: the proof compares with `/proc/self`.
 ///

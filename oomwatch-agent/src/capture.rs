@@ -6,7 +6,7 @@
 
 use std::{
     io,
-    os::fd::{AsFd as _, OwnedFd},
+    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -36,7 +36,8 @@ pub struct Running {
     pub incidents: Receiver<Caught>,
     stop: Arc<OwnedFd>,
     pulse: Arc<Pulse>,
-    thread: thread::JoinHandle<Probe>,
+    /// Gives the probe back, where there is one.
+    thread: thread::JoinHandle<Option<Probe>>,
 }
 
 /// Whether the thread still turns. It sleeps for as long as nothing happens, so it must be woken to be seen turning.
@@ -62,6 +63,18 @@ impl Pulse {
         }
     }
 
+    /// Where it shows that it was poked.
+    pub fn poked(&self) -> BorrowedFd<'_> {
+        self.poke.as_fd()
+    }
+
+    /// To be called by the thread before it sleeps, having done all that there was.
+    pub fn turns(&self) {
+        self.turned_at.store(sys::boottime().0, Ordering::Relaxed);
+        // It may not have been poked, which is as good.
+        read(&self.poke, &mut [0; 8]).ok();
+    }
+
     /// When it last went to sleep, having done all that there was.
     pub fn turned_at(&self) -> BoottimeNs {
         BoottimeNs(self.turned_at.load(Ordering::Relaxed))
@@ -69,6 +82,16 @@ impl Pulse {
 }
 
 impl Running {
+    /// A thread that has been started.
+    pub fn new(
+        incidents: Receiver<Caught>,
+        stop: Arc<OwnedFd>,
+        pulse: Arc<Pulse>,
+        thread: thread::JoinHandle<Option<Probe>>,
+    ) -> Self {
+        Self { incidents, stop, pulse, thread }
+    }
+
     /// With which the thread is asked to drain the ring buffer, hand over what it has, and end.
     pub fn stopper(&self) -> Stopper {
         Stopper(Arc::clone(&self.stop))
@@ -81,7 +104,7 @@ impl Running {
 
     /// Waits for the end of the thread; gives the probe back, whose counters can still be read.
     pub fn join(self) -> Option<Probe> {
-        self.thread.join().ok()
+        self.thread.join().ok().flatten()
     }
 }
 
@@ -114,9 +137,10 @@ pub fn start(probe: Probe, desk: Desk, incidents: Receiver<Caught>) -> io::Resul
     }
     let thread = Thread { probe, desk, pulse: Arc::clone(&pulse), turns };
     let stopped = Arc::clone(&stop);
-    let thread =
-        thread::Builder::new().name("capture".to_owned()).spawn(move || thread.run(&epoll, &stopped))?;
-    Ok(Running { incidents, stop, pulse, thread })
+    let thread = thread::Builder::new()
+        .name("capture".to_owned())
+        .spawn(move || Some(thread.run(&epoll, &stopped)))?;
+    Ok(Running::new(incidents, stop, pulse, thread))
 }
 
 struct Thread {

@@ -23,13 +23,14 @@ use std::{
     time::Duration,
 };
 
-use oomwatch_common::{incident::ProbeLevel, kernel_layout::Resolved};
+use oomwatch_common::{incident::ProbeLevel, kernel_layout::Resolved, kernel_log::prints_exact_rss};
 use serde::Serialize;
 use tokio::runtime::{self, Runtime};
 
 use crate::{
-    attach,
+    attach::{self, Watch},
     config::{CheckOptions, CheckOutput},
+    kmsg::Kmsg,
     kubernetes::{events::Api, kubelet::Kubelet},
     probe::resolve,
     refusal::Refusal,
@@ -146,10 +147,18 @@ impl<'a> Look<'a> {
     /// Tries the probe, on the process's first thread, which its proof needs. It is detached again at once.
     fn new(options: &'a CheckOptions) -> Result<Self, Refusal> {
         let machine = &options.node;
-        let attached = attach::attach(machine, sys::page_size()).map(|probe| Attached {
-            level: probe.level,
-            why_not_higher: probe.why_not_higher,
-            rss_inexact: probe.rss_inexact,
+        let log = Kmsg::open(&machine.kmsg);
+        let attached = attach::watch(machine, sys::page_size(), log).map(|watch| match watch {
+            Watch::Probe(probe, _) => Attached {
+                level: probe.level,
+                why_not_higher: probe.why_not_higher,
+                rss_inexact: probe.rss_inexact,
+            },
+            Watch::Log(_, why_not_higher) => {
+                let is_exact = prints_exact_rss(&sys::kernel_release());
+                let rss_inexact = (!is_exact).then_some("the log has them so");
+                Attached { level: ProbeLevel::Kmsg, why_not_higher, rss_inexact }
+            }
         });
         let runtime = runtime::Builder::new_current_thread()
             .enable_all()

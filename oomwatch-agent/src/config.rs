@@ -22,7 +22,7 @@ pub use self::{
     check::{CheckOptions, CheckOutput},
     events::{EventsOptions, EventsOutput},
     http::{ApiChoice, HttpOptions},
-    journal::JournalOptions,
+    journal::{BacklogChoice, JournalOptions},
     kubernetes::{EventsChoice, KubeletChoice, KubernetesOptions, PodSource},
     metrics::MetricsOptions,
     node::{NodeOptions, ProbeChoice},

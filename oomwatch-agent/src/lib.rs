@@ -17,6 +17,7 @@ pub mod health;
 pub mod history;
 pub mod http;
 pub mod job;
+pub mod kmsg;
 pub mod kubernetes;
 pub mod log;
 pub mod losses;

@@ -12,13 +12,15 @@ pub enum Stage {
     Queue,
     /// A report that could not be written.
     Output,
+    /// Level kmsg: records that the kernel overwrote before they were read, counted once for each time.
+    KernelLog,
 }
 
 /// Counts by stage.
 pub type Losses = Tally<Stage>;
 
 impl Outcome for Stage {
-    const ALL: &'static [Self] = &[Self::Malformed, Self::Queue, Self::Output];
+    const ALL: &'static [Self] = &[Self::Malformed, Self::Queue, Self::Output, Self::KernelLog];
 
     fn place(self) -> usize {
         self as usize
@@ -29,6 +31,7 @@ impl Outcome for Stage {
             Self::Malformed => "malformed",
             Self::Queue => "queue",
             Self::Output => "output",
+            Self::KernelLog => "kernel_log",
         }
     }
 }

@@ -97,9 +97,9 @@ pub(crate) struct Values {
 /// What is there only once the probe is attached.
 struct Later {
     level: &'static str,
-    counters: Counters,
+    /// Without them where the kernel's log is all there is.
+    probe: Option<(Counters, Arc<Audit>)>,
     queue: Depth<Caught>,
-    audit: Arc<Audit>,
 }
 
 /// Who told the names of a victim's pod.
@@ -169,9 +169,9 @@ impl Metrics {
         Self { registry, values }
     }
 
-    /// The probe is attached.
-    pub fn attached(&self, level: &'static str, counters: Counters, queue: Depth<Caught>, audit: Arc<Audit>) {
-        if self.values.later.set(Later { level, counters, queue, audit }).is_err() {
+    /// The kernel is watched.
+    pub fn attached(&self, level: &'static str, queue: Depth<Caught>, probe: Option<(Counters, Arc<Audit>)>) {
+        if self.values.later.set(Later { level, probe, queue }).is_err() {
             tracing::debug!("the probe was already there");
         }
     }

@@ -25,7 +25,8 @@ pub struct Printer {
 
 /// A report that is not yet written.
 struct Waiting {
-    hook: BoottimeNs,
+    /// Where it is to be measured how late it comes.
+    hook: Option<BoottimeNs>,
     victims: usize,
 }
 
@@ -35,8 +36,8 @@ impl Printer {
         Self { stdout: stdout(), text: String::new(), waiting: Vec::new(), metrics }
     }
 
-    /// Adds the report of an incident of that time.
-    pub fn add(&mut self, report: &str, hook: BoottimeNs, victims: usize) {
+    /// Adds the report of an incident; `hook`: when that was, where it is to be measured how late this comes.
+    pub fn add(&mut self, report: &str, hook: Option<BoottimeNs>, victims: usize) {
         self.text.push_str(report);
         self.waiting.push(Waiting { hook, victims });
     }
@@ -66,8 +67,8 @@ impl Printer {
             Ok(()) => {
                 let now = sys::boottime();
                 for report in printed {
-                    if let Some(metrics) = &self.metrics {
-                        metrics.reported(Duration::from_nanos(now.0.saturating_sub(report.hook.0)));
+                    if let (Some(metrics), Some(hook)) = (&self.metrics, report.hook) {
+                        metrics.reported(Duration::from_nanos(now.0.saturating_sub(hook.0)));
                     }
                 }
             }

@@ -5,8 +5,9 @@ use std::{future::ready, hint, io, path::PathBuf, pin::pin, sync::Arc};
 use oomwatch_common::{
     attribution::{Attribution, Paths},
     capture::Capture,
-    report::Report,
-    units::PageSize,
+    incident::ProbeLevel,
+    report::{Report, Source},
+    units::{BoottimeNs, PageSize},
 };
 
 use crate::{
@@ -15,6 +16,7 @@ use crate::{
     health::Busy,
     history::{History, Kept},
     job::Caught,
+    kmsg::FromLog,
     kubernetes::{events::Emitter, pods::Pods},
     losses::Losses,
     metrics::Metrics,
@@ -39,6 +41,8 @@ pub struct Audience {
     pub exits: Exits,
     /// Who wants to know that this goes on.
     pub busy: Arc<Busy>,
+    /// Where incidents of the kernel's log come from; `None`: none will.
+    pub logged: Option<Receiver<FromLog>>,
 }
 
 /// Prints reports.
@@ -52,6 +56,15 @@ pub struct Publisher {
     audience: Option<Audience>,
     record_to: Option<PathBuf>,
 }
+
+/// An incident, by the way that it came.
+enum Arrived {
+    Caught(Caught),
+    Logged(Box<FromLog>),
+}
+
+/// Events are made of incidents that are younger.
+const OLDEST_EVENT_NS: u64 = 600_000_000_000;
 
 /// Why publishing ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,7 +114,7 @@ impl Publisher {
         let page_size = PageSize::new(self.circumstances.page_size).unwrap_or_default();
         let paths = Paths::new(&captured.incident, &captured.capture, page_size);
         let attribution = Attribution::new(&paths, &[], "");
-        let report = render::report(captured, &self.circumstances, &attribution);
+        let report = render::report(captured, Source::Live, &self.circumstances, &attribution);
         hint::black_box(render::render(&report, self.output.output, self.coloured));
         hint::black_box(report.to_json().ok());
     }
@@ -110,8 +123,8 @@ impl Publisher {
     pub async fn publish_all(&mut self, incidents: &mut Receiver<Caught>, losses: &Losses) -> Ended {
         let page_size = PageSize::new(self.circumstances.page_size).unwrap_or_default();
         loop {
-            let caught = if let Some(caught) = incidents.try_recv() {
-                caught
+            let arrived = if let Some(caught) = incidents.try_recv() {
+                Arrived::Caught(caught)
             } else {
                 // Nothing is behind the reports that wait, so they go out now.
                 if self.printer.print(losses).await.is_err() {
@@ -120,23 +133,31 @@ impl Publisher {
                 if let Some(audience) = &self.audience {
                     audience.busy.rests();
                 }
-                let Some(caught) = next(incidents).await else { return Ended::Drained };
-                caught
+                let Some(arrived) = self.next(incidents).await else { return Ended::Drained };
+                arrived
             };
-            let Some(captured) = Captured::new(caught, page_size) else { continue };
+            let (captured, source) = match arrived {
+                Arrived::Caught(caught) => (Captured::new(caught, page_size), Source::Live),
+                Arrived::Logged(logged) => (Some(logged.captured), logged.source),
+            };
+            let Some(captured) = captured else { continue };
             let hook = captured.incident.at;
             if let Some(audience) = &self.audience {
                 audience.busy.begins(sys::boottime());
-                audience.exits.watch(&captured.incident);
+                if source == Source::Live {
+                    audience.exits.watch(&captured.incident);
+                }
             }
-            let Ok(report) = self.report(&captured, incidents, losses).await else {
+            let Ok(report) = self.report(&captured, source, incidents, losses).await else {
                 return Ended::StdoutClosed;
             };
             if let Some(audience) = &self.audience {
-                audience.tell(&report, &captured.capture).await;
+                audience.tell(&report, &captured.capture, hook).await;
             }
             let text = render::render(&report, self.output.output, self.coloured);
-            self.printer.add(&text, hook, report.victims.len());
+            // How late a report of the past is says nothing.
+            let asked_for = (source == Source::Live).then_some(hook);
+            self.printer.add(&text, asked_for, report.victims.len());
             if self.printer.has_enough() && self.printer.print(losses).await.is_err() {
                 return Ended::StdoutClosed;
             }
@@ -148,9 +169,29 @@ impl Publisher {
         self.audience.as_mut()?.events.take()
     }
 
+    /// What comes next, by either way. `None`: there will be nothing.
+    async fn next(&mut self, incidents: &mut Receiver<Caught>) -> Option<Arrived> {
+        loop {
+            let logged = self.audience.as_mut().and_then(|audience| audience.logged.as_mut());
+            let Some(logged) = logged else { return next(incidents).await.map(Arrived::Caught) };
+            tokio::select! {
+                biased;
+                caught = next(incidents) => {
+                    // The end; what the log gave before it is still to be told.
+                    return caught.map(Arrived::Caught).or_else(|| logged.try_recv().map(Box::new).map(Arrived::Logged));
+                }
+                found = next(logged) => match found {
+                    Some(found) => return Some(Arrived::Logged(Box::new(found))),
+                    None => self.audience.as_mut()?.logged = None,
+                },
+            }
+        }
+    }
+
     async fn report(
         &mut self,
         captured: &Captured,
+        source: Source,
         behind: &Receiver<Caught>,
         losses: &Losses,
     ) -> Result<Report, StdoutClosed> {
@@ -160,7 +201,7 @@ impl Publisher {
         let Some(Audience { pods, .. }) = &mut self.audience else {
             let recorded = circumstances.attribution.take();
             let attribution = recorded.unwrap_or_else(|| Attribution::new(&paths, &[], "not recorded"));
-            return Ok(render::report(captured, &circumstances, &attribution));
+            return Ok(render::report(captured, source, &circumstances, &attribution));
         };
         // What waits behind a report must not be lost for the sake of a name.
         let in_a_hurry = || behind.is_pressing();
@@ -178,18 +219,19 @@ impl Publisher {
         circumstances.taken_at_ns = captured.capture.taken_at.0;
         circumstances.done_at_ns = captured.capture.done_at.0;
         circumstances.reported_at_ns = sys::boottime().0;
-        if let Some(dir) = &self.record_to {
+        // The log's incidents have no records that could be kept.
+        if let Some(dir) = self.record_to.as_ref().filter(|_| captured.incident.level != ProbeLevel::Kmsg) {
             circumstances.attribution = Some(attribution.clone());
             if let Err(error) = record::write(dir, captured, &circumstances) {
                 tracing::warn!(%error, "an incident could not be recorded");
             }
         }
-        Ok(render::report(captured, &circumstances, &attribution))
+        Ok(render::report(captured, source, &circumstances, &attribution))
     }
 }
 
-/// The next that was caught; `None`: there will be none.
-async fn next(incidents: &mut Receiver<Caught>) -> Option<Caught> {
+/// The next that is in a queue; `None`: there will be none.
+async fn next<T>(incidents: &mut Receiver<T>) -> Option<T> {
     incidents.recv().await.unwrap_or_else(|error| {
         tracing::error!(%error, "the queue to the reporter cannot be waited for");
         None
@@ -197,9 +239,13 @@ async fn next(incidents: &mut Receiver<Caught>) -> Option<Caught> {
 }
 
 impl Audience {
-    async fn tell(&self, report: &Report, capture: &Capture) {
+    async fn tell(&self, report: &Report, capture: &Capture, at: BoottimeNs) {
         if let Some(events) = &self.events {
-            events.tell(report);
+            // Nobody looks at Events for what is long past, and Kubernetes forgets them within the hour.
+            let is_young = sys::boottime().0.saturating_sub(at.0) < OLDEST_EVENT_NS;
+            if is_young {
+                events.tell(report);
+            }
         }
         let counts = self.metrics.count(report, capture, sys::boottime());
         match report.to_json() {

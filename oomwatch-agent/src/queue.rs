@@ -44,8 +44,13 @@ impl<T> Shared<T> {
 }
 
 /// One end. With the last of them the queue is closed.
-#[derive(Clone)]
 pub struct Sender<T>(Arc<Open<T>>);
+
+impl<T> Clone for Sender<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
 
 struct Open<T>(Arc<Shared<T>>);
 

@@ -13,13 +13,18 @@ use oomwatch_common::{
 use crate::{config::Output, record::Circumstances, unpack::Captured};
 
 /// All that is to be said of an incident.
-pub fn report(captured: &Captured, circumstances: &Circumstances, attribution: &Attribution) -> Report {
+pub fn report(
+    captured: &Captured,
+    source: Source,
+    circumstances: &Circumstances,
+    attribution: &Attribution,
+) -> Report {
     let context = Context {
         node: circumstances.node.clone(),
         boot_id: circumstances.boot_id.clone().unwrap_or_else(|| "unknown".to_owned()),
         page_size: PageSize::new(circumstances.page_size).unwrap_or_default(),
         realtime_at_boot: Timestamp::from_nanosecond(circumstances.realtime_at_boot_ns).unwrap_or_default(),
-        source: Source::Live,
+        source,
         built_at: BoottimeNs(circumstances.reported_at_ns),
     };
     Report::build(&captured.incident, &captured.capture, attribution, &context)

@@ -1,8 +1,8 @@
 //! `oomwatch run`: probe attached → capture thread → reporter → wait for the end → drain.
 
-use std::{fs, sync::Arc, time::Duration};
+use std::{fs, future::pending, sync::Arc, time::Duration};
 
-use oomwatch_common::counters::ProbeCounter;
+use oomwatch_common::{counters::ProbeCounter, incident::ProbeLevel};
 use tokio::{
     runtime::{self, Runtime},
     signal::unix::{Signal, SignalKind, signal},
@@ -10,7 +10,7 @@ use tokio::{
 };
 
 use crate::{
-    attach,
+    attach::{self, Watch},
     audit::Audit,
     capture::{self, Running},
     config::RunOptions,
@@ -20,6 +20,7 @@ use crate::{
     history::History,
     http::{self, Served},
     job::oom_kills,
+    kmsg::{self, LogBook},
     kubernetes::{
         events::Emitter,
         pods::{Lists, Pods},
@@ -36,6 +37,7 @@ use crate::{
     refusal::Refusal,
     sources::Roots,
     sys,
+    tally::{Outcome, Tally},
     unpack::Captured,
 };
 
@@ -57,11 +59,7 @@ pub fn run(options: &RunOptions) -> Result<(), Refusal> {
         tracing::debug!(%error, "the threads that report have normal priority");
     }
     let page_size = sys::page_size();
-    let settings = desk::Settings {
-        roots: Roots::new(&options.node.proc, &options.node.cgroup),
-        deadline_ns: u64::try_from(options.capture_deadline().as_nanos()).unwrap_or(u64::MAX),
-        kernel_kills: fs::read(options.node.proc.join("vmstat")).ok().and_then(|vmstat| oom_kills(&vmstat)),
-    };
+    let settings = desk_settings(options);
     let runtime = runtime()?;
     // Before the probe: a wrong option is told at once. It asks nobody until the runtime turns.
     let entered = runtime.enter();
@@ -93,55 +91,88 @@ pub fn run(options: &RunOptions) -> Result<(), Refusal> {
             api: options.http.api,
             counts: http_counts,
         };
-        http::serve(listener, served)
-            .map_err(|error| Refusal::failed(format!("starting the HTTP server: {error}")))?;
+        let unserved = |error| Refusal::failed(format!("starting the HTTP server: {error}"));
+        http::serve(listener, served).map_err(unserved)?;
     }
     if let Some(lists) = pods.lists() {
         runtime.spawn(follow(lists, Arc::clone(&metrics)));
     }
-    let probe = attach::attach(&options.node, page_size)?;
-    let level = probe.level;
-    let exits = Exits::new(settings.roots.clone(), Arc::clone(&metrics));
+    // Before the probe: what is in the log by then, no probe has seen.
+    let watch = attach::watch(&options.node, page_size, LogBook::open(options, page_size))?;
+    let failed = |error| Refusal::failed(format!("making the queue to the reporter: {error}"));
+    let (to_reporter, logged) = queue(options.queue.into()).map_err(failed)?;
     let audience = Audience {
         pods,
         events,
         history: Arc::clone(&history),
         metrics: Arc::clone(&metrics),
-        exits,
+        exits: Exits::new(settings.roots.clone(), Arc::clone(&metrics)),
         busy: health.reporter(),
+        logged: Some(logged),
     };
     let publisher = Publisher::live(options, node, page_size, audience);
-    announce(&probe);
+    announce(&watch);
     protect::from_reclaim();
-    let (queue, incidents) = queue(options.queue.into())
-        .map_err(|error| Refusal::failed(format!("making the queue to the reporter: {error}")))?;
-    let audit = Arc::new(Audit::new(&options.node.proc, &probe, Arc::clone(&progress), Arc::clone(&losses)));
-    metrics.attached(level.name(), probe.counters(), queue.depth(), Arc::clone(&audit));
-    let hooks = probe.hooks();
-    let mut desk =
-        Desk::new(&settings, Arc::clone(&losses), queue, Pool::new(options.queue.into())).telling(progress);
-    let caught = desk.warm_up(&probe.proof, sys::boottime());
-    if let Some(captured) = caught.and_then(|caught| Captured::rehearsed(&caught, &probe.proof, page_size)) {
-        publisher.warm_up(&captured);
-    }
-    let running = capture::start(probe, desk, incidents)
-        .map_err(|error| Refusal::failed(format!("starting the capture thread: {error}")))?;
-    health.ready(running.pulse());
-    let kept = audit.keep(&hooks, &health);
-    let probe = runtime.block_on(report(running, publisher, &losses, level.name(), kept));
+    let (queue, incidents) = queue(options.queue.into()).map_err(failed)?;
+    let unstarted = |error| Refusal::failed(format!("starting the capture thread: {error}"));
+    let probe = match watch {
+        Watch::Probe(probe, log) => {
+            if let Ok(mut log) = log {
+                let (backlog, meanwhile) = (log.backlog(), log.meanwhile());
+                kmsg::tell_backlog(options, backlog, meanwhile, Arc::clone(&history), to_reporter);
+            }
+            let (level, counters, hooks) = (probe.level.name(), probe.counters(), probe.hooks());
+            let audit =
+                Arc::new(Audit::new(&options.node.proc, &probe, Arc::clone(&progress), Arc::clone(&losses)));
+            metrics.attached(level, queue.depth(), Some((counters, Arc::clone(&audit))));
+            let mut desk = Desk::new(&settings, Arc::clone(&losses), queue, Pool::new(options.queue.into()))
+                .telling(progress);
+            let caught = desk.warm_up(&probe.proof, sys::boottime());
+            let rehearsed = |caught| Captured::rehearsed(&caught, &probe.proof, page_size);
+            if let Some(captured) = caught.and_then(rehearsed) {
+                publisher.warm_up(&captured);
+            }
+            let running = capture::start(*probe, desk, incidents).map_err(unstarted)?;
+            health.ready(running.pulse());
+            let kept = audit.keep(&hooks, &health);
+            runtime.block_on(report(running, publisher, &losses, level, kept))
+        }
+        Watch::Log(mut log, _) => {
+            let level = ProbeLevel::Kmsg.name();
+            metrics.attached(level, queue.depth(), None);
+            kmsg::tell_backlog(options, log.backlog(), None, Arc::clone(&history), to_reporter.clone());
+            let telling = kmsg::Telling { losses: Arc::clone(&losses), incidents: to_reporter, open: queue };
+            let running = log.follow(settings.roots, telling, incidents).map_err(unstarted)?;
+            health.ready(running.pulse());
+            runtime.block_on(report(running, publisher, &losses, level, pending()))
+        }
+    };
     runtime.block_on(history.close());
     // A write to a stdout that nobody reads may never return.
     runtime.shutdown_background();
     if let Some(probe) = probe? {
         account(&probe, &losses);
     }
+    sum_up(answers.as_deref(), told.as_deref());
+    Ok(())
+}
+
+fn desk_settings(options: &RunOptions) -> desk::Settings {
+    desk::Settings {
+        roots: Roots::new(&options.node.proc, &options.node.cgroup),
+        deadline_ns: u64::try_from(options.capture_deadline().as_nanos()).unwrap_or(u64::MAX),
+        kernel_kills: fs::read(options.node.proc.join("vmstat")).ok().and_then(|vmstat| oom_kills(&vmstat)),
+    }
+}
+
+/// How asking and telling others went.
+fn sum_up<A: Outcome, T: Outcome>(answers: Option<&Tally<A>>, told: Option<&Tally<T>>) {
     if let Some(answers) = answers {
         tracing::info!(answers = answers.summary(), "the kubelet was asked");
     }
     if let Some(told) = told {
         tracing::info!(kills = told.summary(), "Kubernetes was told");
     }
-    Ok(())
 }
 
 /// One thread for everything that waits, and one more that is kept for what blocks: stdout, the names of log files. It
@@ -217,7 +248,16 @@ async fn either(one: &mut Signal, other: &mut Signal) {
     }
 }
 
-fn announce(probe: &Probe) {
+fn announce(watch: &Watch<LogBook>) {
+    let probe = match watch {
+        Watch::Probe(probe, _) => probe,
+        Watch::Log(_, None) => {
+            return tracing::info!(level = %"kmsg", "the kernel's log is read, as was asked for");
+        }
+        Watch::Log(_, Some(why)) => {
+            return tracing::warn!(level = %"kmsg", %why, "no probe: the kernel's log is read, after SIGKILL");
+        }
+    };
     match &probe.why_not_higher {
         None => {
             tracing::info!(level = %probe.level.name(), "probe attached, its layout proved on this process");

@@ -4,13 +4,17 @@
 //! the start, and paths begin at descriptors that are open from the start.
 
 use std::{
-    ffi::CStr,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    ffi::{CStr, OsStr},
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::ffi::OsStrExt as _,
+    },
     path::{Path, PathBuf},
 };
 
 use oomwatch_common::{
     capture::{CGROUP_V1_FILES, CGROUP_V2_FILES, Outcome},
+    ids::CgroupPath,
     peek::CgroupView,
 };
 use rustix::{
@@ -49,6 +53,21 @@ impl Roots {
                 .or_else(|| existing(cgroup.join("unified"), "cgroup.controllers")),
             cgroup_v1: existing(cgroup.join("memory"), "memory.stat"),
         }
+    }
+}
+
+impl Roots {
+    /// A memory cgroup's directory, and whether it is v2. `v2`: as far as it is known. `None`: this node has no such
+    /// hierarchy, or the path is not whole, or the root's, which has no figures.
+    pub fn cgroup_dir(&self, path: &CgroupPath, v2: Option<bool>) -> Option<(PathBuf, bool)> {
+        if path.truncated || path.components.is_empty() || path.components.iter().any(|part| part == b"..") {
+            return None;
+        }
+        let v2 = v2.unwrap_or(self.cgroup_v1.is_none());
+        let root = if v2 { &self.cgroup_v2 } else { &self.cgroup_v1 };
+        let mut dir = root.clone()?;
+        dir.extend(path.components.iter().map(|component| OsStr::from_bytes(component)));
+        Some((dir, v2))
     }
 }
 

@@ -39,6 +39,11 @@ pub fn boottime() -> BoottimeNs {
     BoottimeNs(nanoseconds(clock_gettime(ClockId::Boottime)))
 }
 
+/// `uname -r`; empty where it is no text.
+pub fn kernel_release() -> String {
+    rustix::system::uname().release().to_str().map(str::to_owned).unwrap_or_default()
+}
+
 /// Wall time at boottime 0, in nanoseconds since 1970. Read anew for each report: the wall clock may be set.
 pub fn realtime_at_boot() -> i128 {
     let wall = i128::from(nanoseconds(clock_gettime(ClockId::Realtime)));

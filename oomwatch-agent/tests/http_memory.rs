@@ -20,7 +20,7 @@ use std::{
 
 use jiff::SignedDuration;
 use oomwatch_agent::{
-    config::{ApiChoice, HttpOptions, JournalOptions, MetricsOptions},
+    config::{ApiChoice, BacklogChoice, HttpOptions, JournalOptions, MetricsOptions},
     health::Health,
     history::{History, Kept},
     http::{Counts, Replied, Served, bind, serve},
@@ -65,8 +65,12 @@ fn start() -> (SocketAddr, Arc<Counts>) {
     let listener = bind(&HttpOptions { listen: Some("127.0.0.1:0".parse().unwrap()), api: ApiChoice::Local });
     let listener = listener.unwrap().unwrap();
     let address = listener.address().unwrap();
-    let journal =
-        JournalOptions { journal: None, journal_max_mib: 1, journal_max_age: SignedDuration::from_hours(1) };
+    let journal = JournalOptions {
+        journal: None,
+        journal_max_mib: 1,
+        journal_max_age: SignedDuration::from_hours(1),
+        backlog: BacklogChoice::Off,
+    };
     let history = Arc::new(History::open(&journal).unwrap());
     let runtime = runtime::Builder::new_current_thread().enable_all().build().unwrap();
     for number in 0..1000 {

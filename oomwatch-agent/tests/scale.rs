@@ -14,7 +14,7 @@ use std::{collections::VecDeque, path::Path, sync::Arc, time::Duration};
 
 use jiff::SignedDuration;
 use oomwatch_agent::{
-    config::{JournalOptions, MetricsOptions},
+    config::{BacklogChoice, JournalOptions, MetricsOptions},
     history::History,
     kubernetes::events::{
         Counts, Outcome,
@@ -70,6 +70,7 @@ impl Node {
             journal: None,
             journal_max_mib: 1,
             journal_max_age: SignedDuration::from_hours(1),
+            backlog: BacklogChoice::Off,
         };
         let sources = Sources {
             proc: Path::new("/proc").to_owned(),

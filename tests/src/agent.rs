@@ -166,7 +166,8 @@ pub fn command(binary: &Path) -> Command {
     for (name, _) in env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"OOMWATCH_")) {
         command.env_remove(name);
     }
-    command.env("NO_COLOR", "1");
+    // What was killed on this machine before is not a test's business, but for those that ask.
+    command.env("NO_COLOR", "1").env("OOMWATCH_BACKLOG", "off");
     command
 }
 

@@ -2,11 +2,13 @@
 //!
 //! Nothing is compared loosely unless a [`Slack`] says by how much and why. A value that the agent left out differs.
 
+mod is_logged;
 mod with_log;
 mod with_status;
 
 use std::fmt::Debug;
 
+pub use is_logged::is_logged;
 pub use with_log::with_log;
 pub use with_status::{Since, with_status};
 

@@ -106,8 +106,8 @@ fn what_run_would_refuse_check_does_too() -> Result<()> {
         return Ok(());
     }
     for (arguments, code, name) in [
-        (&["--btf", "/nonexistent"][..], 69, "btf"),
-        (&["--btf", "/dev/null"], 69, "btf"),
+        (&["--probe", "tracepoint", "--btf", "/nonexistent"][..], 69, "btf"),
+        (&["--probe", "tracepoint", "--btf", "/dev/null"], 69, "btf"),
         (&["--proc", "/nonexistent"], 1, "proc"),
         (&["--kubelet", "https://127.0.0.1:1"], 64, "kubelet"),
     ] {

@@ -16,7 +16,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use jiff::{SignedDuration, Timestamp};
 use oomwatch_agent::{
-    config::JournalOptions,
+    config::{BacklogChoice, JournalOptions},
     history::{History, Kept, Order, Query, Removed, WriteOutcome},
 };
 use oomwatch_common::{journal_line, query::Filter};
@@ -37,7 +37,12 @@ const KILLS: u32 = 50;
 
 fn options(dir: &Path, max_mib: u32) -> JournalOptions {
     let journal_max_age = SignedDuration::from_hours(24);
-    JournalOptions { journal: Some(dir.to_owned()), journal_max_mib: max_mib, journal_max_age }
+    JournalOptions {
+        journal: Some(dir.to_owned()),
+        journal_max_mib: max_mib,
+        journal_max_age,
+        backlog: BacklogChoice::Off,
+    }
 }
 
 fn kept(number: u64) -> Kept {

@@ -76,22 +76,26 @@ fn judge_others(found: &[String]) -> Line {
 }
 
 /// The kernel's log. No report rests on it, so nothing is lost where it cannot be read.
-pub(super) fn kernel_log(_: &Look<'_>) -> Vec<Line> {
-    let opened = open("/dev/kmsg", OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty());
+pub(super) fn kernel_log(look: &Look<'_>) -> Vec<Line> {
+    let opened =
+        open(&look.options.node.kmsg, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty());
     vec![judge_log(opened.map(drop))]
 }
 
 fn judge_log(opened: Result<(), Errno>) -> Line {
     match opened {
-        Ok(()) => Line::ok("kernel_log", "readable; no report needs it"),
-        Err(Errno::NOENT) => Line::not_applicable("kernel_log", "no /dev/kmsg here; no report needs it"),
+        Ok(()) => Line::ok("kernel_log", "readable: with --journal, kills of before a start are told"),
+        Err(Errno::NOENT) => {
+            Line::not_applicable("kernel_log", "none here: kills of before a start are not told")
+        }
         Err(Errno::PERM | Errno::ACCESS) => Line::not_applicable(
             "kernel_log",
-            "not permitted (CAP_SYSLOG; in a container the device too); no report needs it",
+            "not permitted (CAP_SYSLOG; in a container the device too): kills of before a start are not told",
         ),
-        Err(error) => {
-            Line::not_applicable("kernel_log", format!("{}; no report needs it", io::Error::from(error)))
-        }
+        Err(error) => Line::not_applicable(
+            "kernel_log",
+            format!("{}: kills of before a start are not told", io::Error::from(error)),
+        ),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use jiff::SignedDuration;
 use oomwatch_common::query;
 
@@ -20,6 +20,18 @@ pub struct JournalOptions {
     /// How long incidents stay in the journal: 12h, 30d
     #[arg(long, env = "OOMWATCH_JOURNAL_MAX_AGE", default_value = "30d", value_parser = age, value_name = "AGE")]
     pub journal_max_age: SignedDuration,
+    /// Whether kills that the kernel logged while the agent did not run are reported at its start; needs --journal
+    #[arg(long, env = "OOMWATCH_BACKLOG", value_enum, default_value_t = BacklogChoice::On)]
+    pub backlog: BacklogChoice,
+}
+
+/// Whether to look back at the start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum BacklogChoice {
+    /// Each kill that is in neither the journal nor the part of the log that was read before
+    On,
+    /// Only what comes
+    Off,
 }
 
 fn age(text: &str) -> Result<SignedDuration, String> {

@@ -18,6 +18,9 @@ pub struct NodeOptions {
     /// BTF of the running kernel
     #[arg(long, env = "OOMWATCH_BTF", default_value = "/sys/kernel/btf/vmlinux", value_name = "FILE")]
     pub btf: PathBuf,
+    /// The kernel's log
+    #[arg(long, env = "OOMWATCH_KMSG", default_value = "/dev/kmsg", value_name = "FILE")]
+    pub kmsg: PathBuf,
     /// Where the host's /proc is mounted
     #[arg(long, env = "OOMWATCH_PROC", default_value = "/proc", value_name = "DIR")]
     pub proc: PathBuf,
@@ -39,4 +42,6 @@ pub enum ProbeChoice {
     Kprobe,
     /// Tracepoint oom/mark_victim: victims only
     Tracepoint,
+    /// The kernel's log: what it prints of kills
+    Kmsg,
 }

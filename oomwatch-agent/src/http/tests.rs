@@ -10,7 +10,7 @@ use jiff::SignedDuration;
 
 use super::*;
 use crate::{
-    config::{JournalOptions, MetricsOptions},
+    config::{BacklogChoice, JournalOptions, MetricsOptions},
     history::Kept,
     metrics::Sources,
 };
@@ -21,8 +21,12 @@ fn start(listen: &str, api: ApiChoice, incidents: usize) -> SocketAddr {
     let options = HttpOptions { listen: Some(listen.parse().unwrap()), api };
     let listener = bind(&options).unwrap().unwrap();
     let address = listener.0.local_addr().unwrap();
-    let journal =
-        JournalOptions { journal: None, journal_max_mib: 1, journal_max_age: SignedDuration::from_hours(1) };
+    let journal = JournalOptions {
+        journal: None,
+        journal_max_mib: 1,
+        journal_max_age: SignedDuration::from_hours(1),
+        backlog: BacklogChoice::Off,
+    };
     let history = Arc::new(History::open(&journal).unwrap());
     let runtime = runtime::Builder::new_current_thread().enable_all().build().unwrap();
     for number in 0..incidents {

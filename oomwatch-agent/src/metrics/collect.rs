@@ -63,6 +63,7 @@ impl Collector for Values {
 impl Values {
     fn one(&self, id: Id, mut to: Samples<'_>) -> fmt::Result {
         let later = self.later.get();
+        let probe = later.and_then(|later| later.probe.as_ref());
         match id {
             Id::OomKills | Id::LastOom | Id::Containers | Id::ContainersDropped => Ok(()),
             Id::Incidents => to.tally(&self.incidents),
@@ -71,7 +72,7 @@ impl Values {
             Id::ReportLatency => to.histogram(&self.latency),
             Id::KillToExit => to.histogram(&self.to_exit),
             Id::ProbeKills => {
-                let seen = later.and_then(|later| later.audit.seen());
+                let seen = probe.and_then(|(_, audit)| audit.seen());
                 to.counter(seen.unwrap_or_else(|| self.kills.load(Ordering::Relaxed)))
             }
             Id::KernelKills => {
@@ -80,13 +81,13 @@ impl Values {
                 kills.map_or(Ok(()), |kills| to.counter(kills))
             }
             Id::EventsLost => {
-                let full = later.and_then(|later| later.counters.get(ProbeCounter::RingBufferFull));
+                let full = probe.and_then(|(counters, _)| counters.get(ProbeCounter::RingBufferFull));
                 to.labelled_counter("ring_buffer", full.unwrap_or(0))?;
                 to.tally::<Stage>(&self.losses)
             }
             Id::KillsLost => {
-                if let Some(later) = later {
-                    later.audit.look();
+                if let Some((_, audit)) = probe {
+                    audit.look();
                 }
                 to.tally(&self.progress.lost)
             }

@@ -150,7 +150,7 @@ pub(super) const METRICS: &[Described] = &[
         Kind::Counter,
         &["stage"],
         "What was lost on its way from the kernel to the outputs: records at ring_buffer and malformed, incidents at \
-         queue, reports at output",
+         queue, reports at output; at kernel_log, level kmsg, each time that the log was faster than its reader",
     ),
     metric(
         Id::KillsLost,

@@ -11,12 +11,16 @@ use oomwatch_common::{
 };
 
 use super::*;
-use crate::config::JournalOptions;
+use crate::config::{BacklogChoice, JournalOptions};
 
 fn metrics(most: u16) -> Metrics {
     let options = MetricsOptions { metrics_containers: most, metrics_grace_minutes: 30 };
-    let journal =
-        JournalOptions { journal: None, journal_max_mib: 1, journal_max_age: SignedDuration::from_hours(1) };
+    let journal = JournalOptions {
+        journal: None,
+        journal_max_mib: 1,
+        journal_max_age: SignedDuration::from_hours(1),
+        backlog: BacklogChoice::Off,
+    };
     let sources = Sources {
         proc: Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/proc/6.18-v1"),
         losses: Arc::default(),

@@ -2,6 +2,7 @@
 
 use super::paper::{Ink, Paper};
 use crate::{
+    incident::ProbeLevel,
     render_text::{names, short_id, trigger_name, triggered_by, victims_cgroup},
     report::{ContainerKind, Host, HostKind, Kubernetes, Report, StatusFrom, Victim, size},
     units::Bytes,
@@ -100,7 +101,7 @@ pub(super) fn victims(paper: &mut Paper, report: &Report) {
         paper.line(&format!("  … and {} more", count - VICTIMS));
     }
     if let Some(first) = report.victims.first() {
-        details(paper, first, count > 1);
+        details(paper, report, first, count > 1);
     }
 }
 
@@ -129,7 +130,7 @@ fn table_row(paper: &mut Paper, victim: &Victim) {
 }
 
 /// What is known of one victim beside its memory.
-fn details(paper: &mut Paper, victim: &Victim, of_several: bool) {
+fn details(paper: &mut Paper, report: &Report, victim: &Victim, of_several: bool) {
     if of_several {
         paper.line("");
         paper.line("  The one that the kernel chose:");
@@ -187,7 +188,10 @@ fn details(paper: &mut Paper, victim: &Victim, of_several: bool) {
         );
     }
     if victim.status_from == StatusFrom::Kernel {
-        paper.entry("note", "its files below /proc could not be read in time: all of this is from the probe");
+        let from =
+            if report.probe.level == ProbeLevel::Kmsg.name() { "the kernel's log" } else { "the probe" };
+        let note = format!("its files below /proc could not be read in time: all of this is from {from}");
+        paper.entry("note", &note);
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use jiff::{SignedDuration, Timestamp};
 use oomwatch_agent::{
-    config::JournalOptions,
+    config::{BacklogChoice, JournalOptions},
     history::{History, Kept},
 };
 use oomwatch_tests::{
@@ -73,7 +73,12 @@ pub(super) fn open(dir: &Path) -> Result<History> {
 
 pub(super) fn open_of(dir: &Path, journal_max_mib: u32) -> Result<History> {
     let journal_max_age = SignedDuration::from_hours(24);
-    let options = JournalOptions { journal: Some(dir.to_owned()), journal_max_mib, journal_max_age };
+    let options = JournalOptions {
+        journal: Some(dir.to_owned()),
+        journal_max_mib,
+        journal_max_age,
+        backlog: BacklogChoice::Off,
+    };
     // The thread of one that was dropped lets go of its lock a moment later.
     wait_for("the journal's lock", PATIENCE, || Ok(History::open(&options).ok()))
 }

@@ -10,7 +10,7 @@ use std::{
 
 use super::*;
 use crate::{
-    config::JournalOptions,
+    config::{BacklogChoice, JournalOptions},
     history::{
         CLOSED_WITHIN, History, Journal, KEPT_WITHIN, Kept, MOST_WAITING, WriteOutcome, writer::Shared,
     },
@@ -22,6 +22,7 @@ fn options(journal: Option<PathBuf>) -> JournalOptions {
         journal,
         journal_max_mib: 1,
         journal_max_age: SignedDuration::from_hours(24 * 365 * 1000),
+        backlog: BacklogChoice::Off,
     }
 }
 

@@ -3,6 +3,7 @@
 mod check;
 mod faults;
 mod group;
+mod kmsg;
 mod limits;
 mod many;
 mod node;
@@ -109,6 +110,9 @@ pub(crate) const CASES: &[Case] = &[
     case("tracepoint_nothing_killable", Setup::Tracepoint, Needs::Memcg, unkilled::nothing_killable),
     // The agent beside them is one that kprobes do not concern.
     case("fault_a_blind_probe_is_attached_again", Setup::Tracepoint, Needs::Memcg, faults::attached_again),
+    case("kmsg_a_containers_limit", Setup::Kmsg, Needs::Memcg, kmsg::container),
+    case("kmsg_the_whole_node", Setup::Kmsg, Needs::Memcg, kmsg::node),
+    case("kmsg_a_group", Setup::Kmsg, Needs::V2, kmsg::group),
     case("fault_kprobes_are_switched_off", Setup::Tracepoint, Needs::Memcg, faults::kprobes_off),
     // The last: not every kernel gets over it.
     case("fault_ftrace_is_switched_off", Setup::Tracepoint, Needs::Memcg, faults::ftrace_off),

@@ -37,6 +37,8 @@ pub(crate) enum Setup {
     Trampolines,
     /// Running with `--probe tracepoint`.
     Tracepoint,
+    /// Running with `--probe kmsg`.
+    Kmsg,
 }
 
 /// What a case needs of the machine.
@@ -197,6 +199,7 @@ impl Running {
                 Setup::Highest => "auto",
                 Setup::Kprobe | Setup::Trampolines => "kprobe",
                 Setup::Tracepoint => "tracepoint",
+                Setup::Kmsg => "kmsg",
             };
             let args = ["--output", "json", "--probe", probe];
             let mut bench = if setup == Setup::Trampolines {
@@ -207,7 +210,12 @@ impl Running {
             set_own_adj(NEVER)?;
             let log = bench.agent.log();
             ensure!(log.contains("fentry") == (setup == Setup::Trampolines), "by which hooks? {log}");
-            let expected = if has_kprobes && setup != Setup::Tracepoint { "kprobe" } else { "tracepoint" };
+            let expected = match setup {
+                Setup::Kmsg => "kmsg",
+                Setup::Tracepoint => "tracepoint",
+                _ if has_kprobes => "kprobe",
+                _ => "tracepoint",
+            };
             ensure!(
                 bench.agent.level == expected,
                 "the agent took level {}, not {expected}",
