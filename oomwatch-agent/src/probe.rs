@@ -159,7 +159,9 @@ pub fn load(settings: &Settings<'_>, kill_hook: bool) -> Result<Loaded, Refusal>
         .map(|record| record.to_vec())
         .ok_or_else(|| Refusal::failed("the eBPF program ran, but its record did not arrive"))?;
     let rss_inexact = match (percpu, config.per_cpu_offset) {
-        (false, _) => Some("up to 6.1 the kernel keeps up to 64 pages of each thread out of the count"),
+        (false, _) => {
+            Some("up to 6.1 the kernel leaves what the last 64 faults of each thread mapped out of the count")
+        }
         (true, 0) => {
             Some("__per_cpu_offset is not in /proc/kallsyms (CONFIG_KALLSYMS_ALL, CAP_SYSLOG, kptr_restrict)")
         }

@@ -185,7 +185,7 @@ pub const TASK_KNOWN: u32 = 1;
 /// A thread that still has the address space was found; without it the memory values are unread.
 pub const TASK_HAS_MM: u32 = 2;
 /// RSS was summed over all CPUs. Not set: it is what the kernel's own log prints, off by up to
-/// CPUs × (batch − 1) pages since 6.2, and by up to 64 pages a thread before.
+/// CPUs × (batch − 1) pages since 6.2, and before by what the last 64 faults of each thread mapped.
 pub const TASK_RSS_EXACT: u32 = 4;
 /// A kernel thread.
 pub const TASK_KTHREAD: u32 = 8;

@@ -168,7 +168,7 @@ struct Sum {
 }
 
 impl Sum {
-    /// Up to 6.1 a counter is one atomic, with up to 64 pages more or less cached in each thread: never exact.
+    /// Up to 6.1 a counter is one atomic, and each thread has a part of its own from its last 64 faults: never exact.
     #[inline(always)]
     fn new() -> Self {
         let config = kernel::config();

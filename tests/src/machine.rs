@@ -65,12 +65,14 @@ impl Machine {
         if self.version < (7, 0) { self.unsummed() } else { Slack::NONE }
     }
 
-    /// How far RSS may move, in bytes, between the agent's read and the kernel's while the victim still runs on another
-    /// CPU. Up to 6.1 each thread keeps up to 64 pages to itself and hands them in when it likes (`SPLIT_RSS_COUNTING`,
-    /// `mm/memory.c`).
-    pub fn not_handed_in(&self) -> Slack {
+    /// How far RSS may move, in bytes, between the agent's read and the kernel's while the victim has threads on other
+    /// CPUs. Up to 6.1 each thread keeps what its last 64 faults mapped to itself, and hands it in when it likes or
+    /// exits (`SPLIT_RSS_COUNTING`, `mm/memory.c`). A fault maps one page of anonymous memory, but of what is in the
+    /// page cache up to 16 around it (`fault_around_bytes`).
+    pub fn not_handed_in(&self, mapped_around: bool) -> Slack {
         if self.version < (6, 2) {
-            return Slack { bytes: 64 * self.page, why: "pages that a running thread has not yet handed in" };
+            let pages = if mapped_around { 16 } else { 1 };
+            return Slack { bytes: 64 * pages * self.page, why: "pages that a thread has not yet handed in" };
         }
         Slack::NONE
     }

@@ -25,7 +25,7 @@ pub fn with_log(differences: &mut Differences, report: &Report, logged: &LoggedI
         differences.equal("trigger.tid", report.trigger.as_ref().and_then(|trigger| trigger.tid), tid);
     }
     if let Some(summary) = &logged.summary {
-        with_summary(differences, report, summary, sees_domain);
+        with_summary(differences, report, logged, summary, sees_domain);
     }
     if sees_domain {
         with_domain(differences, report, logged, machine);
@@ -55,11 +55,15 @@ fn with_killed(
     // could not, only the agent's has it. The bound is the same.
     let rss = if victim.exact == Some(true) { machine.logged_rss() } else { machine.unsummed() };
     let stands_still = report.trigger.as_ref().is_some_and(|trigger| trigger.tid == victim.tid);
-    let rss = if stands_still { rss } else { rss.or(machine.not_handed_in()) };
+    let (anon, cached) = if stands_still {
+        (rss, rss)
+    } else {
+        (rss.or(machine.not_handed_in(false)), rss.or(machine.not_handed_in(true)))
+    };
     size("total_vm_bytes", victim.total_vm, killed.total_vm_kib, Slack::NONE);
-    size("rss.anon_bytes", victim.rss_anon, killed.rss_anon_kib, rss);
-    size("rss.file_bytes", victim.rss_file, killed.rss_file_kib, rss);
-    size("rss.shmem_bytes", victim.rss_shmem, killed.rss_shmem_kib, rss);
+    size("rss.anon_bytes", victim.rss_anon, killed.rss_anon_kib, anon);
+    size("rss.file_bytes", victim.rss_file, killed.rss_file_kib, cached);
+    size("rss.shmem_bytes", victim.rss_shmem, killed.rss_shmem_kib, cached);
     size("pgtables_bytes", victim.pgtables, killed.pgtables_kib, Slack::NONE);
     differences.same_name("victim comm", victim.comm.as_deref(), &killed.comm);
     differences.equal("victim uid", victim.uid, u64::from(killed.uid));
@@ -81,8 +85,17 @@ fn with_header(differences: &mut Differences, report: &Report, header: &Header, 
 
 /// "oom-kill:". Its pid is that of the chosen task: the process's first thread, so the report's tgid, but with
 /// `vm.oom_kill_allocating_task` the thread that allocated.
-fn with_summary(differences: &mut Differences, report: &Report, summary: &Summary, sees_domain: bool) {
-    let allocated = report.trigger.as_ref().filter(|trigger| trigger.tid == Some(summary.pid));
+fn with_summary(
+    differences: &mut Differences,
+    report: &Report,
+    logged: &LoggedIncident,
+    summary: &Summary,
+    sees_domain: bool,
+) {
+    let allocating = |killed: &Killed| killed.message.contains("oom_kill_allocating_task");
+    let chosen_thread = logged.killed.first().is_some_and(allocating);
+    let allocated =
+        report.trigger.as_ref().filter(|trigger| chosen_thread && trigger.tid == Some(summary.pid));
     let is_chosen = |victim: &&Process| {
         victim.tgid == Some(summary.pid) || allocated.is_some_and(|trigger| trigger.tgid == victim.tgid)
     };
