@@ -44,6 +44,8 @@ fn make() -> Result<()> {
     let arguments: Vec<String> = env::args().skip(2).collect();
     let [cgroup, kills] = arguments.as_slice() else { bail!("victims CGROUP KILLS") };
     let kills: u64 = kills.parse().context("how many kills?")?;
+    // Whoever starts this may be protected from the OOM killer, and victims would inherit that.
+    fs::write("/proc/self/oom_score_adj", "0").context("cannot set oom_score_adj")?;
     let memory = sys::Memory::map(BYTES)?;
     let mut limit = Limit::open(Path::new(cgroup))?;
     fs::write(Path::new(cgroup).join("cgroup.procs"), std::process::id().to_string())
