@@ -110,7 +110,7 @@ pub struct RunOptions {
     #[arg(long, env = "OOMWATCH_QUEUE", default_value_t = 256, value_parser = clap::value_parser!(u16).range(1..),
         value_name = "REPORTS")]
     pub queue: u16,
-    /// How long reading /proc and cgroup files may take for one incident, milliseconds
+    /// How long reading /proc and cgroup files may take for one incident, besides those of its victims, milliseconds
     #[arg(long, env = "OOMWATCH_CAPTURE_DEADLINE_MS", default_value_t = 500, 
         value_parser = clap::value_parser!(u32).range(1..=60_000), value_name = "MS")]
     pub capture_deadline_ms: u32,

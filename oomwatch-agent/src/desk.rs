@@ -27,12 +27,15 @@ use crate::{
 
 /// Incidents that are open at once; with more, the oldest is finished with what it has.
 const OPEN_JOBS: usize = 64;
+/// How long a kill that the kernel has counted waits for its mark. The two are a few instructions apart
+/// (`__oom_kill_process`, mm/oom_kill.c), but the CPU may be taken away in between.
+const MARK_COMES_WITHIN_NS: u64 = 100_000_000;
 
 /// What the desk works by.
 pub struct Settings {
     /// Where to read.
     pub roots: Roots,
-    /// How long the reads of one incident may take, nanoseconds.
+    /// How long the reads of one incident may take, those of its victims not counted, nanoseconds.
     pub deadline_ns: u64,
     /// `oom_kill` of `/proc/vmstat` before the probe was attached.
     pub kernel_kills: Option<u64>,
@@ -50,6 +53,8 @@ pub struct Desk {
     kernel_kills: Option<u64>,
     /// Kills that the kernel has counted and no mark has claimed yet.
     kernel_credit: u64,
+    /// When the last of them was seen.
+    credited_at: BoottimeNs,
     progress: Arc<Progress>,
     done: Done,
 }
@@ -59,8 +64,7 @@ impl Desk {
     pub fn new(settings: &Settings, losses: Arc<Losses>, queue: Sender<Caught>, pool: Arc<Pool>) -> Self {
         let mut jobs = VecDeque::with_capacity(OPEN_JOBS);
         // Written once, so that the memory is there.
-        let idle =
-            || Job::new(Outline::new(0, ProbeLevel::Kprobe), Pack::new(None), BoottimeNs(0), BoottimeNs(0));
+        let idle = || Job::new(Outline::new(0, ProbeLevel::Kprobe), Pack::new(None), BoottimeNs(0), 0);
         jobs.extend((0..OPEN_JOBS).map(|_| idle()));
         jobs.clear();
         Self {
@@ -72,6 +76,7 @@ impl Desk {
             jobs,
             kernel_kills: settings.kernel_kills,
             kernel_credit: 0,
+            credited_at: BoottimeNs(0),
             progress: Arc::default(),
             done: Done::default(),
         }
@@ -99,7 +104,7 @@ impl Desk {
     pub fn warm_up(&mut self, proof: &[u8], now: BoottimeNs) -> Option<Caught> {
         let record = peek(proof).ok()?;
         let outline = Outline::new(record.incident, ProbeLevel::Kprobe);
-        let mut job = Job::new(outline, Pack::new(Parcel::new(&self.pool)), now, now);
+        let mut job = Job::new(outline, Pack::new(Parcel::new(&self.pool)), now, 0);
         job.begin(&record, proof, &mut self.sources);
         while job.read_next(&mut self.sources, now) {}
         let caught = job.finish(false, now)?;
@@ -128,8 +133,8 @@ impl Desk {
             {
                 self.finish(oldest, now);
             }
-            let until = BoottimeNs(now.0.saturating_add(self.deadline_ns));
-            let mut job = Job::new(outline, Pack::new(Parcel::new(&self.pool)), now, until);
+            let pack = Pack::new(Parcel::new(&self.pool));
+            let mut job = Job::new(outline, pack, now, self.deadline_ns);
             job.begin(record, raw, &mut self.sources);
             self.jobs.push_back(job);
         }
@@ -147,9 +152,6 @@ impl Desk {
                 self.finish(job, now);
             }
         }
-        if self.jobs.is_empty() {
-            self.kernel_credit = 0;
-        }
         self.progress.publish(Done { open: self.jobs.len() as u64, ..self.done });
     }
 
@@ -159,7 +161,7 @@ impl Desk {
     }
 
     fn finish(&mut self, job: Job, now: BoottimeNs) {
-        let proof = self.proof(&job);
+        let proof = self.proof(&job, now);
         let (victims, unkept, outline) = (job.outline().victims(), job.unkept(), job.outline());
         self.done.told += outline.recovered();
         self.done.groups += u64::from(outline.kills_a_group());
@@ -177,7 +179,7 @@ impl Desk {
     /// `mark_victim` also fires for a task that was exiting on its own, and nothing in its arguments tells the two
     /// apart. The kernel counts a kill just before it marks (`__oom_kill_process`, mm/oom_kill.c), and no exit: a mark
     /// that no count stands behind is no kill.
-    fn proof(&mut self, job: &Job) -> Proof {
+    fn proof(&mut self, job: &Job, at: BoottimeNs) -> Proof {
         if job.outline().level() == ProbeLevel::Kprobe {
             return Proof::Kill;
         }
@@ -185,7 +187,13 @@ impl Desk {
             return Proof::Unknown;
         };
         self.kernel_kills = Some(now);
-        self.kernel_credit = self.kernel_credit.saturating_add(now.saturating_sub(before));
+        if job.taken_at().0.saturating_sub(self.credited_at.0) > MARK_COMES_WITHIN_NS {
+            self.kernel_credit = 0;
+        }
+        if now > before {
+            self.kernel_credit = self.kernel_credit.saturating_add(now - before);
+            self.credited_at = at;
+        }
         let backed = self.kernel_credit > 0;
         self.kernel_credit = self.kernel_credit.saturating_sub(job.outline().victims());
         if backed { Proof::Kill } else { Proof::NoKill }

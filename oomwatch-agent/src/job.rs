@@ -44,7 +44,9 @@ pub struct Job {
     /// The rest of the reads: whose files, and which of them is next.
     next_read: (usize, usize),
     taken_at: BoottimeNs,
-    read_until: BoottimeNs,
+    /// Set by the first of the reads that can wait: the victim's own, however long they took, cost the rest no time.
+    read_until: Option<BoottimeNs>,
+    deadline_ns: u64,
     kernel_oom_kills: Option<u64>,
     /// Records of kills for which there was no memory.
     unkept: u64,
@@ -109,8 +111,8 @@ impl Pack {
 }
 
 impl Job {
-    /// An incident of which nothing has been read. Reads may go on until `read_until`.
-    pub fn new(outline: Outline, pack: Pack, taken_at: BoottimeNs, read_until: BoottimeNs) -> Self {
+    /// An incident of which nothing has been read. The reads behind the victim's own may take `deadline_ns`.
+    pub fn new(outline: Outline, pack: Pack, taken_at: BoottimeNs, deadline_ns: u64) -> Self {
         Self {
             outline,
             pack,
@@ -123,7 +125,8 @@ impl Job {
             cgroups: [None, None],
             next_read: (0, 0),
             taken_at,
-            read_until,
+            read_until: None,
+            deadline_ns,
             kernel_oom_kills: None,
             unkept: 0,
         }
@@ -210,7 +213,8 @@ impl Job {
 
     /// Makes the next read. False: there is none left.
     pub fn read_next(&mut self, sources: &mut Sources, now: BoottimeNs) -> bool {
-        if now > self.read_until {
+        let until = BoottimeNs(now.0.saturating_add(self.deadline_ns));
+        if now > *self.read_until.get_or_insert(until) {
             self.time_out();
             return false;
         }
@@ -298,6 +302,11 @@ impl Job {
     /// What is known of it.
     pub fn outline(&self) -> &Outline {
         &self.outline
+    }
+
+    /// When its first record was taken.
+    pub fn taken_at(&self) -> BoottimeNs {
+        self.taken_at
     }
 
     /// `oom_kill` of the `/proc/vmstat` that was read for this incident.

@@ -54,13 +54,14 @@ impl Node {
         Self { desk, caught, losses, pool }
     }
 
-    /// What the capture thread does with these records, counted; `now` is when it comes to the reads.
+    /// What the capture thread does with these records, counted; `now` is when it comes to the second read.
     fn feed(&mut self, records: &[Vec<u8>], now: BoottimeNs) {
         let counted = measure(|| {
             for record in records {
                 self.desk.take(record, NOW);
                 self.desk.settle(false, NOW);
             }
+            self.desk.read_one(NOW);
             while self.desk.read_one(now) {}
             self.desk.settle(true, now);
         });

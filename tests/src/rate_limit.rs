@@ -5,13 +5,13 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, Once, PoisonError},
     time::{Duration, Instant},
 };
 
 use anyhow::Result;
 
-use crate::deadline::wait_for;
+use crate::{deadline::wait_for, machine::oom_kills};
 
 /// One less than the kernel allows, for a kill of somebody else's.
 const HEADERS: usize = 9;
@@ -19,12 +19,15 @@ const HEADERS: usize = 9;
 const WINDOW: Duration = Duration::from_millis(5500);
 
 static RECENT: Mutex<VecDeque<Instant>> = Mutex::new(VecDeque::new());
+/// Whoever was killed on this machine before this process looked may have been killed just now.
+static BEFORE: Once = Once::new();
 
 /// Waits until the kernel will print another header, and counts it.
 ///
 /// # Errors
 /// The window does not pass.
 pub fn wait() -> Result<()> {
+    BEFORE.call_once(|| count(if oom_kills().is_ok_and(|kills| kills == 0) { 0 } else { HEADERS }));
     wait_for("the kernel's rate limit to pass", 2 * WINDOW, || {
         let mut recent = RECENT.lock().unwrap_or_else(PoisonError::into_inner);
         while recent.front().is_some_and(|at| at.elapsed() >= WINDOW) {

@@ -79,6 +79,11 @@ impl Bench {
         for raw in &self.recording.records {
             self.desk.take(raw, NOW);
         }
+        self.desk.read_one(NOW);
+        self.feed_nothing(later);
+    }
+
+    fn feed_nothing(&mut self, later: u64) {
         let later = BoottimeNs(NOW.0 + later);
         while self.desk.read_one(later) {}
         self.desk.settle(false, later);
@@ -132,6 +137,17 @@ fn after_the_deadline_the_rest_is_timed_out_and_the_victim_is_not() {
     assert_eq!(outcomes(&sources, "status"), [Outcome::Read]);
     assert_eq!(outcomes(&sources, "meminfo"), [Outcome::TimedOut]);
     assert_eq!(outcomes(&sources, "memory.stat"), [Outcome::TimedOut]);
+}
+
+#[test]
+fn a_victim_that_took_long_to_read_costs_the_rest_no_time() {
+    let mut bench = Bench::new("container_limit", 1, 1000, |_| {});
+    for raw in &bench.recording.records {
+        bench.desk.take(raw, NOW);
+    }
+    bench.feed_nothing(5000);
+    let sources = bench.sources();
+    assert_eq!(outcomes(&sources, "meminfo"), [Outcome::Read]);
 }
 
 #[test]
@@ -229,6 +245,22 @@ fn a_mark_of_a_task_that_exited_on_its_own_is_none() {
     bench.feed(0);
     assert!(bench.captured().is_none(), "the kernel counted no kill");
     assert_eq!(bench.losses.get(Stage::Queue), 0);
+}
+
+/// Two CPUs kill; the count is read when both have counted and one has marked.
+#[test]
+fn a_kill_that_was_counted_and_not_marked_yet_is_an_incident_when_its_mark_comes() {
+    for (later, expected) in [(MARK_COMES_WITHIN_NS, true), (MARK_COMES_WITHIN_NS + 1, false)] {
+        let mut bench = Bench::new("tracepoint_v1", 2, u64::MAX, |_| {}).counted(COUNTED_AFTER - 2);
+        bench.feed(0);
+        assert!(bench.captured().is_some());
+        let at = BoottimeNs(NOW.0 + later);
+        for raw in &bench.recording.records {
+            bench.desk.take(raw, at);
+        }
+        bench.feed_nothing(later);
+        assert_eq!(bench.captured().is_some(), expected, "{later} ns later");
+    }
 }
 
 #[test]
