@@ -7,6 +7,7 @@ use oomwatch_common::{
     render_page::{Style, page},
     render_text::text,
     report::{Context, Report, Source},
+    surroundings::Surroundings,
     units::{BoottimeNs, PageSize},
 };
 
@@ -27,7 +28,7 @@ pub fn report(
         source,
         built_at: BoottimeNs(circumstances.reported_at_ns),
     };
-    Report::build(&captured.incident, &captured.capture, attribution, &context)
+    Report::build(&captured.incident, &captured.capture, attribution, &Surroundings::default(), &context)
 }
 
 /// The report's text; ends in a newline.

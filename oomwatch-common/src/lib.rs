@@ -73,4 +73,6 @@ pub mod scope;
 #[cfg(feature = "analysis")]
 pub mod snapshot;
 #[cfg(feature = "analysis")]
+pub mod surroundings;
+#[cfg(feature = "analysis")]
 pub mod units;
