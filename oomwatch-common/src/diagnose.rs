@@ -3,14 +3,19 @@
 //! A new rule is one file and one line in [`RULES`]. Rules look at nothing but [`Facts`], and say how sure they are.
 //! They do not rank each other: the first that speaks is the headline.
 
+mod causes;
 mod cgroup_limit;
 mod evidence;
 mod memory_nodes;
 mod node_exhausted;
+mod reason;
 mod sysrq;
 mod unknown;
 
 use serde::{Deserialize, Serialize};
+
+pub use causes::cause_text;
+pub use reason::{Reason, Refinement};
 
 use crate::{report::Report, scope::Basis};
 
@@ -27,7 +32,7 @@ pub struct Facts<'a> {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Finding {
     /// Which.
-    pub cause: Cause,
+    pub cause: Reason,
     /// How sure.
     pub confidence: Confidence,
     /// A sentence or two for a person.
@@ -38,7 +43,7 @@ pub struct Finding {
     pub advice: Vec<String>,
 }
 
-/// Why a process was killed.
+/// Why a process was killed: whose limit it was, or what ran out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Cause {

@@ -1,6 +1,6 @@
 //! A memory cgroup reached its limit: container, pod, QoS class, all pods, or another cgroup of the host.
 
-use super::{Cause, Confidence, Facts, Finding, evidence::EvidenceList};
+use super::{Cause, Confidence, Facts, Finding, Reason, evidence::EvidenceList};
 use crate::{
     report::{Level, size},
     scope::{Basis, Scope},
@@ -46,7 +46,7 @@ pub(super) fn cgroup_limit(facts: &Facts<'_>) -> Option<Finding> {
     };
     evidence.victims(report);
     let advice = words.advice.iter().map(|&advice| advice.to_owned()).collect();
-    Some(Finding { cause: words.cause, confidence, text, evidence: evidence.done(), advice })
+    Some(Finding { cause: Reason::Cause(words.cause), confidence, text, evidence: evidence.done(), advice })
 }
 
 fn words(scope: Scope) -> Option<Words> {

@@ -1,6 +1,6 @@
 //! Some of the node's memory ran out, and the allocation was confined to it: a cpuset, or a memory policy.
 
-use super::{Cause, Confidence, Facts, Finding, evidence::EvidenceList};
+use super::{Cause, Confidence, Facts, Finding, Reason, evidence::EvidenceList};
 use crate::{report::size, scope::Scope};
 
 pub(super) fn memory_nodes(facts: &Facts<'_>) -> Option<Finding> {
@@ -27,7 +27,7 @@ pub(super) fn memory_nodes(facts: &Facts<'_>) -> Option<Finding> {
     evidence.victims(report);
     let of = domain.map_or(String::new(), |domain| format!(", {} with swap,", size(domain)));
     Some(Finding {
-        cause,
+        cause: Reason::Cause(cause),
         confidence: Confidence::Certain,
         text: format!(
             "The memory nodes{of} that {confined_by} allows ran out. The rest of the node may have had free memory."

@@ -1,6 +1,6 @@
 //! The whole node ran out of memory.
 
-use super::{Cause, Confidence, Facts, Finding, evidence::EvidenceList};
+use super::{Cause, Confidence, Facts, Finding, Reason, evidence::EvidenceList};
 use crate::{report::size, scope::Scope, units::Bytes};
 
 pub(super) fn node_exhausted(facts: &Facts<'_>) -> Option<Finding> {
@@ -33,7 +33,7 @@ pub(super) fn node_exhausted(facts: &Facts<'_>) -> Option<Finding> {
         _ => String::new(),
     };
     Some(Finding {
-        cause: Cause::NodeExhausted,
+        cause: Reason::Cause(Cause::NodeExhausted),
         confidence: Confidence::Certain,
         text: format!(
             "The node's memory{total} ran out; no cgroup limit was reached.{swap} The kernel killed the process with \

@@ -1,6 +1,6 @@
 //! Someone asked the kernel to kill: sysrq-f. Nothing need be short of memory.
 
-use super::{Cause, Confidence, Facts, Finding, evidence::EvidenceList};
+use super::{Cause, Confidence, Facts, Finding, Reason, evidence::EvidenceList};
 
 /// The kernel marks such a call with order -1 (`moom_callback`, drivers/tty/sysrq.c).
 pub(super) fn sysrq(facts: &Facts<'_>) -> Option<Finding> {
@@ -16,7 +16,7 @@ pub(super) fn sysrq(facts: &Facts<'_>) -> Option<Finding> {
     );
     evidence.victims(report);
     Some(Finding {
-        cause: Cause::Sysrq,
+        cause: Reason::Cause(Cause::Sysrq),
         confidence: Confidence::Certain,
         text: "A person or program asked for this kill by sysrq-f. The node need not have been short of memory: the \
                kernel killed the process with the highest badness."

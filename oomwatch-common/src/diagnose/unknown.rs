@@ -1,6 +1,6 @@
 //! Nothing that was read tells why.
 
-use super::{Cause, Confidence, Facts, Finding, evidence::EvidenceList};
+use super::{Cause, Confidence, Facts, Finding, Reason, evidence::EvidenceList};
 use crate::scope::{Basis, Scope};
 
 pub(super) fn unknown(facts: &Facts<'_>) -> Option<Finding> {
@@ -19,7 +19,7 @@ pub(super) fn unknown(facts: &Facts<'_>) -> Option<Finding> {
         "What hit its limit could not be read: see the gaps."
     };
     Some(Finding {
-        cause: Cause::Unknown,
+        cause: Reason::Cause(Cause::Unknown),
         confidence: Confidence::Possible,
         text: text.to_owned(),
         evidence: evidence.done(),
