@@ -36,7 +36,10 @@ pub fn page(report: &Report, style: Style) -> String {
     paper.entry("node", &report.node);
     processes::place(&mut paper, report);
     paper.heading("WHY");
-    for finding in &report.findings {
+    for (index, finding) in report.findings.iter().enumerate() {
+        if index > 0 {
+            paper.line("");
+        }
         write_finding(&mut paper, finding);
     }
     processes::victims(&mut paper, report);

@@ -7,6 +7,7 @@
 mod build;
 mod candidates;
 mod cgroup;
+mod composition;
 mod gaps;
 mod host;
 mod kubernetes;
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 pub use build::Context;
 pub use candidates::{Candidate, Candidates, CandidatesFrom, badness};
 pub use cgroup::{Cgroup, FiguresFrom, Level};
+pub use composition::Composition;
 pub use host::{Host, HostKind};
 pub use kubernetes::{ContainerKind, Kubernetes, MemoryVolume, NamesFrom, Workload};
 pub use node::{Consumer, NodeShares, Repeats, SlabCache, Zone};

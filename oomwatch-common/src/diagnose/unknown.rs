@@ -13,8 +13,8 @@ pub(super) fn unknown(facts: &Facts<'_>) -> Option<Finding> {
     let available = report.node_memory.and_then(|memory| memory.mem_available_bytes);
     evidence.bytes("mem_available", available, "node/meminfo");
     let text = if facts.basis == Basis::NoLevelAtLimit {
-        "No cgroup of the victim stood at its limit, so this was probably not a cgroup's limit but the node, a cpuset, \
-         a memory policy, or sysrq-f. The kernel does not say which at this probe level."
+        "No cgroup of the victim stood at its limit, so this was probably not a cgroup's limit but the node, \
+         a cpuset, a memory policy, or sysrq-f. The kernel does not say which at this probe level."
     } else {
         "What hit its limit could not be read: see the gaps."
     };
