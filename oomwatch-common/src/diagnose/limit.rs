@@ -43,8 +43,8 @@ pub(super) fn suggested_limit(facts: &Facts<'_>) -> Option<Finding> {
     evidence.bytes("not_reclaimable", Some(needed), facts.stat_from());
     if made.unwritten.0.saturating_mul(2) >= needed.0 {
         let text = format!(
-            "No limit can be told: {} of what could not be dropped is page cache on its way to the disk. Where it is \
-             written more slowly, {} was enough.",
+            "No limit can be told: {} of what could not be dropped is page cache on its way to the \
+             disk. The rest of it was {}.",
             size(made.unwritten),
             size(Bytes(needed.0.saturating_sub(made.unwritten.0))),
         );

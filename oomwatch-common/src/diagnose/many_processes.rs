@@ -29,7 +29,7 @@ pub(super) fn many_processes(facts: &Facts<'_>) -> Option<Finding> {
     let first = names.first().copied().unwrap_or_default();
     names.retain(|name| *name == first);
     let alike = if names.len().saturating_mul(2) >= candidates.processes.len() && !first.is_empty() {
-        format!(", most of them {first}")
+        format!(" (most of them {first})")
     } else {
         String::new()
     };

@@ -12,6 +12,8 @@ use crate::{
     units::{BoottimeNs, Bytes, Limit, PageSize, Pages},
 };
 
+mod refinements;
+
 const MIB: u64 = 1 << 20;
 
 fn memcg(path: &str, usage: u64, limit: u64) -> Memcg {
