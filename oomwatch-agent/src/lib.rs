@@ -33,6 +33,7 @@ pub mod publish;
 pub mod queue;
 pub mod record;
 pub mod refusal;
+pub mod relief;
 pub mod render;
 pub mod replay;
 pub mod sources;

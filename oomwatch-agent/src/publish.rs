@@ -23,6 +23,7 @@ use crate::{
     printer::{Printer, StdoutClosed},
     queue::Receiver,
     record::{self, Circumstances},
+    relief::Relief,
     render, sys,
     unpack::Captured,
 };
@@ -37,6 +38,8 @@ pub struct Audience {
     pub history: Arc<History>,
     /// Who counts.
     pub metrics: Arc<Metrics>,
+    /// Who knows when there is memory again.
+    pub relief: Relief,
     /// Who watches victims end.
     pub exits: Exits,
     /// Who wants to know that this goes on.
@@ -145,6 +148,7 @@ impl Publisher {
             if let Some(audience) = &self.audience {
                 audience.busy.begins(sys::boottime());
                 if source == Source::Live {
+                    audience.relief.wait(&captured.incident).await;
                     audience.exits.watch(&captured.incident);
                 }
             }

@@ -14,6 +14,7 @@ mod scalar;
 mod stat;
 mod status;
 mod vmstat;
+mod zoneinfo;
 
 pub use cgroup::memory_cgroup;
 pub use cmdline::cmdline;
@@ -26,3 +27,4 @@ pub use scalar::{single_number, single_signed};
 pub use stat::start_ticks;
 pub use status::{Ids, Status, status};
 pub use vmstat::{Vmstat, vmstat};
+pub use zoneinfo::high_watermarks;
