@@ -31,6 +31,8 @@ pub mod decode;
 #[cfg(feature = "analysis")]
 pub mod diagnose;
 #[cfg(feature = "analysis")]
+pub mod domain;
+#[cfg(feature = "analysis")]
 pub mod escape;
 #[cfg(feature = "analysis")]
 pub mod ids;

@@ -18,7 +18,13 @@ use super::{
 };
 
 fn report(case: &Case) -> Report {
-    Report::build(&case.incident, &case.capture, &case.attribution(), &Surroundings::default(), &case.context())
+    Report::build(
+        &case.incident,
+        &case.capture,
+        &case.attribution(),
+        &Surroundings::default(),
+        &case.context(),
+    )
 }
 
 #[test]
