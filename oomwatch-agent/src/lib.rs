@@ -36,6 +36,7 @@ pub mod refusal;
 pub mod render;
 pub mod replay;
 pub mod sources;
+pub mod surroundings;
 pub mod sys;
 pub mod tally;
 pub mod unpack;

@@ -5,7 +5,11 @@
 //! like a pod's. The first from the root that the sources know is it: this node's kubelet does not know the pods of
 //! the node around it, and a pod that it does know lies in no other pod of its own.
 
+mod around;
+
 use serde::{Deserialize, Serialize};
+
+pub use around::name;
 
 use crate::{
     capture::Capture,

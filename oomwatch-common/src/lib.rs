@@ -78,3 +78,5 @@ pub mod snapshot;
 pub mod surroundings;
 #[cfg(feature = "analysis")]
 pub mod units;
+#[cfg(feature = "analysis")]
+pub mod wanted;

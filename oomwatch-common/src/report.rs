@@ -23,8 +23,8 @@ pub use cgroup::{Cgroup, FiguresFrom, Level};
 pub use host::{Host, HostKind};
 pub use kubernetes::{ContainerKind, Kubernetes, MemoryVolume, NamesFrom, Workload};
 pub use node::{Consumer, NodeShares, Repeats, SlabCache, Zone};
-pub(crate) use process::memory_cgroup;
 pub use process::{Parent, Rss, StatusFrom, Trigger, Victim};
+pub(crate) use process::{memory_cgroup, subject};
 pub use size::size;
 
 use crate::{
