@@ -37,6 +37,7 @@ pub mod relief;
 pub mod render;
 pub mod replay;
 pub mod sources;
+pub mod surroundings;
 pub mod sys;
 pub mod tally;
 pub mod unpack;

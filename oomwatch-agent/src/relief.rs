@@ -9,7 +9,7 @@ use std::{fs, path::Path, time::Duration};
 
 use oomwatch_common::{
     incident::Incident,
-    proc_text::high_watermarks,
+    proc_text::zoneinfo,
     units::{BoottimeNs, Bytes, PageSize},
 };
 use rustix::system::sysinfo;
@@ -27,11 +27,12 @@ pub struct Relief {
 }
 
 impl Relief {
-    /// For this node: twice what its zones want to have free, as that is never free in one place.
+    /// For this node: twice what its zones want to have free, as that is never free in one place. Below its high
+    /// watermark a zone is not used by the attempt that `__alloc_pages_may_oom` (mm/page_alloc.c) makes before a kill.
     pub fn of_node(proc: &Path, page_size: PageSize) -> Self {
-        let watermarks = fs::read(proc.join("zoneinfo")).ok().and_then(|text| high_watermarks(&text));
-        let enough = watermarks.map_or(Bytes(0), |pages| Bytes(page_size.bytes(pages).0.saturating_mul(2)));
-        Self { enough }
+        let zones = fs::read(proc.join("zoneinfo")).ok().and_then(|text| zoneinfo(&text, page_size).ok());
+        let highs = zones.iter().flatten().filter_map(|zone| zone.high_bytes);
+        Self { enough: Bytes(highs.fold(0, |sum: u64, high| sum.saturating_add(high.0)).saturating_mul(2)) }
     }
 
     /// Waits, asking for no memory, if this incident says that there is none. A cgroup's limit says nothing about the

@@ -112,7 +112,7 @@ pub fn run(options: &RunOptions) -> Result<(), Refusal> {
         busy: health.reporter(),
         logged: Some(logged),
     };
-    let publisher = Publisher::live(options, node, page_size, audience);
+    let mut publisher = Publisher::live(options, node, page_size, audience);
     announce(&watch);
     protect::from_reclaim();
     let (queue, incidents) = queue(options.queue.into()).map_err(failed)?;

@@ -31,6 +31,8 @@ pub mod decode;
 #[cfg(feature = "analysis")]
 pub mod diagnose;
 #[cfg(feature = "analysis")]
+pub mod domain;
+#[cfg(feature = "analysis")]
 pub mod escape;
 #[cfg(feature = "analysis")]
 pub mod ids;
@@ -73,4 +75,8 @@ pub mod scope;
 #[cfg(feature = "analysis")]
 pub mod snapshot;
 #[cfg(feature = "analysis")]
+pub mod surroundings;
+#[cfg(feature = "analysis")]
 pub mod units;
+#[cfg(feature = "analysis")]
+pub mod wanted;

@@ -5,10 +5,12 @@
 //! are lenient: fields that they do not know are passed over.
 
 mod build;
+mod candidates;
 mod cgroup;
 mod gaps;
 mod host;
 mod kubernetes;
+mod node;
 mod process;
 mod read;
 mod size;
@@ -16,11 +18,13 @@ mod size;
 use serde::{Deserialize, Serialize};
 
 pub use build::Context;
+pub use candidates::{Candidate, Candidates, CandidatesFrom, badness};
 pub use cgroup::{Cgroup, FiguresFrom, Level};
 pub use host::{Host, HostKind};
-pub use kubernetes::{ContainerKind, Kubernetes, NamesFrom, Workload};
-pub(crate) use process::memory_cgroup;
+pub use kubernetes::{ContainerKind, Kubernetes, MemoryVolume, NamesFrom, Workload};
+pub use node::{Consumer, NodeShares, Repeats, SlabCache, Zone};
 pub use process::{Parent, Rss, StatusFrom, Trigger, Victim};
+pub(crate) use process::{memory_cgroup, subject};
 pub use size::size;
 
 use crate::{
@@ -74,9 +78,30 @@ pub struct Report {
     /// What the first victim belonged to outside of all pods.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<Host>,
+    /// Who could have been killed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub candidates: Option<Candidates>,
+    /// Who used the memory, the largest first; where more than one pod's limit was hit.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub consumers: Vec<Consumer>,
+    /// How the node's memory was shared between pods and host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node_shares: Option<NodeShares>,
+    /// Earlier kills of the same container.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repeats: Option<Repeats>,
     /// `/proc/meminfo`
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node_memory: Option<Meminfo>,
+    /// `node_memory` is what the kernel's log says of the moment of the kill. Absent otherwise.
+    #[serde(default, skip_serializing_if = "cgroup::is_false")]
+    pub node_memory_from_log: bool,
+    /// The largest slab caches, the largest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub slab: Vec<SlabCache>,
+    /// The node's memory zones.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub zones: Vec<Zone>,
     /// `/proc/vmstat`
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vmstat: Option<Vmstat>,

@@ -8,6 +8,7 @@ use crate::{
     incident::{Constraint, Incident, Memcg, MemcgLevel, Oom, ProbeLevel, Process, ProcessMemory},
     report::{Context, Report, Source},
     scope::Basis,
+    surroundings::Surroundings,
     units::{BoottimeNs, Bytes, Limit, PageSize, Pages},
 };
 
@@ -51,7 +52,7 @@ fn report(constraint: Constraint, order: i32, owner: Option<&str>, level: ProbeL
         source: Source::Live,
         built_at: BoottimeNs(2),
     };
-    Report::build(&incident, &Capture::default(), &Attribution::default(), &context)
+    Report::build(&incident, &Capture::default(), &Attribution::default(), &Surroundings::default(), &context)
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    Cgroup, Host, Latency, Oom, Probe, Report, SCHEMA, Source, Trigger, Victim,
+    Candidates, Cgroup, Host, Latency, Oom, Probe, Report, SCHEMA, Source, Trigger, Victim,
     gaps::gaps,
     process::{memory_cgroup, rfc3339},
 };
@@ -13,8 +13,9 @@ use crate::{
     diagnose::{Cause, Facts, diagnose},
     escape::escape,
     incident::{self, Constraint, Incident},
-    scope::scope,
+    scope::{Scope, scope},
     snapshot::Snapshot,
+    surroundings::Surroundings,
     units::{BoottimeNs, PageSize},
 };
 
@@ -49,6 +50,7 @@ impl Report {
         incident: &Incident,
         capture: &Capture,
         attribution: &Attribution,
+        surroundings: &Surroundings,
         context: &Context,
     ) -> Self {
         let snapshot = Snapshot::new(capture, context.page_size);
@@ -78,7 +80,14 @@ impl Report {
             cgroup: memcg.map(|memcg| Cgroup::new(memcg, &snapshot, incident.level)),
             kubernetes: kubernetes(&attribution.victim),
             host: incident.victims.first().filter(|_| attribution.victim.is_none()).and_then(host),
-            node_memory: snapshot.node.meminfo,
+            candidates: None,
+            consumers: surroundings.consumers.clone(),
+            node_shares: surroundings.node_shares,
+            repeats: surroundings.repeats.clone(),
+            node_memory: snapshot.node.meminfo.or(surroundings.node_memory),
+            node_memory_from_log: snapshot.node.meminfo.is_none() && surroundings.node_memory.is_some(),
+            slab: surroundings.slab.clone(),
+            zones: surroundings.zones.clone(),
             vmstat: snapshot.node.vmstat,
             load: snapshot.node.load.clone(),
             pressure: snapshot.node.pressure,
@@ -90,11 +99,34 @@ impl Report {
                 hook_to_report_us: since_hook(context.built_at),
             },
         };
+        report.candidates = surroundings.tasks.as_ref().map(|tasks| {
+            Candidates::new(tasks, &report.victims, totalpages(&report, context.page_size), context.page_size)
+        });
         report.findings = diagnose(&Facts { report: &report, basis: scoped.basis });
         report.cause = report.findings.first().map_or(Cause::Unknown, |finding| finding.cause);
         report.gaps = gaps(&report, incident, capture, attribution, &snapshot);
+        report.gaps.extend(surroundings.gaps.iter().cloned());
         report
     }
+}
+
+/// The size of the OOM domain in pages: the kernel's, or where it did not say so, as in its log, reckoned as it does
+/// (`mem_cgroup_get_max`, mm/memcontrol.c; `constrained_alloc`, mm/oom_kill.c). How much swap a node has is not in the
+/// log of a cgroup's limit: there it is taken for none.
+fn totalpages(report: &Report, page_size: PageSize) -> Option<u64> {
+    let reckoned = || {
+        let swap = report.node_memory.and_then(|memory| memory.swap_total_bytes);
+        let bytes = match (report.scope, &report.limit_owner) {
+            (Scope::Node, _) => report.node_memory?.mem_total_bytes?.0.checked_add(swap?.0)?,
+            (_, Some(owner)) => {
+                let allowed = owner.swap_limit_bytes.into_iter().chain(swap).min().unwrap_or_default();
+                owner.limit_bytes?.0.checked_add(allowed.0)?
+            }
+            _ => return None,
+        };
+        Some(bytes / page_size.get().0)
+    };
+    report.oom.as_ref().and_then(|oom| oom.totalpages).or_else(reckoned)
 }
 
 fn domain(oom: &incident::Oom, page_size: PageSize) -> Oom {
