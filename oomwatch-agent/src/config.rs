@@ -25,7 +25,7 @@ pub use self::{
     journal::{BacklogChoice, JournalOptions},
     kubernetes::{EventsChoice, KubeletChoice, KubernetesOptions, PodSource},
     metrics::MetricsOptions,
-    node::{NodeOptions, ProbeChoice},
+    node::{DEFAULT_KMSG, NodeOptions, ProbeChoice},
 };
 use crate::{refusal::Refusal, sys};
 

@@ -27,7 +27,7 @@ pub use self::{
     backlog::Backlog,
     follow::Telling,
     logged::FromLog,
-    start::{LogBook, tell_backlog},
+    start::{LogBook, backlog_by_syslog, tell_backlog},
 };
 use crate::refusal::Refusal;
 

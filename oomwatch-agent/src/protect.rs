@@ -45,7 +45,7 @@ pub fn from_the_oom_killer() {
     }
 }
 
-/// When all is there that stays.
+/// Before what stays is made.
 pub fn from_reclaim() {
     if let Err(error) = sys::lock_memory() {
         tracing::info!(%error, "memory is not locked, so reports may be late under pressure: give CAP_IPC_LOCK");

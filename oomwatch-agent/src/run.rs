@@ -35,6 +35,7 @@ use crate::{
     publish::{Audience, Ended, Publisher},
     queue::queue,
     refusal::Refusal,
+    relief::Relief,
     sources::Roots,
     sys,
     tally::{Outcome, Tally},
@@ -106,21 +107,23 @@ pub fn run(options: &RunOptions) -> Result<(), Refusal> {
         events,
         history: Arc::clone(&history),
         metrics: Arc::clone(&metrics),
+        relief: Relief::of_node(&options.node.proc, page_size),
         exits: Exits::new(settings.roots.clone(), Arc::clone(&metrics)),
         busy: health.reporter(),
         logged: Some(logged),
     };
-    let publisher = Publisher::live(options, node, page_size, audience);
+    let mut publisher = Publisher::live(options, node, page_size, audience);
     announce(&watch);
     protect::from_reclaim();
     let (queue, incidents) = queue(options.queue.into()).map_err(failed)?;
     let unstarted = |error| Refusal::failed(format!("starting the capture thread: {error}"));
     let probe = match watch {
         Watch::Probe(probe, log) => {
-            if let Ok(mut log) = log {
-                let (backlog, meanwhile) = (log.backlog(), log.meanwhile());
-                kmsg::tell_backlog(options, backlog, meanwhile, Arc::clone(&history), to_reporter);
-            }
+            let (backlog, meanwhile) = match log {
+                Ok(mut log) => (log.backlog(), log.meanwhile()),
+                Err(refused) => (None, kmsg::backlog_by_syslog(options, page_size, &refused)),
+            };
+            kmsg::tell_backlog(options, backlog, meanwhile, Arc::clone(&history), to_reporter);
             let (level, counters, hooks) = (probe.level.name(), probe.counters(), probe.hooks());
             let audit =
                 Arc::new(Audit::new(&options.node.proc, &probe, Arc::clone(&progress), Arc::clone(&losses)));
@@ -198,6 +201,7 @@ async fn report(
 ) -> Result<Option<Probe>, Refusal> {
     let catch = |kind| signal(kind).map_err(|error| Refusal::failed(format!("catching signals: {error}")));
     let (mut terminate, mut interrupt) = (catch(SignalKind::terminate())?, catch(SignalKind::interrupt())?);
+    sys::keep_allocations();
     tracing::info!(%level, "ready");
     let stopper = running.stopper();
     let mut refused = None;

@@ -31,6 +31,8 @@ pub mod decode;
 #[cfg(feature = "analysis")]
 pub mod diagnose;
 #[cfg(feature = "analysis")]
+pub mod domain;
+#[cfg(feature = "analysis")]
 pub mod escape;
 #[cfg(feature = "analysis")]
 pub mod ids;
@@ -76,3 +78,5 @@ pub mod snapshot;
 pub mod surroundings;
 #[cfg(feature = "analysis")]
 pub mod units;
+#[cfg(feature = "analysis")]
+pub mod wanted;

@@ -25,8 +25,8 @@ pub use composition::Composition;
 pub use host::{Host, HostKind};
 pub use kubernetes::{ContainerKind, Kubernetes, MemoryVolume, NamesFrom, Workload};
 pub use node::{Consumer, NodeShares, Repeats, SlabCache, Zone};
-pub(crate) use process::memory_cgroup;
 pub use process::{Parent, Rss, StatusFrom, Trigger, Victim};
+pub(crate) use process::{memory_cgroup, subject};
 pub use size::size;
 
 use crate::{

@@ -1,6 +1,6 @@
 //! The log at the agent's start: what is in it already, and from where on it is followed.
 
-use std::{sync::Arc, thread, time::Duration};
+use std::{io, path::Path, sync::Arc, thread, time::Duration};
 
 use oomwatch_common::{
     kernel_log::{KernelLog, prints_exact_rss},
@@ -9,7 +9,7 @@ use oomwatch_common::{
 
 use super::{Backlog, FromLog, Kmsg};
 use crate::{
-    config::{BacklogChoice, RunOptions},
+    config::{BacklogChoice, DEFAULT_KMSG, RunOptions},
     history::History,
     queue::Sender,
     refusal::Refusal,
@@ -36,11 +36,7 @@ impl LogBook {
     /// # Errors
     /// It cannot be read.
     pub fn open(options: &RunOptions, page_size: PageSize) -> Result<Self, Refusal> {
-        let opened = Self::read(options, page_size);
-        if let (Err(error), true) = (&opened, wants_backlog(options)) {
-            tracing::info!(%error, "kills that the kernel logged before this start are not reported");
-        }
-        opened
+        Self::read(options, page_size)
     }
 
     fn read(options: &RunOptions, page_size: PageSize) -> Result<Self, Refusal> {
@@ -66,6 +62,22 @@ impl LogBook {
     }
 }
 
+/// What was logged until now, for who could not open the log: containers are rarely given the device, while syslog(2)
+/// needs a capability alone. `None`: it is not wanted, or not to be had, which is said.
+pub fn backlog_by_syslog(options: &RunOptions, page_size: PageSize, refused: &Refusal) -> Option<Backlog> {
+    if !wants_backlog(options) {
+        return None;
+    }
+    let is_the_nodes_own = options.node.kmsg == Path::new(DEFAULT_KMSG);
+    let mut lines = KernelLog::new(page_size, prints_exact_rss(&sys::kernel_release()));
+    let read =
+        if is_the_nodes_own { Backlog::by_syslog(&mut lines) } else { Err(io::ErrorKind::NotFound.into()) };
+    if read.is_err() {
+        tracing::info!(error = %refused, "kills that the kernel logged before this start are not reported");
+    }
+    read.ok()
+}
+
 /// Whether kills of before the start are to be reported.
 fn wants_backlog(options: &RunOptions) -> bool {
     options.journal.backlog == BacklogChoice::On && options.journal.journal.is_some()
@@ -80,7 +92,10 @@ pub fn tell_backlog(
     history: Arc<History>,
     incidents: Sender<FromLog>,
 ) {
-    let (Some(backlog), Some(dir)) = (backlog, options.journal.journal.clone()) else { return };
+    let Some(dir) = options.journal.journal.clone().filter(|_| backlog.is_some() || meanwhile.is_some())
+    else {
+        return;
+    };
     let Some(boot_id) = sys::boot_id(&options.node.proc) else { return };
     let told = thread::Builder::new().name("backlog".to_owned()).spawn(move || {
         let tell = |backlog: Backlog| {
@@ -98,7 +113,9 @@ pub fn tell_backlog(
                 }
             }
         };
-        tell(backlog);
+        if let Some(backlog) = backlog {
+            tell(backlog);
+        }
         if let Some(meanwhile) = meanwhile {
             thread::sleep(REPORTED_WITHIN);
             tell(meanwhile);
