@@ -66,6 +66,7 @@ impl Report {
             time: rfc3339(context.time(incident.at).unwrap_or(Timestamp::MAX)),
             boot_id: context.boot_id.clone(),
             node: escape(context.node.as_bytes()),
+            log: None,
             probe: Probe { level: incident.level.name().to_owned() },
             source: context.source,
             scope: scoped.scope,
