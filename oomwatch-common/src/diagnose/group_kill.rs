@@ -13,10 +13,10 @@ pub(super) fn group_kill(facts: &Facts<'_>) -> Option<Finding> {
     let count = facts.report.victims.len();
     let mut evidence = EvidenceList::default();
     evidence.count("victims", u64::try_from(count).unwrap_or(u64::MAX), "processes", hook(facts.report));
-    let died = if count == 1 { "Its only process".to_owned() } else { format!("All {count} processes") };
+    let died = if count == 1 { "One process".to_owned() } else { format!("{count} processes") };
     let of = if facts.kubernetes().is_some() { "the container" } else { "the cgroup" };
     let text = format!(
-        "{died} of {of} died: memory.oom.group is set, which makes the kernel kill the whole cgroup of whom \
+        "{died} of {of} died at once: memory.oom.group is set, which makes the kernel kill the whole cgroup of whom \
          it chose. One incident, though the kernel counts its first victim twice."
     );
     let advice = if facts.kubernetes().is_some() && count > 1 {

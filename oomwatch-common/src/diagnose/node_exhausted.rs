@@ -67,8 +67,13 @@ fn made_of(facts: &Facts<'_>) -> Option<String> {
     let total = memory.mem_total_bytes?;
     let shmem = memory.shmem_bytes.unwrap_or_default();
     let cache = memory.cached_bytes.map(|cached| Bytes(cached.0.saturating_sub(shmem.0)));
+    // The log lists anonymous pages with tmpfs, by how lately they were used.
+    let listed = || {
+        let listed = memory.active_anon_bytes?.0.saturating_add(memory.inactive_anon_bytes?.0);
+        Some(Bytes(listed.saturating_sub(shmem.0)))
+    };
     let mut parts = [
-        (memory.anon_pages_bytes, "of processes"),
+        (memory.anon_pages_bytes.or_else(listed), "of processes"),
         (cache, "of page cache"),
         (memory.shmem_bytes, "of shared memory and tmpfs"),
         (memory.slab_bytes, "of slab"),

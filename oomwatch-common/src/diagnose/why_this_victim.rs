@@ -14,10 +14,9 @@ pub(super) fn why_this_victim(facts: &Facts<'_>) -> String {
     let report = facts.report;
     let who = words::victim(report);
     let group = report.oom.as_ref().is_some_and(|oom| oom.group);
-    let with = if group && report.victims.len() > 1 {
-        format!(", and with it all {} processes of its cgroup", report.victims.len())
-    } else {
-        String::new()
+    let with = match report.victims.len() {
+        more @ 2.. if group => format!(", and with it {} more of its cgroup", more - 1),
+        _ => String::new(),
     };
     if allocating_task::is_set(facts) {
         return format!("The kernel killed {who}{with} for asking, as it is set to.");
@@ -32,7 +31,10 @@ pub(super) fn why_this_victim(facts: &Facts<'_>) -> String {
         return format!("The kernel killed {who}{with}, which used {}.", size(used));
     };
     if candidates.count == 1 {
-        return format!("The kernel killed {who}, the only process there, which used {}.", size(used));
+        return format!(
+            "The kernel killed {who}, the only one that it could choose, which used {}.",
+            size(used)
+        );
     }
     let others = candidates.processes.iter().filter(|process| !process.is_victim);
     let larger = others.max_by_key(|process| process.used()).filter(|process| is_larger(process, used));

@@ -13,7 +13,7 @@ pub(super) const CASES: &[Case] = &[
             let other = r.victims[0].clone();
             r.victims.push(other);
         },
-        Some((CERTAIN, &["All 2 processes of the container died"])),
+        Some((CERTAIN, &["2 processes of the container died at once"])),
     ),
     (R::ChildKilled, container, |_| {}, None),
     (
