@@ -23,6 +23,8 @@ pub mod btf;
 #[cfg(feature = "analysis")]
 pub mod btf_excerpt;
 #[cfg(feature = "analysis")]
+pub mod btf_sieve;
+#[cfg(feature = "analysis")]
 pub mod capture;
 #[cfg(feature = "analysis")]
 pub mod cgroup_path;
