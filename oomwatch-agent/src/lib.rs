@@ -5,6 +5,7 @@
 pub mod check;
 pub mod config;
 pub mod events;
+pub mod explain;
 pub mod run;
 
 pub mod anchors;

@@ -73,6 +73,8 @@ pub mod render_text;
 #[cfg(feature = "analysis")]
 pub mod report;
 #[cfg(feature = "analysis")]
+pub mod saved_log;
+#[cfg(feature = "analysis")]
 pub mod scope;
 #[cfg(feature = "analysis")]
 pub mod snapshot;
