@@ -74,12 +74,21 @@ fn wants_backlog(options: &RunOptions) -> bool {
 
 /// Who is told of kills that no probe told of, and what tells which these are.
 pub struct Told {
-    /// What was reported.
-    pub history: Arc<History>,
-    /// To the reporter.
-    pub incidents: Sender<FromLog>,
-    /// Whether all that the probe caught is in `history`, or on its way there.
-    pub is_at_rest: Box<dyn Fn() -> bool + Send>,
+    history: Arc<History>,
+    incidents: Sender<FromLog>,
+    is_at_rest: Box<dyn Fn() -> bool + Send>,
+}
+
+impl Told {
+    /// `incidents` leads to the reporter; `is_at_rest` says whether all that the probe caught is in `history`, or on
+    /// its way there.
+    pub fn new(
+        history: &Arc<History>,
+        incidents: Sender<FromLog>,
+        is_at_rest: impl Fn() -> bool + Send + 'static,
+    ) -> Self {
+        Self { history: Arc::clone(history), incidents, is_at_rest: Box::new(is_at_rest) }
+    }
 }
 
 /// At level `kmsg`: hands over, from a thread of its own, what of the backlog has not been reported.
