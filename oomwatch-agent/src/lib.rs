@@ -5,6 +5,7 @@
 pub mod check;
 pub mod config;
 pub mod events;
+pub mod explain;
 pub mod run;
 
 pub mod anchors;
@@ -34,6 +35,7 @@ pub mod queue;
 pub mod record;
 pub mod recurring;
 pub mod refusal;
+pub mod relief;
 pub mod render;
 pub mod replay;
 pub mod sources;

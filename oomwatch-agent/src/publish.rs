@@ -27,7 +27,9 @@ use crate::{
     printer::{Printer, StdoutClosed},
     queue::Receiver,
     record::{self, Circumstances},
-    recurring, render,
+    recurring,
+    relief::Relief,
+    render,
     sources::Roots,
     surroundings::Reader,
     sys,
@@ -44,6 +46,8 @@ pub struct Audience {
     pub history: Arc<History>,
     /// Who counts.
     pub metrics: Arc<Metrics>,
+    /// Who knows when there is memory again.
+    pub relief: Relief,
     /// Who watches victims end.
     pub exits: Exits,
     /// Who wants to know that this goes on.
@@ -166,6 +170,7 @@ impl Publisher {
             if let Some(audience) = &self.audience {
                 audience.busy.begins(sys::boottime());
                 if source == Source::Live {
+                    audience.relief.wait(&captured.incident).await;
                     audience.exits.watch(&captured.incident);
                 }
             }

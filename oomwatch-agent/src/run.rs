@@ -35,6 +35,7 @@ use crate::{
     publish::{Audience, Ended, Publisher},
     queue::queue,
     refusal::Refusal,
+    relief::Relief,
     sources::Roots,
     sys,
     tally::{Outcome, Tally},
@@ -106,6 +107,7 @@ pub fn run(options: &RunOptions) -> Result<(), Refusal> {
         events,
         history: Arc::clone(&history),
         metrics: Arc::clone(&metrics),
+        relief: Relief::of_node(&options.node.proc, page_size),
         exits: Exits::new(settings.roots.clone(), Arc::clone(&metrics)),
         busy: health.reporter(),
         logged: Some(logged),
@@ -117,13 +119,13 @@ pub fn run(options: &RunOptions) -> Result<(), Refusal> {
     let unstarted = |error| Refusal::failed(format!("starting the capture thread: {error}"));
     let probe = match watch {
         Watch::Probe(probe, log) => {
-            if let Ok(mut log) = log {
-                let (backlog, meanwhile) = (log.backlog(), log.meanwhile());
-                kmsg::tell_backlog(options, backlog, meanwhile, Arc::clone(&history), to_reporter);
-            }
             let (level, counters, hooks) = (probe.level.name(), probe.counters(), probe.hooks());
             let audit =
                 Arc::new(Audit::new(&options.node.proc, &probe, Arc::clone(&progress), Arc::clone(&losses)));
+            let (reporter, waiting) = (health.reporter(), queue.depth());
+            let is_at_rest = Box::new(move || waiting.waiting() == 0 && reporter.is_at_rest());
+            let told = kmsg::Told { history: Arc::clone(&history), incidents: to_reporter, is_at_rest };
+            kmsg::tell_beside_a_probe(options, page_size, log, told, audit.losses());
             metrics.attached(level, queue.depth(), Some((counters, Arc::clone(&audit))));
             let mut desk = Desk::new(&settings, Arc::clone(&losses), queue, Pool::new(options.queue.into()))
                 .telling(progress);
@@ -140,7 +142,12 @@ pub fn run(options: &RunOptions) -> Result<(), Refusal> {
         Watch::Log(mut log, _) => {
             let level = ProbeLevel::Kmsg.name();
             metrics.attached(level, queue.depth(), None);
-            kmsg::tell_backlog(options, log.backlog(), None, Arc::clone(&history), to_reporter.clone());
+            let told = kmsg::Told {
+                history: Arc::clone(&history),
+                incidents: to_reporter.clone(),
+                is_at_rest: Box::new(|| true),
+            };
+            kmsg::tell_backlog(options, log.backlog(), told);
             let telling = kmsg::Telling { losses: Arc::clone(&losses), incidents: to_reporter, open: queue };
             let running = log.follow(settings.roots, telling, incidents).map_err(unstarted)?;
             health.ready(running.pulse());
@@ -198,6 +205,7 @@ async fn report(
 ) -> Result<Option<Probe>, Refusal> {
     let catch = |kind| signal(kind).map_err(|error| Refusal::failed(format!("catching signals: {error}")));
     let (mut terminate, mut interrupt) = (catch(SignalKind::terminate())?, catch(SignalKind::interrupt())?);
+    sys::keep_allocations();
     tracing::info!(%level, "ready");
     let stopper = running.stopper();
     let mut refused = None;

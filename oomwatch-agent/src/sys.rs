@@ -2,21 +2,25 @@
 
 #![expect(
     unsafe_code,
-    reason = "sched_setscheduler, mallopt and AsyncFd::register have no safe wrapper among our dependencies"
+    reason = "sched_setscheduler, mallopt, madvise, klogctl and AsyncFd::register have no safe wrapper among our \
+              dependencies"
 )]
 
 use std::{
-    env, fs, hint,
+    env,
+    ffi::c_int,
+    fs, hint,
     io::{self, IsTerminal},
     os::fd::OwnedFd,
     path::Path,
+    ptr,
     sync::Arc,
 };
 
 use oomwatch_common::units::{BoottimeNs, PageSize};
 use rustix::{
-    mm::{MlockAllFlags, mlockall},
-    process::{Resource, Rlimit, setpriority_process, setrlimit},
+    mm::{Advice, MlockAllFlags, madvise, mlockall},
+    process::{Resource, Rlimit, getrlimit, setpriority_process, setrlimit},
     time::{ClockId, Timespec, clock_gettime},
 };
 use tokio::io::{Interest, unix::AsyncFd};
@@ -90,12 +94,67 @@ pub fn be_preferred() -> io::Result<()> {
     Ok(setpriority_process(None, NICE)?)
 }
 
-/// Gives every large allocation pages of its own, which go back to the kernel when it is freed. The start reads 5 MB of
-/// BTF; left to itself glibc would raise its threshold and keep them in the heap for good.
+/// Gives every large allocation pages of its own, which go back to the kernel when it is freed: the start reads 5 MB of
+/// BTF; left to itself glibc would raise its threshold and keep them in the heap for good. And has all threads share
+/// one heap, so that what one has freed is there for another.
 pub fn return_large_allocations() {
-    // SAFETY: mallopt takes two integers; no other thread runs yet.
-    let set = unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, 64 * 1024) };
-    debug_assert_eq!(set, 1, "mallopt knows this option since glibc 2.0");
+    tune(libc::M_MMAP_THRESHOLD, 64 << 10);
+    tune(libc::M_ARENA_MAX, 1);
+}
+
+/// What the heap has for reports when nothing else can be had.
+const HEAP_BYTES: usize = 1 << 20;
+
+/// The opposite, once all is there that stays: what is freed is kept, and some is there already. A page asked for while
+/// the node has none costs another process its life.
+pub fn keep_allocations() {
+    tune(libc::M_MMAP_THRESHOLD, 1 << 20);
+    tune(libc::M_TRIM_THRESHOLD, 4 << 20);
+    hint::black_box(vec![1_u8; HEAP_BYTES - 4096]);
+}
+
+fn tune(parameter: c_int, value: c_int) {
+    // SAFETY: mallopt takes two integers, and locks what it changes.
+    let set = unsafe { libc::mallopt(parameter, value) };
+    debug_assert_eq!(set, 1, "mallopt knows these options since glibc 2.10");
+}
+
+/// Does `work` while this process can open no file: what it would read it has to do without. For work that takes no
+/// time, as other threads can open none either.
+pub fn without_files<T>(work: impl FnOnce() -> T) -> T {
+    let before = getrlimit(Resource::Nofile);
+    // Where it is not permitted the work has its files.
+    let is_set = setrlimit(Resource::Nofile, Rlimit { current: Some(0), ..before }).is_ok();
+    let done = work();
+    if is_set && let Err(error) = setrlimit(Resource::Nofile, before) {
+        tracing::error!(%error, "the limit of open files stays at 0");
+    }
+    done
+}
+
+/// Gives back what was touched of this program's code. It is in the page cache still; what is needed again comes back,
+/// 64 KiB at a time, and most of what starts the agent never is.
+pub fn forget_code() {
+    let maps = fs::read_to_string("/proc/self/maps").unwrap_or_default();
+    let own = fs::read_link("/proc/self/exe").unwrap_or_default();
+    for (start, len) in maps.lines().filter_map(|line| code_of(line, &own)) {
+        // SAFETY: the range is one mapping of the kernel's own list, of a file, private and not writable: its pages are
+        // the file's, and come back as they were when they are next touched.
+        let done = unsafe { madvise(std::ptr::without_provenance_mut(start), len, Advice::LinuxDontNeed) };
+        if let Err(error) = done {
+            tracing::debug!(%error, "the code that started the agent stays in memory");
+        }
+    }
+}
+
+/// Start and length of a line of `/proc/PID/maps` that is code of that file.
+fn code_of(line: &str, file: &Path) -> Option<(usize, usize)> {
+    let mut words = line.split_ascii_whitespace();
+    let (range, access) = (words.next()?, words.next()?);
+    (access == "r-xp" && line.ends_with(file.to_str()?)).then_some(())?;
+    let (start, end) = range.split_once('-')?;
+    let [start, end] = [start, end].map(|address| usize::from_str_radix(address, 16).ok());
+    Some((start?, end?.checked_sub(start?)?))
 }
 
 /// Writes to more of the calling thread's stack than it will need, so that no page of it is asked for later. Of a
@@ -145,7 +204,46 @@ pub fn boot_id(proc: &Path) -> Option<String> {
     Some(text.trim().to_owned())
 }
 
+/// What is left of the kernel's log, as syslog(2) gives it: text, each line with `<LEVEL>` and time before it.
+///
+/// # Errors
+/// It is not permitted.
+pub fn kernel_log() -> io::Result<Vec<u8>> {
+    const READ_ALL: c_int = 3;
+    const SIZE_BUFFER: c_int = 10;
+    // SAFETY: this action reads no buffer.
+    let size = unsafe { libc::klogctl(SIZE_BUFFER, ptr::null_mut(), 0) };
+    let size = usize::try_from(size).map_err(|_| io::Error::last_os_error())?;
+    let mut text = vec![0_u8; size];
+    let room = c_int::try_from(size).unwrap_or(c_int::MAX);
+    // SAFETY: `text` is a buffer of at least `room` bytes, and outlives the call.
+    let read = unsafe { libc::klogctl(READ_ALL, text.as_mut_ptr().cast(), room) };
+    text.truncate(usize::try_from(read).map_err(|_| io::Error::last_os_error())?);
+    Ok(text)
+}
+
 /// The node's name as the kernel has it.
 pub fn host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_programs_own_code_is_forgotten() {
+        let own = Path::new("/usr/bin/oomwatch");
+        for (line, expected) in [
+            ("7f00a000-7f00c000 r-xp 00020000 fe:00 12    /usr/bin/oomwatch", Some((0x7f00_a000, 0x2000))),
+            ("7f00a000-7f00c000 r--p 00020000 fe:00 12    /usr/bin/oomwatch", None),
+            ("7f00a000-7f00c000 rw-p 00020000 fe:00 12    /usr/bin/oomwatch", None),
+            ("7f00a000-7f00c000 r-xp 00000000 00:00 0     [vdso]", None),
+            ("7f00a000 r-xp /usr/bin/oomwatch", None),
+            ("", None),
+        ] {
+            assert_eq!(code_of(line, own), expected, "{line}");
+        }
+        forget_code();
+    }
 }

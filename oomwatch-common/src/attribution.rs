@@ -94,6 +94,11 @@ struct Owner {
 }
 
 impl Paths {
+    /// Of a victim of which nothing else is known.
+    pub(crate) fn of_victim(path: Option<CgroupPath>) -> Self {
+        Self { victim: path.map(|path| Owner { path, is_pause: false }), trigger: None }
+    }
+
     /// Reads them off an incident and what was read for it.
     pub fn new(incident: &Incident, capture: &Capture, page_size: PageSize) -> Self {
         let snapshot = Snapshot::new(capture, page_size);

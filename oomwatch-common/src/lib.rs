@@ -23,6 +23,8 @@ pub mod btf;
 #[cfg(feature = "analysis")]
 pub mod btf_excerpt;
 #[cfg(feature = "analysis")]
+pub mod btf_sieve;
+#[cfg(feature = "analysis")]
 pub mod capture;
 #[cfg(feature = "analysis")]
 pub mod cgroup_path;
@@ -72,6 +74,8 @@ pub mod render_table;
 pub mod render_text;
 #[cfg(feature = "analysis")]
 pub mod report;
+#[cfg(feature = "analysis")]
+pub mod saved_log;
 #[cfg(feature = "analysis")]
 pub mod scope;
 #[cfg(feature = "analysis")]

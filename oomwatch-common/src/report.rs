@@ -4,12 +4,15 @@
 //! itself is escaped ([`crate::escape`]) here, once, so that no output can forget it. Readers of old and new reports
 //! are lenient: fields that they do not know are passed over.
 
+mod again;
 mod build;
 mod candidates;
 mod cgroup;
+mod composition;
 mod gaps;
 mod host;
 mod kubernetes;
+mod logged;
 mod node;
 mod process;
 mod read;
@@ -20,8 +23,10 @@ use serde::{Deserialize, Serialize};
 pub use build::Context;
 pub use candidates::{Candidate, Candidates, CandidatesFrom, badness};
 pub use cgroup::{Cgroup, FiguresFrom, Level};
+pub use composition::Composition;
 pub use host::{Host, HostKind};
 pub use kubernetes::{ContainerKind, Kubernetes, MemoryVolume, NamesFrom, Workload};
+pub use logged::LogPlace;
 pub use node::{Consumer, NodeShares, Repeats, SlabCache, Zone};
 pub use process::{Parent, Rss, StatusFrom, Trigger, Victim};
 pub(crate) use process::{memory_cgroup, subject};
@@ -42,14 +47,21 @@ pub const SCHEMA: u32 = 1;
 pub struct Report {
     /// [`SCHEMA`]
     pub schema: u32,
-    /// `BOOT_ID-NANOSECONDS` of the hook since boot: the same for as long as the incident is known.
+    /// `BOOT_ID-NANOSECONDS` of the hook since boot: the same for as long as the incident is known. Of a log that does
+    /// not tell the boot, `log-HASH-NANOSECONDS`: the same for the same log.
     pub id: String,
-    /// When the hook ran: RFC 3339, UTC, microseconds.
+    /// When the hook ran: RFC 3339, UTC, microseconds. Empty, and not in JSON: the log does not say so.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub time: String,
-    /// `/proc/sys/kernel/random/boot_id`
+    /// `/proc/sys/kernel/random/boot_id`. Empty, and not in JSON: the log does not say so.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub boot_id: String,
-    /// Name of the node.
+    /// Name of the node. Empty, and not in JSON: the log does not say so.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub node: String,
+    /// Where in a log it stands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<LogPlace>,
     /// How the kernel was watched.
     pub probe: Probe,
     /// Where the incident was learnt of.
@@ -115,7 +127,8 @@ pub struct Report {
     pub findings: Vec<Finding>,
     /// What this report does not have.
     pub gaps: Vec<Gap>,
-    /// How long it took.
+    /// How long it took. All 0, and not in JSON: it is from a log.
+    #[serde(default, skip_serializing_if = "Latency::is_unknown")]
     pub latency: Latency,
 }
 
@@ -132,7 +145,7 @@ pub struct Probe {
 pub enum Source {
     /// From the probe, as it happened.
     Live,
-    /// From the kernel log, at start: it happened while the agent was down.
+    /// From the kernel log, afterwards: it happened while the agent was down, or was lost on the way.
     Backfill,
     /// From a log or report that was given.
     Log,
@@ -178,7 +191,7 @@ pub struct Gap {
 }
 
 /// Microseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Latency {
     /// From the hook to the capture thread's start on it.
     pub hook_to_capture_us: u64,
@@ -186,6 +199,12 @@ pub struct Latency {
     pub hook_to_read_us: u64,
     /// From the hook to this report.
     pub hook_to_report_us: u64,
+}
+
+impl Latency {
+    fn is_unknown(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 impl Report {

@@ -4,6 +4,8 @@
 //! The agent reads it live, `oomwatch explain` takes it from the kernel's log. Text that a process or the maker of a
 //! cgroup chose is escaped in it already ([`crate::escape`]), so that it can be kept beside a recorded incident.
 
+mod of_log;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{

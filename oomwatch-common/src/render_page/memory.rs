@@ -4,7 +4,7 @@ use super::paper::{Ink, Paper};
 use crate::{
     proc_text::{Pressure, Stall},
     render_text::{milliseconds, short_id},
-    report::{Cgroup, Report, size},
+    report::{Cgroup, Composition, Report, size},
     scope::Scope,
     units::Bytes,
 };
@@ -28,15 +28,12 @@ fn composition(paper: &mut Paper, cgroup: &Cgroup, is_owner: bool) {
     });
     let whole = cgroup.limit_bytes.unwrap_or(usage).max(usage);
     paper.bar("in use", usage.0, whole.0, &size(usage));
-    let mut rest = usage.0;
-    for (name, part) in parts(cgroup) {
-        rest = rest.saturating_sub(part.0);
-        if part.0 > 0 {
-            paper.bar(&format!("  {name}"), part.0, whole.0, &size(part));
+    if let Some(made) = Composition::of(cgroup) {
+        for (name, part) in made.parts().into_iter().chain([("not in memory.stat", made.unexplained())]) {
+            if part.0 > 0 {
+                paper.bar(&format!("  {name}"), part.0, whole.0, &size(part));
+            }
         }
-    }
-    if cgroup.stat.is_some() && rest > 0 {
-        paper.bar("  not in memory.stat", rest, whole.0, &size(Bytes(rest)));
     }
     let mut facts =
         vec![cgroup.limit_bytes.map_or("no limit".to_owned(), |limit| format!("limit {}", size(limit)))];
@@ -90,29 +87,6 @@ fn swap(name: &str, usage: Option<Bytes>, limit: Option<Bytes>, unlimited: bool)
         (Some(usage), None) => format!("{name} {}", size(usage)),
         (None, None) => return None,
     })
-}
-
-/// What does not overlap, of what is counted: v2's `file` includes `shmem`, its `kernel` the parts named after it.
-fn parts(cgroup: &Cgroup) -> Vec<(&'static str, Bytes)> {
-    let Some(stat) = &cgroup.stat else { return Vec::new() };
-    let get = |name: &str| stat.size(name).unwrap_or_default();
-    let less = |Bytes(whole): Bytes, Bytes(part): Bytes| Bytes(whole.saturating_sub(part));
-    let mut parts = vec![
-        ("anonymous", get("anon")),
-        ("page cache", less(get("file"), get("shmem"))),
-        ("shared, tmpfs", get("shmem")),
-    ];
-    let kernel_parts = [
-        ("page tables", get("pagetables")),
-        ("slab", get("slab")),
-        ("kernel stacks", get("kernel_stack")),
-        ("per-CPU", get("percpu")),
-    ];
-    parts.extend(kernel_parts);
-    let named = kernel_parts.iter().fold(Bytes(0), |sum, (_, part)| Bytes(sum.0.saturating_add(part.0)));
-    parts.push(("other kernel", less(get("kernel"), named)));
-    parts.push(("socket buffers", get("sock")));
-    parts
 }
 
 /// The victim's path, leaf first: which levels have a limit, and how near they were to it.

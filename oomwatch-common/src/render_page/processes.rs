@@ -4,7 +4,7 @@ use super::paper::{Ink, Paper};
 use crate::{
     incident::ProbeLevel,
     render_text::{names, short_id, trigger_name, triggered_by, victims_cgroup},
-    report::{ContainerKind, Host, HostKind, Kubernetes, Report, StatusFrom, Victim, size},
+    report::{ContainerKind, Host, HostKind, Kubernetes, Report, Source, StatusFrom, Victim, size},
     units::Bytes,
 };
 
@@ -187,7 +187,7 @@ fn details(paper: &mut Paper, report: &Report, victim: &Victim, of_several: bool
             "RSS is approximate, as in the kernel's own log: some pages of each thread or CPU are missing",
         );
     }
-    if victim.status_from == StatusFrom::Kernel {
+    if victim.status_from == StatusFrom::Kernel && report.source != Source::Log {
         let from =
             if report.probe.level == ProbeLevel::Kmsg.name() { "the kernel's log" } else { "the probe" };
         let note = format!("its files below /proc could not be read in time: all of this is from {from}");

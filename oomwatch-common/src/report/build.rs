@@ -10,7 +10,7 @@ use super::{
 use crate::{
     attribution::{Attributed, Attribution},
     capture::Capture,
-    diagnose::{Cause, Facts, diagnose},
+    diagnose::{Cause, Facts, Reason, diagnose},
     escape::escape,
     incident::{self, Constraint, Incident},
     scope::{Scope, scope},
@@ -66,6 +66,7 @@ impl Report {
             time: rfc3339(context.time(incident.at).unwrap_or(Timestamp::MAX)),
             boot_id: context.boot_id.clone(),
             node: escape(context.node.as_bytes()),
+            log: None,
             probe: Probe { level: incident.level.name().to_owned() },
             source: context.source,
             scope: scoped.scope,
@@ -103,7 +104,9 @@ impl Report {
             Candidates::new(tasks, &report.victims, totalpages(&report, context.page_size), context.page_size)
         });
         report.findings = diagnose(&Facts { report: &report, basis: scoped.basis });
-        report.cause = report.findings.first().map_or(Cause::Unknown, |finding| finding.cause);
+        if let Some(Reason::Cause(cause)) = report.findings.first().map(|finding| finding.cause) {
+            report.cause = cause;
+        }
         report.gaps = gaps(&report, incident, capture, attribution, &snapshot);
         report.gaps.extend(surroundings.gaps.iter().cloned());
         report

@@ -2,6 +2,7 @@
 
 use super::{Logged, Open};
 use crate::{
+    escape::escape,
     ids::{CgroupPath, Tgid, Tid},
     incident::{Constraint, Gap, Incident, Memcg, Oom, ProbeLevel, Process, ProcessMemory},
     kernel_log::{
@@ -10,12 +11,16 @@ use crate::{
         summary::Summary,
         tasks::TaskRow,
     },
-    units::{BoottimeNs, Bytes},
+    units::{BoottimeNs, Bytes, PageSize},
 };
 
 const NO_HEADER: &str = "the kernel's log has no header for this kill: it prints 10 of them in 5 s at most";
 
-pub(super) fn logged(mut open: Open, number: u64, exact_rss: bool) -> Logged {
+pub(super) fn logged(mut open: Open, number: u64, exact_rss: bool, assumed: PageSize) -> Logged {
+    let page_size = page_size(&open, assumed).unwrap_or(assumed);
+    for row in &mut open.tasks {
+        row.rescale(assumed, page_size);
+    }
     let summary = open.killed.first().and_then(|first| open.summary(first));
     let exact =
         open.stack.as_ref().map_or(exact_rss, |stack| stack.release.is_some() && stack.prints_exact_rss());
@@ -44,6 +49,12 @@ pub(super) fn logged(mut open: Open, number: u64, exact_rss: bool) -> Logged {
             gaps.push(Gap::new(*what, NO_HEADER));
         }
     }
+    if open.is_presumed {
+        gaps.push(Gap::new(
+            "victims",
+            "the log does not say who was killed: this is the process that was chosen",
+        ));
+    }
     if open.lost {
         gaps.push(Gap::new("victims", "records of the kernel's log were lost: there may be more"));
     }
@@ -59,13 +70,29 @@ pub(super) fn logged(mut open: Open, number: u64, exact_rss: bool) -> Logged {
             limit_owner,
             gaps,
         },
-        wall: open.wall.as_deref().map(crate::escape::escape),
+        wall: open.wall.as_deref().map(escape),
+        host: open.host.as_deref().map(escape),
+        boot_id: open.boot_id.as_deref().map(escape),
+        line: open.line,
+        page_size,
         sequences: open.sequences,
         kills: open.kills,
         tasks: open.tasks,
         node: open.node,
         release: open.stack.and_then(|stack| stack.release),
     }
+}
+
+/// The table counts pages and the line of the kill kB, of the same address space.
+fn page_size(open: &Open, assumed: PageSize) -> Option<PageSize> {
+    open.killed.iter().find_map(|killed| {
+        let (Bytes(size), Bytes(listed)) = (killed.total_vm?, open.row(killed.tid)?.total_vm?);
+        let pages = listed / assumed.get().0;
+        let is_whole = pages > 0 && size.is_multiple_of(pages);
+        // x86 has 4 KiB, arm64 and powerpc have up to 64.
+        let page_size = PageSize::new(size / pages.max(1)).filter(|page_size| page_size.get().0 <= 64 << 10);
+        page_size.filter(|_| is_whole)
+    })
 }
 
 /// A process as the table lists it.
