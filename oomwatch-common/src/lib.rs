@@ -63,6 +63,8 @@ pub mod proc_text;
 #[cfg(feature = "analysis")]
 pub mod query;
 #[cfg(feature = "analysis")]
+pub mod recurrence;
+#[cfg(feature = "analysis")]
 pub mod render_bcc;
 #[cfg(feature = "analysis")]
 pub mod render_page;
