@@ -145,7 +145,7 @@ pub struct Probe {
 pub enum Source {
     /// From the probe, as it happened.
     Live,
-    /// From the kernel log, at start: it happened while the agent was down.
+    /// From the kernel log, afterwards: it happened while the agent was down, or was lost on the way.
     Backfill,
     /// From a log or report that was given.
     Log,
