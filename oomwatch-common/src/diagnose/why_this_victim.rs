@@ -2,7 +2,7 @@
 
 use super::{Facts, allocating_task, facts::percent, words};
 use crate::{
-    report::{Candidate, size},
+    report::{Candidate, CandidatesFrom, size},
     units::Bytes,
 };
 
@@ -31,10 +31,12 @@ pub(super) fn why_this_victim(facts: &Facts<'_>) -> String {
         return format!("The kernel killed {who}{with}, which used {}.", size(used));
     };
     if candidates.count == 1 {
-        return format!(
-            "The kernel killed {who}, the only one that it could choose, which used {}.",
-            size(used)
-        );
+        // What was read later may lack some that have ended since.
+        let alone = match candidates.from {
+            CandidatesFrom::KernelLog => ", the only one that it could choose",
+            CandidatesFrom::Proc => "",
+        };
+        return format!("The kernel killed {who}{alone}, which used {}.", size(used));
     }
     let others = candidates.processes.iter().filter(|process| !process.is_victim);
     let larger = others.max_by_key(|process| process.used()).filter(|process| is_larger(process, used));

@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    Candidates, Cgroup, Host, Latency, Oom, Probe, Report, SCHEMA, Source, Trigger, Victim,
+    Candidates, Cgroup, Host, Latency, Level, Oom, Probe, Report, SCHEMA, Source, Trigger, Victim,
     gaps::gaps,
     process::{memory_cgroup, rfc3339},
 };
@@ -13,7 +13,7 @@ use crate::{
     diagnose::{Cause, Facts, Reason, diagnose},
     escape::escape,
     incident::{self, Constraint, Incident},
-    scope::{Scope, scope},
+    scope::{Basis, Scope, scope},
     snapshot::Snapshot,
     surroundings::Surroundings,
     units::{BoottimeNs, PageSize},
@@ -101,7 +101,12 @@ impl Report {
             },
         };
         report.candidates = surroundings.tasks.as_ref().map(|tasks| {
-            Candidates::new(tasks, &report.victims, totalpages(&report, context.page_size), context.page_size)
+            Candidates::new(
+                tasks,
+                &report.victims,
+                totalpages(&report, scoped.basis, context.page_size),
+                context.page_size,
+            )
         });
         report.findings = diagnose(&Facts { report: &report, basis: scoped.basis });
         if let Some(Reason::Cause(cause)) = report.findings.first().map(|finding| finding.cause) {
@@ -116,7 +121,7 @@ impl Report {
 /// The size of the OOM domain in pages: the kernel's, or where it did not say so, as in its log, reckoned as it does
 /// (`mem_cgroup_get_max`, mm/memcontrol.c; `constrained_alloc`, mm/oom_kill.c). How much swap a node has is not in the
 /// log of a cgroup's limit: there it is taken for none.
-fn totalpages(report: &Report, page_size: PageSize) -> Option<u64> {
+fn totalpages(report: &Report, basis: Basis, page_size: PageSize) -> Option<u64> {
     let reckoned = || {
         let swap = report.node_memory.and_then(|memory| memory.swap_total_bytes);
         let bytes = match (report.scope, &report.limit_owner) {
@@ -125,7 +130,11 @@ fn totalpages(report: &Report, page_size: PageSize) -> Option<u64> {
                 let allowed = owner.swap_limit_bytes.into_iter().chain(swap).min().unwrap_or_default();
                 owner.limit_bytes?.0.checked_add(allowed.0)?
             }
-            _ => return None,
+            (_, None) => {
+                let Basis::LevelAtLimit { depth } = basis else { return None };
+                let is_it = |level: &&Level| level.components() == depth;
+                report.cgroup.as_ref()?.levels.iter().find(is_it)?.limit_bytes?.0
+            }
         };
         Some(bytes / page_size.get().0)
     };
