@@ -60,7 +60,8 @@ pub(super) fn read_tasks(
         std::cmp::Reverse((badness(row, wanted.totalpages, wanted.page_size), by_size))
     });
     let count = u64::try_from(rows.len()).unwrap_or(u64::MAX).saturating_add(scan.unread);
-    (count > 0).then_some(Tasks { from: CandidatesFrom::Proc, count, rows })
+    // There may be none left but those that the report knows of: the victims.
+    Some(Tasks { from: CandidatesFrom::Proc, count, rows })
 }
 
 struct Scan<'a> {
