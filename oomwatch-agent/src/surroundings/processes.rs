@@ -37,7 +37,7 @@ pub(super) fn read_tasks(
     until: Instant,
     gaps: &mut Vec<Gap>,
 ) -> Option<Tasks> {
-    let mut gap = |why: String| gaps.push(Gap { what: "candidates".to_owned(), why });
+    let mut gap = |why: String| gaps.push(Gap { what: super::CANDIDATES.to_owned(), why });
     let mut scan = Scan { proc: &roots.proc, until, rows: Vec::new(), unread: 0 };
     let found = match &wanted.domain {
         Domain::Nodemask => Err("nobody lists whose processes may use these memory nodes".to_owned()),
