@@ -33,6 +33,7 @@ pub mod protect;
 pub mod publish;
 pub mod queue;
 pub mod record;
+pub mod recurring;
 pub mod refusal;
 pub mod relief;
 pub mod render;

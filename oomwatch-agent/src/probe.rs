@@ -5,9 +5,12 @@
 mod hooks;
 
 use std::{
-    fs,
+    fmt, fs,
     io::{self, BufRead as _, BufReader},
-    os::fd::{AsFd, BorrowedFd},
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::fs::FileExt as _,
+    },
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
 };
@@ -19,6 +22,7 @@ use aya::{
 };
 use oomwatch_common::{
     btf::Btf,
+    btf_sieve::{self, SieveError},
     counters::ProbeCounter,
     incident::ProbeLevel,
     kernel_layout::{self, Resolved},
@@ -27,7 +31,7 @@ use oomwatch_common::{
 use zerocopy::IntoBytes as _;
 
 pub use self::hooks::{AttachError, Hooks, How, KILL_ONE};
-use crate::refusal::Refusal;
+use crate::{refusal::Refusal, sys};
 
 /// The object that `cargo xtask build` makes of oomwatch-ebpf.
 static OBJECT: &[u8] = include_bytes_aligned!(env!("OOMWATCH_EBPF_OBJECT"));
@@ -132,8 +136,9 @@ pub fn load(settings: &Settings<'_>, kill_hook: bool) -> Result<Loaded, Refusal>
         possible_cpus: settings.possible_cpus,
         kill_hook: u32::from(kill_hook),
     };
-    let mut ebpf = EbpfLoader::new()
-        // aya would parse all of the kernel's BTF for relocations that a Rust object does not have.
+    // Of its own accord a new loader parses all of the kernel's BTF, 11 MiB then, for relocations that a Rust object
+    // does not have: before it can be told not to.
+    let mut ebpf = sys::without_files(EbpfLoader::new)
         .btf(None)
         .verifier_log_level(VerifierLogLevel::default())
         .override_global("LAYOUT", layout.as_bytes(), true)
@@ -213,7 +218,9 @@ where
 /// # Errors
 /// There is no BTF, or it is not a kernel's.
 pub fn resolve(btf: &Path) -> Result<Resolved, Refusal> {
-    let blob = fs::read(btf).map_err(|error| match error.kind() {
+    let unsupported =
+        |error: &dyn fmt::Display| Refusal::not_supported(format!("{}: {error}", btf.display()));
+    let unreadable = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound => Refusal::not_supported(format!(
             "this kernel has no BTF at {}: it needs CONFIG_DEBUG_INFO_BTF=y, or --btf FILE with its very own",
             btf.display()
@@ -222,11 +229,34 @@ pub fn resolve(btf: &Path) -> Result<Resolved, Refusal> {
             Refusal::not_permitted(format!("reading {} is not permitted: run as root", btf.display()))
         }
         _ => Refusal::failed(format!("reading {}: {error}", btf.display())),
+    };
+    let file = fs::File::open(btf).map_err(unreadable)?;
+    let small = btf_sieve::sift(&Pieces(file)).map_err(|error| match error {
+        SieveError::Source(error) => unreadable(error),
+        SieveError::Btf(error) => unsupported(&error),
     })?;
-    let parsed =
-        Btf::parse(&blob).map_err(|error| Refusal::not_supported(format!("{}: {error}", btf.display())))?;
-    kernel_layout::resolve(&parsed)
-        .map_err(|error| Refusal::not_supported(format!("{}: {error}", btf.display())))
+    let parsed = Btf::parse(&small).map_err(|error| unsupported(&error))?;
+    kernel_layout::resolve(&parsed).map_err(|error| unsupported(&error))
+}
+
+/// A file that is read piece by piece.
+struct Pieces(fs::File);
+
+impl btf_sieve::Source for Pieces {
+    type Error = io::Error;
+
+    fn read_at(&self, at: u64, bytes: &mut [u8]) -> io::Result<usize> {
+        let mut done = 0;
+        while let Some(rest) = bytes.get_mut(done..).filter(|rest| !rest.is_empty()) {
+            match self.0.read_at(rest, at.saturating_add(done as u64)) {
+                Ok(0) => break,
+                Ok(read) => done += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(done)
+    }
 }
 
 /// Address of a kernel symbol; 0 where it is not listed or hidden (`kptr_restrict`, no CAP_SYSLOG).
@@ -271,4 +301,24 @@ fn refuse(doing: &str, error: &(dyn std::error::Error + 'static)) -> Refusal {
 /// Whether this kernel has BPF ring buffers (5.8).
 pub fn has_ring_buffer() -> Option<bool> {
     aya::sys::is_map_supported(aya::maps::MapType::RingBuf).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use oomwatch_common::{btf::Btf, kernel_layout};
+
+    use super::resolve;
+
+    #[test]
+    #[expect(clippy::print_stdout, reason = "a skip states its reason")]
+    fn this_kernels_layout_is_that_of_all_of_its_btf() {
+        let path = std::path::Path::new("/sys/kernel/btf/vmlinux");
+        if !path.exists() {
+            println!("skipped: this kernel has no BTF");
+            return;
+        }
+        let blob = std::fs::read(path).unwrap();
+        let whole = kernel_layout::resolve(&Btf::parse(&blob).unwrap()).unwrap();
+        assert_eq!(resolve(path).unwrap_or_else(|error| panic!("{}", error.text)), whole);
+    }
 }

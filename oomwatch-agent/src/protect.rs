@@ -45,8 +45,9 @@ pub fn from_the_oom_killer() {
     }
 }
 
-/// Before what stays is made.
+/// Before what stays is made; of the code what is run from now on.
 pub fn from_reclaim() {
+    sys::forget_code();
     if let Err(error) = sys::lock_memory() {
         tracing::info!(%error, "memory is not locked, so reports may be late under pressure: give CAP_IPC_LOCK");
     }

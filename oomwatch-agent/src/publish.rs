@@ -2,10 +2,12 @@
 
 use std::{future::ready, hint, io, path::PathBuf, pin::pin, sync::Arc};
 
+use jiff::Timestamp;
 use oomwatch_common::{
     attribution::{Attribution, Paths},
     capture::Capture,
     incident::ProbeLevel,
+    recurrence::Recurrence,
     report::{Report, Source},
     surroundings::Surroundings,
     units::{BoottimeNs, PageSize},
@@ -25,6 +27,7 @@ use crate::{
     printer::{Printer, StdoutClosed},
     queue::Receiver,
     record::{self, Circumstances},
+    recurring,
     relief::Relief,
     render,
     sources::Roots,
@@ -64,6 +67,8 @@ pub struct Publisher {
     audience: Option<Audience>,
     /// Live: who reads what was around an incident.
     surroundings: Option<Reader>,
+    /// Who was hit before.
+    recurrence: Recurrence,
     record_to: Option<PathBuf>,
 }
 
@@ -101,6 +106,7 @@ impl Publisher {
         };
         Self {
             printer: Printer::new(Some(Arc::clone(&audience.metrics))),
+            recurrence: recurring::since_start(&audience.history),
             audience: Some(audience),
             surroundings: Some(Reader::new(Roots::new(&options.node.proc, &options.node.cgroup))),
             record_to: options.record_to.clone(),
@@ -117,6 +123,7 @@ impl Publisher {
             circumstances,
             audience: None,
             surroundings: None,
+            recurrence: Recurrence::new(Timestamp::UNIX_EPOCH),
             record_to: None,
         }
     }
@@ -249,6 +256,8 @@ impl Publisher {
         };
         pods.name(&mut around);
         circumstances.realtime_at_boot_ns = sys::realtime_at_boot();
+        around.repeats =
+            recurring::note(&mut self.recurrence, &captured.incident, &attribution, &circumstances);
         circumstances.taken_at_ns = captured.capture.taken_at.0;
         circumstances.done_at_ns = captured.capture.done_at.0;
         circumstances.reported_at_ns = sys::boottime().0;

@@ -50,7 +50,7 @@ impl Relief {
 /// Neither a file nor a buffer is needed for this.
 fn free() -> Bytes {
     let info = sysinfo();
-    Bytes(u64::from(info.freeram).saturating_mul(info.mem_unit.into()))
+    Bytes(info.freeram.saturating_mul(info.mem_unit.into()))
 }
 
 fn since(hook: BoottimeNs) -> Duration {

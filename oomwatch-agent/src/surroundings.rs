@@ -1,8 +1,8 @@
 //! What was around an incident: who else could have been killed, who used the memory, how the node stood.
 //!
 //! The capture thread reads what dies with the victim. This is what can wait some milliseconds, takes longer and asks
-//! for memory: so it is read on the reporter's side of the queue, by a thread that may block, one incident at a time, for
-//! a bounded time and for a bounded share of all time.
+//! for memory: so it is read on the reporter's side of the queue, by a thread that may block, one incident at a time,
+//! for a bounded time and for a bounded share of all time.
 
 mod allowance;
 mod cgroups;

@@ -2,7 +2,8 @@
 
 #![expect(
     unsafe_code,
-    reason = "sched_setscheduler, mallopt, klogctl and AsyncFd::register have no safe wrapper among our dependencies"
+    reason = "sched_setscheduler, mallopt, madvise, klogctl and AsyncFd::register have no safe wrapper among our \
+              dependencies"
 )]
 
 use std::{
@@ -18,8 +19,8 @@ use std::{
 
 use oomwatch_common::units::{BoottimeNs, PageSize};
 use rustix::{
-    mm::{MlockAllFlags, mlockall},
-    process::{Resource, Rlimit, setpriority_process, setrlimit},
+    mm::{Advice, MlockAllFlags, madvise, mlockall},
+    process::{Resource, Rlimit, getrlimit, setpriority_process, setrlimit},
     time::{ClockId, Timespec, clock_gettime},
 };
 use tokio::io::{Interest, unix::AsyncFd};
@@ -118,6 +119,44 @@ fn tune(parameter: c_int, value: c_int) {
     debug_assert_eq!(set, 1, "mallopt knows these options since glibc 2.10");
 }
 
+/// Does `work` while this process can open no file: what it would read it has to do without. For work that takes no
+/// time, as other threads can open none either.
+pub fn without_files<T>(work: impl FnOnce() -> T) -> T {
+    let before = getrlimit(Resource::Nofile);
+    // Where it is not permitted the work has its files.
+    let is_set = setrlimit(Resource::Nofile, Rlimit { current: Some(0), ..before }).is_ok();
+    let done = work();
+    if is_set && let Err(error) = setrlimit(Resource::Nofile, before) {
+        tracing::error!(%error, "the limit of open files stays at 0");
+    }
+    done
+}
+
+/// Gives back what was touched of this program's code. It is in the page cache still; what is needed again comes back,
+/// 64 KiB at a time, and most of what starts the agent never is.
+pub fn forget_code() {
+    let maps = fs::read_to_string("/proc/self/maps").unwrap_or_default();
+    let own = fs::read_link("/proc/self/exe").unwrap_or_default();
+    for (start, len) in maps.lines().filter_map(|line| code_of(line, &own)) {
+        // SAFETY: the range is one mapping of the kernel's own list, of a file, private and not writable: its pages are
+        // the file's, and come back as they were when they are next touched.
+        let done = unsafe { madvise(std::ptr::without_provenance_mut(start), len, Advice::LinuxDontNeed) };
+        if let Err(error) = done {
+            tracing::debug!(%error, "the code that started the agent stays in memory");
+        }
+    }
+}
+
+/// Start and length of a line of `/proc/PID/maps` that is code of that file.
+fn code_of(line: &str, file: &Path) -> Option<(usize, usize)> {
+    let mut words = line.split_ascii_whitespace();
+    let (range, access) = (words.next()?, words.next()?);
+    (access == "r-xp" && line.ends_with(file.to_str()?)).then_some(())?;
+    let (start, end) = range.split_once('-')?;
+    let [start, end] = [start, end].map(|address| usize::from_str_radix(address, 16).ok());
+    Some((start?, end?.checked_sub(start?)?))
+}
+
 /// Writes to more of the calling thread's stack than it will need, so that no page of it is asked for later. Of a
 /// thread's stack only what was touched is there, locked or not.
 #[inline(never)]
@@ -186,4 +225,25 @@ pub fn kernel_log() -> io::Result<Vec<u8>> {
 /// The node's name as the kernel has it.
 pub fn host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_programs_own_code_is_forgotten() {
+        let own = Path::new("/usr/bin/oomwatch");
+        for (line, expected) in [
+            ("7f00a000-7f00c000 r-xp 00020000 fe:00 12    /usr/bin/oomwatch", Some((0x7f00_a000, 0x2000))),
+            ("7f00a000-7f00c000 r--p 00020000 fe:00 12    /usr/bin/oomwatch", None),
+            ("7f00a000-7f00c000 rw-p 00020000 fe:00 12    /usr/bin/oomwatch", None),
+            ("7f00a000-7f00c000 r-xp 00000000 00:00 0     [vdso]", None),
+            ("7f00a000 r-xp /usr/bin/oomwatch", None),
+            ("", None),
+        ] {
+            assert_eq!(code_of(line, own), expected, "{line}");
+        }
+        forget_code();
+    }
 }

@@ -27,7 +27,7 @@ pub(crate) mod kind {
     pub(crate) const ENUM64: u32 = 19;
 }
 
-const MAGIC: u16 = 0xeb9f;
+pub(crate) const MAGIC: u16 = 0xeb9f;
 /// Deepest nesting of typedefs, qualifiers and anonymous structures that is followed.
 const DEPTH: u32 = 32;
 /// Members looked at for one name. `task_struct` has some hundred, with those of what lies in it; a blob in which
@@ -85,14 +85,14 @@ pub struct Btf<'a> {
 
 /// The three words that every type begins with.
 #[derive(Clone, Copy)]
-struct Head {
-    name: u32,
+pub(crate) struct Head {
+    pub(crate) name: u32,
     info: u32,
     size_or_type: u32,
 }
 
 impl Head {
-    fn kind(self) -> u32 {
+    pub(crate) fn kind(self) -> u32 {
         (self.info >> 24) & 0x1f
     }
 
@@ -105,7 +105,7 @@ impl Head {
     }
 
     /// Bytes that follow the head.
-    fn tail(self) -> Result<usize, BtfError> {
+    pub(crate) fn tail(self) -> Result<usize, BtfError> {
         let vlen = self.vlen() as usize;
         Ok(match self.kind() {
             kind::INT | kind::VAR | kind::DECL_TAG => 4,
@@ -249,15 +249,6 @@ impl<'a> Btf<'a> {
         self.types.get(start..start + 12 + head_at(self.types, start)?.tail().ok()?)
     }
 
-    pub(crate) fn kind(&self, id: TypeId) -> Option<u32> {
-        self.head(id).map(|(head, _)| head.kind())
-    }
-
-    /// What a typedef, qualifier or pointer refers to.
-    pub(crate) fn target(&self, id: TypeId) -> Option<TypeId> {
-        self.head(id).map(|(head, _)| TypeId(head.size_or_type))
-    }
-
     fn ids(&self) -> impl Iterator<Item = TypeId> + use<> {
         let count = u32::try_from(self.starts.len()).unwrap_or(u32::MAX);
         (1..=count).map(TypeId)
@@ -328,10 +319,10 @@ impl<'a> Btf<'a> {
     }
 }
 
-fn word(bytes: &[u8], at: usize) -> Option<u32> {
+pub(crate) fn word(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_ne_bytes(bytes.get(at..at.checked_add(4)?)?.try_into().ok()?))
 }
 
-fn head_at(types: &[u8], at: usize) -> Option<Head> {
+pub(crate) fn head_at(types: &[u8], at: usize) -> Option<Head> {
     Some(Head { name: word(types, at)?, info: word(types, at + 4)?, size_or_type: word(types, at + 8)? })
 }

@@ -15,22 +15,49 @@ use crate::{
 /// # Errors
 /// [`BtfError`] where `blob` cannot be parsed, or refers to what it does not have.
 pub fn excerpt(blob: &[u8]) -> Result<Vec<u8>, BtfError> {
-    let btf = Btf::parse(blob)?;
-    let mut copy = Copy::default();
+    let mut btf = Btf::parse(blob)?;
     let structures = STRUCTURES.iter().filter_map(|name| btf.structure(name));
     let enumerations = ENUMERATORS.iter().filter_map(|(_, name)| btf.enumeration_with(name));
     let tracepoint = btf.typedef(MARK_VICTIM);
-    for root in structures.chain(enumerations).chain(tracepoint) {
+    let roots: Vec<TypeId> = structures.chain(enumerations).chain(tracepoint).collect();
+    copy(&mut btf, &roots, tracepoint).ok_or(BtfError::Dangling)
+}
+
+/// Where types are copied from.
+pub(crate) trait Types {
+    /// A type's bytes.
+    fn record(&mut self, id: TypeId) -> Option<Vec<u8>>;
+    /// What a name's offset stands for.
+    fn name(&mut self, offset: u32) -> Option<&str>;
+}
+
+impl Types for Btf<'_> {
+    fn record(&mut self, id: TypeId) -> Option<Vec<u8>> {
+        Btf::record(self, id).map(<[u8]>::to_vec)
+    }
+
+    fn name(&mut self, offset: u32) -> Option<&str> {
+        self.string(offset)
+    }
+}
+
+/// A blob of these types and of everything that lies inside them; nothing where they refer to what there is not.
+/// `tracepoint` is the typedef that points to a prototype: the one pointer that is followed.
+pub(crate) fn copy(types: &mut impl Types, roots: &[TypeId], tracepoint: Option<TypeId>) -> Option<Vec<u8>> {
+    let mut copy = Copy::default();
+    for &root in roots {
         copy.number(root);
     }
+    let followed = match tracepoint {
+        Some(typedef) => Some(TypeId(word(&types.record(typedef)?, 8)?)),
+        None => None,
+    };
     let mut done = 0;
     while let Some(&id) = copy.order.get(done) {
-        // The one pointer that is followed: a tracepoint's typedef is a pointer to its prototype.
-        let followed = tracepoint.is_some_and(|typedef| btf.target(typedef) == Some(id));
-        copy.write(&btf, id, followed).ok_or(BtfError::Dangling)?;
+        copy.write(types, id, followed == Some(id))?;
         done += 1;
     }
-    Ok(copy.finish())
+    Some(copy.finish())
 }
 
 #[derive(Default)]
@@ -56,17 +83,17 @@ impl Copy {
         })
     }
 
-    fn write(&mut self, btf: &Btf<'_>, id: TypeId, follow_pointer: bool) -> Option<()> {
-        let record = btf.record(id)?;
-        let mut bytes = record.to_vec();
-        let (names, types) = references(record);
+    fn write(&mut self, from: &mut impl Types, id: TypeId, follow_pointer: bool) -> Option<()> {
+        let record = from.record(id)?;
+        let mut bytes = record.clone();
+        let (names, types) = references(&record);
         for at in names {
-            let name = btf.string(word(record, at)?)?;
+            let name = from.name(word(&record, at)?)?;
             patch(&mut bytes, at, self.intern(name));
         }
+        let cut = (word(&record, 4)? >> 24) & 0x1f == kind::PTR && !follow_pointer;
         for at in types {
-            let cut = btf.kind(id) == Some(kind::PTR) && !follow_pointer;
-            let target = word(record, at).filter(|_| !cut).map_or(0, |id| self.number(TypeId(id)));
+            let target = word(&record, at).filter(|_| !cut).map_or(0, |id| self.number(TypeId(id)));
             patch(&mut bytes, at, target);
         }
         self.types.extend(bytes);

@@ -3,7 +3,7 @@
 //! Nothing depends on a version number: a field is looked for by every name it has had, and what a kernel does not
 //! have is [`ABSENT`]. Renames and type changes: facts checked on kernels 5.10 to 7.3, each named where it matters.
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 
 use crate::{
     btf::{Btf, TypeId},
@@ -135,6 +135,17 @@ pub const STRUCTURES: &[&str] = &[
     "mem_cgroup",
 ];
 
+/// Members of `percpu_counter`.
+const PERCPU_COUNTER: [&str; 2] = ["count", "counters"];
+
+/// Every name that [`resolve`] asks for.
+pub(crate) fn names() -> BTreeSet<&'static str> {
+    let members = LINES.iter().flat_map(|(_, _, _, paths)| paths.iter().flat_map(|path| path.split('.')));
+    let enumerators = ENUMERATORS.iter().map(|(_, name)| *name);
+    let others = STRUCTURES.iter().chain(&PERCPU_COUNTER).chain([&MARK_VICTIM]).copied();
+    members.chain(enumerators).chain(others).collect()
+}
+
 /// The tracepoint whose first argument changed inside stable series (5.10.235, 6.1.130): decide by its prototype.
 pub const MARK_VICTIM: &str = "btf_trace_mark_victim";
 
@@ -192,8 +203,9 @@ fn resolve_rss_stat(btf: &Btf<'_>, layout: &mut KernelLayout) {
         && let Some(counter) = btf.structure("percpu_counter")
     {
         let offset = |name| btf.member(counter, name).map_or(ABSENT, |member| member.offset);
-        layout.percpu_counter_count = offset("count");
-        layout.percpu_counter_counters = offset("counters");
+        let [count, counters] = PERCPU_COUNTER;
+        layout.percpu_counter_count = offset(count);
+        layout.percpu_counter_counters = offset(counters);
     }
 }
 

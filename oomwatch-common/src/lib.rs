@@ -23,6 +23,8 @@ pub mod btf;
 #[cfg(feature = "analysis")]
 pub mod btf_excerpt;
 #[cfg(feature = "analysis")]
+pub mod btf_sieve;
+#[cfg(feature = "analysis")]
 pub mod capture;
 #[cfg(feature = "analysis")]
 pub mod cgroup_path;
@@ -60,6 +62,8 @@ pub mod pods;
 pub mod proc_text;
 #[cfg(feature = "analysis")]
 pub mod query;
+#[cfg(feature = "analysis")]
+pub mod recurrence;
 #[cfg(feature = "analysis")]
 pub mod render_bcc;
 #[cfg(feature = "analysis")]

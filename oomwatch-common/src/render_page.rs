@@ -3,6 +3,7 @@
 //! Plain text of at most 100 columns; colour only where it is asked for. It computes nothing that the report does not
 //! have.
 
+mod domain;
 mod memory;
 mod paper;
 mod processes;
@@ -43,6 +44,8 @@ pub fn page(report: &Report, style: Style) -> String {
     }
     processes::victims(&mut paper, report);
     processes::trigger(&mut paper, report);
+    domain::candidates(&mut paper, report);
+    domain::consumers(&mut paper, report);
     memory::memory(&mut paper, report);
     memory::node(&mut paper, report);
     gaps(&mut paper, report);

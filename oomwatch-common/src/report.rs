@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 pub use build::Context;
 pub use candidates::{Candidate, Candidates, CandidatesFrom, badness};
 pub use cgroup::{Cgroup, FiguresFrom, Level};
-pub use composition::Composition;
+pub use composition::{Composition, node_parts};
 pub use host::{Host, HostKind};
 pub use kubernetes::{ContainerKind, Kubernetes, MemoryVolume, NamesFrom, Workload};
 pub use logged::LogPlace;
@@ -145,7 +145,7 @@ pub struct Probe {
 pub enum Source {
     /// From the probe, as it happened.
     Live,
-    /// From the kernel log, at start: it happened while the agent was down.
+    /// From the kernel log, afterwards: it happened while the agent was down, or was lost on the way.
     Backfill,
     /// From a log or report that was given.
     Log,

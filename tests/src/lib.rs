@@ -21,6 +21,7 @@ pub mod kmsg;
 pub mod lines;
 pub mod machine;
 pub mod memcg;
+pub mod peers;
 #[cfg(feature = "standin")]
 pub mod prometheus;
 pub mod rate_limit;

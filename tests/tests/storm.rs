@@ -1,11 +1,13 @@
 //! A storm on the machine that builds the agent, in cgroups of the test's own: more kills than any buffer of the agent
-//! holds.
+//! holds. And what the agent takes before the first of them.
 
 use std::{path::Path, time::Duration};
 
 use anyhow::{Result, ensure};
 use oomwatch_tests::{
+    agent::Agent,
     here::{binary, is_root},
+    status::Status,
     storm::Storm,
 };
 
@@ -28,5 +30,19 @@ fn each_of_two_thousand_kills_is_one_incident() -> Result<()> {
     };
     let outcome = storm.run()?;
     ensure!(outcome.kills >= KILLS && outcome.is_complete(), "{outcome}");
+    Ok(())
+}
+
+/// What the agent needs for the whole of its life is 13 MiB; the kernel's BTF, parsed, another 11.
+const START_BYTES: u64 = 18 << 20;
+
+#[test]
+fn the_kernels_btf_is_at_no_time_whole_in_memory() -> Result<()> {
+    if !is_root("attaches the probe")? {
+        return Ok(());
+    }
+    let agent = Agent::start(&binary()?, &["--probe", "tracepoint"])?;
+    let peak = Status::of_process(agent.id())?.bytes("VmHWM").unwrap_or(u64::MAX);
+    ensure!(peak <= START_BYTES, "{peak} bytes at most before anything was killed");
     Ok(())
 }

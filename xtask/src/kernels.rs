@@ -65,6 +65,7 @@ fn yes() -> bool {
 pub(crate) struct Kernel {
     /// For the user: the package and version that runs.
     pub(crate) label: String,
+    package: Package,
     /// What QEMU boots.
     pub(crate) image: PathBuf,
     /// The folder with `kernel/fs/…/*.ko`.
@@ -126,13 +127,39 @@ impl Entry {
         let modules = modules(&folder).with_context(|| format!("no modules below {}", folder.display()))?;
         let image =
             image(&folder, &modules).with_context(|| format!("no kernel below {}", folder.display()))?;
-        Ok(Kernel { label: format!("{} {}", record.package, record.version), image, modules })
+        let label = format!("{} {}", record.package, record.version);
+        let package = Package { name: record.package, version: record.version };
+        Ok(Kernel { label, package, image, modules })
+    }
+
+    /// The headers of a kernel that was fetched, unpacked into a folder of their own; downloaded if this is the first
+    /// time.
+    pub(crate) fn fetch_headers(&self, repo: &Repo, kernel: &Kernel) -> Result<PathBuf> {
+        let folder = repo.kernels().join(&self.name).join("headers");
+        if folder.is_dir() {
+            return Ok(folder);
+        }
+        let partial = folder.with_extension("partial");
+        if partial.exists() {
+            fs::remove_dir_all(&partial).with_context(|| format!("cannot remove {}", partial.display()))?;
+        }
+        fs::create_dir_all(&partial).with_context(|| format!("cannot create {}", partial.display()))?;
+        let suite = self.suite(repo)?;
+        for part in headers(&kernel.package)? {
+            suite.unpack(&part, &partial, &repo.log(&format!("headers-{}", self.name)))?;
+        }
+        fs::rename(&partial, &folder).with_context(|| format!("cannot create {}", folder.display()))?;
+        Ok(folder)
+    }
+
+    fn suite(&self, repo: &Repo) -> Result<Suite> {
+        let lists = repo.kernels().join(".suites").join(&self.name);
+        let log = repo.log(&format!("suite-{}", self.name));
+        Suite::fetch(&self.suite, self.updates, &lists, &log)
     }
 
     fn download(&self, repo: &Repo, folder: &Path) -> Result<()> {
-        let lists = repo.kernels().join(".suites").join(&self.name);
-        let log = repo.log(&format!("suite-{}", self.name));
-        let suite = Suite::fetch(&self.suite, self.updates, &lists, &log)?;
+        let suite = self.suite(repo)?;
         let package = suite.newest(&self.package)?;
         // An interrupted download leaves this folder, never one that looks complete.
         let partial = folder.with_extension("partial");
@@ -156,6 +183,16 @@ fn parts(kernel: &Package) -> Vec<Package> {
         .strip_prefix("linux-binary-")
         .map(|release| Package { name: format!("linux-modules-{release}"), version: kernel.version.clone() });
     [Some(kernel.clone()), modules].into_iter().flatten().collect()
+}
+
+/// The packages that make up a kernel's headers: its own, and what it shares with others of its version.
+fn headers(kernel: &Package) -> Result<Vec<Package>> {
+    let release = ["linux-image-", "linux-binary-"].iter().find_map(|kind| kernel.name.strip_prefix(kind));
+    let shared = release.and_then(|release| release.strip_suffix("-cloud-amd64"));
+    let (release, shared) = release.zip(shared).with_context(|| format!("whose headers? {}", kernel.name))?;
+    let package = |name| Package { name, version: kernel.version.clone() };
+    let names = [format!("linux-headers-{release}"), format!("linux-headers-{shared}-common")];
+    Ok(names.map(package).into())
 }
 
 fn modules(folder: &Path) -> Result<PathBuf> {
@@ -211,6 +248,15 @@ mod tests {
     fn an_unknown_kernel_is_answered_with_the_known_ones() {
         let error = choose(&Repo::find().unwrap(), Some("2.4")).unwrap_err().to_string();
         assert!(error.starts_with("no kernel 2.4: tests/kernels.toml has "), "{error}");
+    }
+
+    #[test]
+    fn headers_are_of_the_same_version() {
+        let kernel = Package { name: "linux-image-6.1.0-56-cloud-amd64".to_owned(), version: "1".to_owned() };
+        let names: Vec<String> = headers(&kernel).unwrap().into_iter().map(|package| package.name).collect();
+        assert_eq!(names, ["linux-headers-6.1.0-56-cloud-amd64", "linux-headers-6.1.0-56-common"]);
+        let other = Package { name: "bash".to_owned(), version: "1".to_owned() };
+        assert!(headers(&other).is_err());
     }
 
     #[test]

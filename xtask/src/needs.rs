@@ -31,6 +31,8 @@ pub(crate) enum Part {
     Runtime,
     /// Scraping, and checking alerts.
     Prometheus,
+    /// What is measured beside the agent. Not needed but for that, so that plain `setup` leaves it out.
+    Peers,
 }
 
 impl Part {
@@ -208,6 +210,17 @@ const NEEDS: &[Need] = &[
         part: Part::Runtime,
         remedy: Remedy::Packages(&["containerd", "runc"]),
         present: |_| Ok(["containerd", "ctr", "runc"].iter().all(|name| run::on_path(name).is_some())),
+    },
+    Need {
+        what: "oomkill of bcc, libbpf-tools and bpftrace; bpftool",
+        why: "they are measured beside the agent",
+        part: Part::Peers,
+        remedy: Remedy::Packages(&["bpfcc-tools", "libbpf-tools", "bpftrace", "bpftool"]),
+        present: |_| {
+            Ok(["oomkill-bpfcc", "oomkill", "oomkill.bt", "bpftool"]
+                .iter()
+                .all(|name| run::on_path(name).is_some()))
+        },
     },
 ];
 

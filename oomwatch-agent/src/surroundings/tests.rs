@@ -230,7 +230,8 @@ fn consumers_are_containers_and_what_the_host_has_beside_them() {
             true,
             "/docker/9e1ff/kubelet.slice/kubelet-kubepods.slice",
             format!(
-                "/docker/9e1ff/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-podAA.slice/cri-containerd-{CONTAINER}.scope"
+                "/docker/9e1ff/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-podAA.slice/\
+                 cri-containerd-{CONTAINER}.scope"
             ),
             String::new(),
         ),

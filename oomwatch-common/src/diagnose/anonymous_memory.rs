@@ -1,15 +1,42 @@
 //! What filled the limit is memory of the processes themselves.
 
-use super::{Confidence, Facts, Finding, Refinement, evidence::EvidenceList, limit::top};
-use crate::{report::size, units::Bytes};
+use super::{
+    Confidence, Facts, Finding, Refinement,
+    evidence::{EvidenceList, hook},
+    facts::percent,
+    limit::top,
+};
+use crate::{
+    report::{Composition, size},
+    units::Bytes,
+};
 
 /// From this share of the usage on, percent.
 const MOST_OF_IT: u64 = 80;
 
 pub(super) fn anonymous_memory(facts: &Facts<'_>) -> Option<Finding> {
-    let made =
-        facts.composition().filter(|made| facts.is_local() && made.percent(made.anon) >= MOST_OF_IT)?;
+    if !facts.is_local() {
+        return None;
+    }
     let mut evidence = EvidenceList::default();
+    let (confidence, text) = match facts.composition() {
+        Some(made) => (Confidence::Certain, of_the_cgroup(facts, &made, &mut evidence)?),
+        None => (Confidence::Likely, of_the_victims(facts, &mut evidence)?),
+    };
+    let text = format!("{text} Whether it is needed or leaks, one kill does not tell.");
+    let mut advice = vec![
+        "Compare its memory over days: a plateau near the limit needs a higher limit, a line that only rises is a leak."
+            .to_owned(),
+    ];
+    advice.extend(facts.kubernetes().and_then(top).map(|command| format!("What it uses now: {command}")));
+    advice.extend(runtime(facts));
+    Some(Finding::refining(Refinement::AnonymousMemory, confidence, text, evidence, advice))
+}
+
+fn of_the_cgroup(facts: &Facts<'_>, made: &Composition, evidence: &mut EvidenceList) -> Option<String> {
+    if made.percent(made.anon) < MOST_OF_IT {
+        return None;
+    }
     let from = facts.stat_from();
     evidence.bytes("anon", Some(made.anon), from);
     evidence.bytes("droppable_cache", Some(made.droppable()), from);
@@ -24,20 +51,23 @@ pub(super) fn anonymous_memory(facts: &Facts<'_>) -> Option<Finding> {
     } else {
         String::new()
     };
-    let text = format!(
+    Some(format!(
         "{} % of the usage is memory of the processes themselves{swap}; page cache that could have been dropped was \
-         {}.{top_shows} Whether it is needed or leaks, one kill does not tell.",
+         {}.{top_shows}",
         made.percent(made.anon).min(100),
         size(made.droppable()),
-    );
-    let mut advice = vec![
-        "Compare its memory over days: a plateau near the limit needs a higher limit, a line that only rises \
-         is a leak."
-            .to_owned(),
-    ];
-    advice.extend(facts.kubernetes().and_then(top).map(|command| format!("What it uses now: {command}")));
-    advice.extend(runtime(facts));
-    Some(Finding::refining(Refinement::AnonymousMemory, Confidence::Certain, text, evidence, advice))
+    ))
+}
+
+/// Where the cgroup's own account was not read, the victims' may do.
+fn of_the_victims(facts: &Facts<'_>, evidence: &mut EvidenceList) -> Option<String> {
+    let (anon, usage) = (facts.victims_anon()?, facts.owner()?.usage_bytes?);
+    if percent(anon, usage) < MOST_OF_IT {
+        return None;
+    }
+    evidence.bytes("victims_anon", Some(anon), hook(facts.report));
+    let whose = if facts.report.victims.len() == 1 { "the victim alone" } else { "the victims" };
+    Some(format!("{} % of the usage is memory of {whose}, which cannot be dropped.", percent(anon, usage)))
 }
 
 /// What bounds the heap of a runtime that is known by its name.

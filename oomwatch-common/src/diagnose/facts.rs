@@ -52,9 +52,20 @@ impl<'a> Facts<'a> {
         }
     }
 
-    /// What that one's usage is made of.
+    /// What that one's usage is made of. Not where a victim alone had more than it tells of: then it is cut, as where a
+    /// log lacks the lines of the cgroups below (until 4.18 each has its own).
     pub(super) fn composition(&self) -> Option<Composition> {
-        Composition::of(self.owner()?)
+        let made = Composition::of(self.owner()?)?;
+        let is_cut = made.percent(made.unexplained()) >= 50 && self.victims_anon() > Some(made.anon);
+        (!is_cut).then_some(made)
+    }
+
+    /// Anonymous memory of all victims, as far as it was charged to the cgroup at its limit.
+    pub(super) fn victims_anon(&self) -> Option<Bytes> {
+        let anon = self.report.victims.iter().filter_map(|victim| victim.rss?.anon_bytes);
+        let anon =
+            anon.fold(None, |sum: Option<u64>, Bytes(anon)| Some(sum.unwrap_or(0).saturating_add(anon)))?;
+        Some(Bytes(anon).min(self.owner()?.usage_bytes?))
     }
 
     /// Where that is from.

@@ -4,7 +4,8 @@
 
 use super::{
     Confidence, Facts, Finding, Refinement,
-    evidence::EvidenceList,
+    evidence::{EvidenceList, hook},
+    facts::percent,
     words::{quantity, shell},
 };
 use crate::{
@@ -16,6 +17,9 @@ use crate::{
 /// Killed younger than this, a process may need much more to come up.
 pub(super) const YOUNG_SECONDS: u64 = 60;
 
+/// Of the limit, percent: what the victims had tells enough where nothing else does.
+const ENOUGH: u64 = 50;
+
 const MIB: u64 = 1 << 20;
 
 pub(super) fn suggested_limit(facts: &Facts<'_>) -> Option<Finding> {
@@ -25,36 +29,34 @@ pub(super) fn suggested_limit(facts: &Facts<'_>) -> Option<Finding> {
     let owner = facts.owner()?;
     let limit = owner.limit_bytes?;
     let mut evidence = EvidenceList::default();
-    let Some(made) = facts.composition() else {
-        evidence.bytes("limit", Some(limit), facts.owner_from());
-        return Some(Finding::refining(
-            Refinement::SuggestedLimit,
-            Confidence::Possible,
-            format!(
-                "Which limit would do cannot be told: what filled {} was not read. Raise it a little, and \
-                 look at what the usage is made of.",
-                size(limit)
-            ),
-            evidence,
-            Vec::new(),
-        ));
+    let none = |text: String, evidence| {
+        Finding::refining(Refinement::SuggestedLimit, Confidence::Possible, text, evidence, Vec::new())
     };
-    let needed = Bytes(made.usage.0.saturating_sub(made.droppable().0));
-    evidence.bytes("not_reclaimable", Some(needed), facts.stat_from());
-    if made.unwritten.0.saturating_mul(2) >= needed.0 {
+    let made = facts.composition();
+    let needed = if let Some(made) = made {
+        let needed = Bytes(made.usage.0.saturating_sub(made.droppable().0));
+        evidence.bytes("not_reclaimable", Some(needed), facts.stat_from());
+        needed
+    } else if let Some(anon) = facts.victims_anon().filter(|anon| percent(*anon, limit) >= ENOUGH) {
+        evidence.bytes("victims_anon", Some(anon), hook(facts.report));
+        anon
+    } else {
+        evidence.bytes("limit", Some(limit), facts.owner_from());
         let text = format!(
-            "No limit can be told: {} of what could not be dropped is page cache on its way to the \
-             disk. The rest of it was {}.",
+            "Which limit would do cannot be told: what filled {} was not read. Raise it a little, and look at \
+             what the usage is made of.",
+            size(limit)
+        );
+        return Some(none(text, evidence));
+    };
+    if let Some(made) = made.filter(|made| made.unwritten.0.saturating_mul(2) >= needed.0) {
+        let text = format!(
+            "No limit can be told: {} of what could not be dropped is page cache on its way to the disk. The \
+             rest of it was {}.",
             size(made.unwritten),
             size(Bytes(needed.0.saturating_sub(made.unwritten.0))),
         );
-        return Some(Finding::refining(
-            Refinement::SuggestedLimit,
-            Confidence::Possible,
-            text,
-            evidence,
-            Vec::new(),
-        ));
+        return Some(none(text, evidence));
     }
     let (suggested, why) = suggestion(facts, limit, needed);
     let most = most(facts);

@@ -4,7 +4,11 @@ use super::{
     Cause, Confidence, Facts, Finding, Reason, evidence::EvidenceList, facts::percent,
     why_this_victim::why_this_victim, words::list,
 };
-use crate::{report::size, scope::Scope, units::Bytes};
+use crate::{
+    report::{node_parts, size},
+    scope::Scope,
+    units::Bytes,
+};
 
 /// Parts of the node's memory of less than this are not worth a word, percent.
 const WORTH_A_WORD: u64 = 10;
@@ -35,8 +39,8 @@ pub(super) fn node_exhausted(facts: &Facts<'_>) -> Option<Finding> {
         _ => String::new(),
     };
     // A file shows what was left after the kill had begun.
-    let when = if report.node_memory_from_log { "It had" } else { "When it was read it had" };
-    let made = made_of(facts).map_or(String::new(), |made| format!(" {when} {made}."));
+    let when = if report.node_memory_from_log { "" } else { ", when it was read" };
+    let made = made_of(facts).map_or(String::new(), |made| format!(" What used it{when}: {made}."));
     let text = format!(
         "The node's memory{total} ran out; no cgroup limit was reached.{made}{swap} {}",
         why_this_victim(facts)
@@ -65,27 +69,13 @@ pub(super) fn node_exhausted(facts: &Facts<'_>) -> Option<Finding> {
 fn made_of(facts: &Facts<'_>) -> Option<String> {
     let memory = facts.report.node_memory?;
     let total = memory.mem_total_bytes?;
-    let shmem = memory.shmem_bytes.unwrap_or_default();
-    let cache = memory.cached_bytes.map(|cached| Bytes(cached.0.saturating_sub(shmem.0)));
-    // The log lists anonymous pages with tmpfs, by how lately they were used.
-    let listed = || {
-        let listed = memory.active_anon_bytes?.0.saturating_add(memory.inactive_anon_bytes?.0);
-        Some(Bytes(listed.saturating_sub(shmem.0)))
-    };
-    let mut parts = [
-        (memory.anon_pages_bytes.or_else(listed), "of processes"),
-        (cache, "of page cache"),
-        (memory.shmem_bytes, "of shared memory and tmpfs"),
-        (memory.slab_bytes, "of slab"),
-        (memory.hugetlb_bytes, "set aside for huge pages"),
-        (memory.page_tables_bytes, "of page tables"),
-    ];
-    parts.sort_by_key(|(part, _)| std::cmp::Reverse(*part));
+    let mut parts = node_parts(&memory);
+    parts.sort_by_key(|(_, part)| std::cmp::Reverse(*part));
     let told: Vec<_> = parts
         .iter()
-        .filter_map(|(part, name)| Some((part.filter(|part| percent(*part, total) >= WORTH_A_WORD)?, name)))
+        .filter(|(name, part)| *name != "free" && percent(*part, total) >= WORTH_A_WORD)
         .take(3)
-        .map(|(part, name)| format!("{} {name}", size(part)))
+        .map(|(name, part)| format!("{name} {}", size(*part)))
         .collect();
     (!told.is_empty()).then(|| list(&told))
 }

@@ -4,10 +4,13 @@ use super::paper::{Ink, Paper};
 use crate::{
     proc_text::{Pressure, Stall},
     render_text::{milliseconds, short_id},
-    report::{Cgroup, Composition, Report, size},
+    report::{Cgroup, Composition, Report, node_parts, size},
     scope::Scope,
     units::Bytes,
 };
+
+/// Slab caches that are named.
+const CACHES: usize = 5;
 
 /// The cgroup's memory by kind, and the limits on the way up from the victim.
 pub(super) fn memory(paper: &mut Paper, report: &Report) {
@@ -114,7 +117,12 @@ pub(super) fn node(paper: &mut Paper, report: &Report) {
         return;
     }
     let heading = if node_wide { "WHERE THE NODE'S MEMORY WENT" } else { "THE NODE" };
-    paper.heading(&format!("{heading}, {} LATER", milliseconds(report.latency.hook_to_read_us)));
+    let when = if report.node_memory_from_log {
+        "AS THE KERNEL LOGGED IT".to_owned()
+    } else {
+        format!("{} LATER", milliseconds(report.latency.hook_to_read_us))
+    };
+    paper.heading(&format!("{heading}, {when}"));
     if node_wide {
         bars(paper, report);
     }
@@ -143,6 +151,20 @@ pub(super) fn node(paper: &mut Paper, report: &Report) {
     if let Some(pressure) = &report.pressure {
         paper.entry("pressure", &waited(pressure));
     }
+    for zone in &report.zones {
+        let parts = [(zone.free_bytes, "free"), (zone.min_bytes, "min"), (zone.low_bytes, "low")];
+        let parts = parts.into_iter().filter_map(|(bytes, name)| Some(format!("{name} {}", size(bytes?))));
+        let parts = parts.collect::<Vec<_>>().join(", ");
+        if node_wide && !parts.is_empty() {
+            paper.entry("zone", &format!("{} of memory node {}: {parts}", zone.zone, zone.node));
+        }
+    }
+    if !report.slab.is_empty() {
+        let caches = report.slab.iter().take(CACHES);
+        let caches: Vec<_> =
+            caches.map(|cache| format!("{} {}", cache.name, size(cache.size_bytes))).collect();
+        paper.entry("slab", &format!("the largest caches: {}", caches.join(", ")));
+    }
     if let Some(kills) = report.vmstat.and_then(|vmstat| vmstat.oom_kill) {
         paper.entry("kills", &format!("{kills} OOM kills counted by the kernel since boot"));
     }
@@ -151,21 +173,8 @@ pub(super) fn node(paper: &mut Paper, report: &Report) {
 fn bars(paper: &mut Paper, report: &Report) {
     let Some(node) = report.node_memory else { return };
     let Some(total) = node.mem_total_bytes else { return };
-    let get = |value: Option<Bytes>| value.unwrap_or_default().0;
-    let cache = (get(node.cached_bytes) + get(node.buffers_bytes)).saturating_sub(get(node.shmem_bytes));
-    let parts = [
-        ("anonymous", get(node.anon_pages_bytes)),
-        ("page cache", cache),
-        ("shared, tmpfs", get(node.shmem_bytes)),
-        ("slab", get(node.slab_bytes)),
-        ("page tables", get(node.page_tables_bytes)),
-        ("kernel stacks", get(node.kernel_stack_bytes)),
-        ("per-CPU", get(node.percpu_bytes)),
-        ("huge pages, reserved", get(node.hugetlb_bytes)),
-        ("free", get(node.mem_free_bytes)),
-    ];
     let mut rest = total.0;
-    for (name, part) in parts {
+    for (name, Bytes(part)) in node_parts(&node) {
         rest = rest.saturating_sub(part);
         if part > 0 {
             paper.bar(name, part, total.0, &size(Bytes(part)));

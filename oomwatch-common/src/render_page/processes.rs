@@ -30,6 +30,11 @@ pub(super) fn place(paper: &mut Paper, report: &Report) {
     if let Some(owner) = report.limit_owner.as_ref().filter(|owner| Some(owner.cgroup.as_str()) != victims) {
         paper.entry("whose limit", &owner.cgroup);
     }
+    if let Some(repeats) = report.repeats.as_ref().filter(|repeats| repeats.count > 1) {
+        let since = repeats.first_time.as_deref().and_then(|time| time.split_once('.'));
+        let since = since.map_or(String::new(), |(time, _)| format!(" since {}", time.replace('T', " ")));
+        paper.entry("repeats", &format!("kill {} of this container{since}", repeats.count));
+    }
 }
 
 /// The root is in the cgroup's path already.

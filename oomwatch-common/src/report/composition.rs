@@ -1,7 +1,7 @@
 //! What a cgroup's usage is made of: parts of `memory.stat` that do not overlap, and what it does not explain.
 
 use super::Cgroup;
-use crate::units::Bytes;
+use crate::{proc_text::Meminfo, units::Bytes};
 
 /// A cgroup's usage by kind. What a kernel does not tell is 0, and part of [`Self::unexplained`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -106,6 +106,29 @@ impl Composition {
         let percent = (u128::from(part) * 100).checked_div(u128::from(self.usage.0)).unwrap_or(0);
         u64::try_from(percent).unwrap_or(u64::MAX)
     }
+}
+
+/// What the node's memory is used for, in parts that do not overlap. The kernel's log lists pages of processes together
+/// with tmpfs, and page cache, by how lately they were used.
+pub fn node_parts(node: &Meminfo) -> [(&'static str, Bytes); 9] {
+    let shmem = node.shmem_bytes.unwrap_or_default();
+    let both = |active: Option<Bytes>, inactive: Option<Bytes>| Some(sum(&[active?, inactive?]));
+    let listed = || both(node.active_anon_bytes, node.inactive_anon_bytes).map(|listed| less(listed, shmem));
+    let cached =
+        node.cached_bytes.map(|cached| less(sum(&[cached, node.buffers_bytes.unwrap_or_default()]), shmem));
+    let cached = cached.or_else(|| both(node.active_file_bytes, node.inactive_file_bytes));
+    let parts = [
+        ("anonymous", node.anon_pages_bytes.or_else(listed)),
+        ("page cache", cached),
+        ("shared, tmpfs", Some(shmem)),
+        ("slab", node.slab_bytes),
+        ("page tables", node.page_tables_bytes),
+        ("kernel stacks", node.kernel_stack_bytes),
+        ("per-CPU", node.percpu_bytes),
+        ("huge pages, reserved", node.hugetlb_bytes),
+        ("free", node.mem_free_bytes),
+    ];
+    parts.map(|(name, part)| (name, part.unwrap_or_default()))
 }
 
 #[cfg(test)]

@@ -87,6 +87,15 @@ pub struct Latency {
     pub max_us: u64,
 }
 
+impl StatusCaptured {
+    /// One more victim.
+    pub fn count(&mut self, alive: bool) {
+        self.victims += 1;
+        self.read += u64::from(alive);
+        self.alive += u64::from(alive);
+    }
+}
+
 impl Latency {
     /// Of these.
     pub fn of(mut times: Vec<u64>) -> Self {
@@ -179,12 +188,12 @@ impl fmt::Display for Outcome {
     }
 }
 
-struct Percent(u64, u64);
+/// A part of a whole, printed down to the hundredth below, so that 100 % is all of them.
+pub struct Percent(pub u64, pub u64);
 
 impl fmt::Display for Percent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(part, whole) = *self;
-        // Down to the hundredth below, so that 100 % is all of them.
         let hundredths = (part * 10_000).checked_div(whole).unwrap_or(0);
         write!(f, "{}.{:02} %", hundredths / 100, hundredths % 100)
     }

@@ -11,7 +11,7 @@ use clap::ValueEnum;
 
 use crate::{
     build::{self, BuildOptions},
-    kernels::{self, Cgroup},
+    kernels::{self, Cgroup, Kernel},
     needs::Part,
     repo::Repo,
     say,
@@ -44,6 +44,7 @@ Fails where not every kill is one incident, or something was lost; rates and tim
 Examples:
   cargo xtask bench storm                          2,000 kills on Linux 6.12 in a VM, level kprobe
   cargo xtask bench storm --kernel 5.10 --cpus 1
+  cargo xtask bench storm --peers                  and who reads the victim's status in time?
   cargo xtask bench storm --in host                100,000 kills on this machine, level tracepoint")]
 pub(crate) struct StormOptions {
     /// Where
@@ -58,6 +59,11 @@ pub(crate) struct StormOptions {
     /// One JSON object instead of lines for people
     #[arg(long)]
     json: bool,
+    /// VM: beside bcc's and libbpf-tools' oomkill as well, which are changed to read the victim's status; so many kills
+    /// for each [default: 500]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), num_args = 0..=1,
+        default_missing_value = "500", conflicts_with_all = ["place", "level"])]
+    peers: Option<u32>,
     /// VM: a kernel of tests/kernels.toml
     #[arg(long, value_name = "NAME", default_value = "6.12")]
     kernel: String,
@@ -83,6 +89,9 @@ pub(crate) fn storm(repo: &Repo, options: &StormOptions) -> Result<ExitCode> {
     build::build_agent(repo, &BuildOptions::default())?;
     build::build_guest(repo)?;
     let kills = options.kills.unwrap_or(if host { 100_000 } else { 2000 });
+    if let Some(each) = options.peers {
+        return beside_peers(repo, options, kills, each);
+    }
     let level = options.level.unwrap_or(if host { Level::Tracepoint } else { Level::Kprobe });
     let level = level.to_possible_value().context("a level without a name")?;
     let (level, kills) = (level.get_name().to_owned(), kills.to_string());
@@ -94,14 +103,42 @@ pub(crate) fn storm(repo: &Repo, options: &StormOptions) -> Result<ExitCode> {
         let status = command.status().context("cannot run the test program")?;
         return Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
-    let kernel = kernels::choose(repo, Some(&options.kernel))?.fetch(repo)?;
+    in_vm(
+        repo,
+        options,
+        &kernels::choose(repo, Some(&options.kernel))?.fetch(repo)?,
+        Root::Initramfs,
+        arguments,
+    )
+}
+
+/// With the host's files, as the peers are among them.
+fn beside_peers(repo: &Repo, options: &StormOptions, kills: u32, each: u32) -> Result<ExitCode> {
+    setup(repo, &[Part::Peers])?;
+    let entry = kernels::choose(repo, Some(&options.kernel))?;
+    let kernel = entry.fetch(repo)?;
+    let headers = entry.fetch_headers(repo, &kernel)?.display().to_string();
+    let form = if options.json { "json" } else { "text" };
+    let arguments =
+        ["storm-beside-peers".to_owned(), headers, kills.to_string(), each.to_string(), form.to_owned()];
+    in_vm(repo, options, &kernel, Root::Host, arguments)
+}
+
+fn in_vm(
+    repo: &Repo,
+    options: &StormOptions,
+    kernel: &Kernel,
+    root: Root,
+    arguments: impl IntoIterator<Item = String>,
+) -> Result<ExitCode> {
     say::progress(&format!("bench: a storm in a VM, {}, {} CPUs", kernel.label, options.cpus));
     let machine = Machine {
-        kernel: &kernel,
+        kernel,
         cgroup: options.cgroup,
-        root: Root::Initramfs,
+        root,
         accel: options.accel,
-        memory_mib: 512,
+        // bcc's compiler takes more than the kills do.
+        memory_mib: if root == Root::Host { 2048 } else { 512 },
         cpus: options.cpus,
         nodes: 1,
         swap_mib: 0,

@@ -20,6 +20,8 @@ oomwatch-guest test [FILTER…]  makes OOM kills of every kind and compares the 
 oomwatch-guest demo            three OOM kills, and what the agent reports of them
 oomwatch-guest storm LEVEL KILLS [json]
                                makes so many kills as fast as it can, and says what became of each
+oomwatch-guest storm-beside-peers HEADERS KILLS PEERKILLS text|json
+                               the same at level kprobe, and then beside bcc's and libbpf-tools' oomkill
 oomwatch-guest deployed DAEMONSET IMAGE NAME PODS STANDIN
                                runs the image as the DaemonSet says, under containerd, and makes kills in containers
 oomwatch-guest hog STEP…       takes memory, step by step, and then waits to be killed
@@ -62,6 +64,10 @@ fn main() -> ExitCode {
         ["victims", _cgroup, _kills] => victims::run(),
         ["storm", level, kills] => storm::run(level, kills, storm::Form::Text),
         ["storm", level, kills, "json"] => storm::run(level, kills, storm::Form::Json),
+        ["storm-beside-peers", headers, kills, peer_kills, form @ ("text" | "json")] => {
+            let form = if *form == "json" { storm::Form::Json } else { storm::Form::Text };
+            storm::run_beside_peers(headers, kills, peer_kills, form)
+        }
         ["demo"] => demo::run(),
         _ => Err(anyhow::anyhow!("{USAGE}")),
     };

@@ -1,9 +1,13 @@
 //! `oomwatch-guest storm`: a storm, and its figures on stdout.
 
-use std::{env, time::Duration};
+use std::{env, fmt::Display, path::Path, time::Duration};
 
 use anyhow::{Context, Result, ensure};
-use oomwatch_tests::storm::{QuietConsole, Storm};
+use oomwatch_tests::{
+    peers::{PeerStorm, install_headers},
+    storm::{QuietConsole, Storm},
+};
+use serde::Serialize;
 
 use crate::suite::{agent_binary, say};
 
@@ -22,18 +26,33 @@ pub(crate) enum Form {
 /// Makes the kills. Fails where not each was reported once.
 pub(crate) fn run(level: &str, kills: &str, form: Form) -> Result<()> {
     let _quiet = QuietConsole::begin()?;
-    let storm = Storm {
-        binary: &agent_binary(),
-        program: &env::current_exe()?,
-        level,
-        kills: kills.parse().context("how many kills?")?,
-        within: WITHIN,
-    };
-    let outcome = storm.run()?;
-    match form {
-        Form::Text => say(&outcome.to_string())?,
-        Form::Json => say(&format!("{}\n", serde_json::to_string(&outcome)?))?,
-    }
+    let outcome = storm(&agent_binary(), &env::current_exe()?, level, kills)?.run()?;
+    print(&outcome, form)?;
     ensure!(outcome.is_complete(), "not every kill is one incident");
     Ok(())
+}
+
+/// The same, and then so many kills beside each peer. `headers` has the kernel's, unpacked.
+pub(crate) fn run_beside_peers(headers: &str, kills: &str, peer_kills: &str, form: Form) -> Result<()> {
+    let _quiet = QuietConsole::begin()?;
+    install_headers(Path::new(headers))?;
+    let folder = env::temp_dir();
+    let (binary, program) = (agent_binary(), env::current_exe()?);
+    let storm = storm(&binary, &program, "kprobe", kills)?;
+    let kills = peer_kills.parse().context("how many kills?")?;
+    let raced = PeerStorm { storm, kills, folder: &folder }.run()?;
+    print(&raced, form)?;
+    ensure!(raced.oomwatch.is_complete(), "not every kill is one incident");
+    Ok(())
+}
+
+fn storm<'a>(binary: &'a Path, program: &'a Path, level: &'a str, kills: &str) -> Result<Storm<'a>> {
+    Ok(Storm { binary, program, level, kills: kills.parse().context("how many kills?")?, within: WITHIN })
+}
+
+fn print(outcome: &(impl Display + Serialize), form: Form) -> Result<()> {
+    match form {
+        Form::Text => say(&outcome.to_string()),
+        Form::Json => say(&format!("{}\n", serde_json::to_string(outcome)?)),
+    }
 }

@@ -153,7 +153,10 @@ pub(super) const CASES: &[Case] = &[
     (
         R::SuggestedLimit,
         container,
-        |r| r.limit_owner.as_mut().unwrap().stat = None,
+        |r| {
+            r.limit_owner.as_mut().unwrap().stat = None;
+            r.victims[0].rss.as_mut().unwrap().anon_bytes = mib(49);
+        },
         Some((POSSIBLE, &["cannot be told"])),
     ),
     (

@@ -28,6 +28,16 @@ pub(super) const CASES: &[Case] = &[
         },
         Some((CERTAIN, &["-XX:MaxRAMPercentage=75", "kubectl -n shop top pod web-1 --containers"])),
     ),
+    // A log that lacks the lines of the cgroups below.
+    (
+        R::AnonymousMemory,
+        container,
+        |r| {
+            stat(r, &[("anon", 0), ("file", 0)]);
+            r.victims[0].rss.as_mut().unwrap().anon_bytes = mib(99);
+        },
+        Some((LIKELY, &["99 % of the usage is memory of the victim alone"])),
+    ),
     (R::DirtyPageCache, container, |r| stat(r, &[("anon", 60), ("file", 40), ("file_dirty", 9)]), None),
     (
         R::DirtyPageCache,

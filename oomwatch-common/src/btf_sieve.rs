@@ -1,0 +1,244 @@
+//! What the resolver asks for, out of a vmlinux's BTF that is read piece by piece: 5 MB of types and names need not be
+//! in memory at once, nor looked through for each name.
+//!
+//! The names are gone through once, the types once; then each type that is wanted is read again, and what lies in it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
+
+use crate::{
+    btf::{BtfError, Head, MAGIC, TypeId, head_at, kind, word},
+    btf_excerpt::{Types, copy},
+    kernel_layout::{ENUMERATORS, MARK_VICTIM, STRUCTURES, names},
+};
+
+/// How much is read at a time.
+const WINDOW: usize = 32 << 10;
+/// Of every so many types the place is kept.
+const STEP: u32 = 64;
+/// The bytes before the sections of BTF (`struct btf_header`, include/uapi/linux/btf.h).
+const HEADER: usize = 24;
+/// In the excerpt the name of whatever nobody asks for. Not empty: what has no name is looked into.
+const OTHER: &str = "?";
+
+/// Bytes that can be read from anywhere: a file.
+pub trait Source {
+    /// Why they could not be read.
+    type Error;
+
+    /// Reads from `at` on: fills `bytes`, or as much of it as there is, and says how much.
+    ///
+    /// # Errors
+    /// Of the source.
+    fn read_at(&self, at: u64, bytes: &mut [u8]) -> Result<usize, Self::Error>;
+}
+
+/// Why there is no excerpt.
+#[derive(Debug, PartialEq, Eq)]
+pub enum SieveError<E> {
+    /// It could not be read.
+    Source(E),
+    /// It is not BTF.
+    Btf(BtfError),
+}
+
+impl<E> From<BtfError> for SieveError<E> {
+    fn from(error: BtfError) -> Self {
+        Self::Btf(error)
+    }
+}
+
+impl<E: fmt::Display> fmt::Display for SieveError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Source(error) => error.fmt(f),
+            Self::Btf(error) => error.fmt(f),
+        }
+    }
+}
+
+/// A small blob, for [`crate::btf::Btf::parse`], from which [`crate::kernel_layout::resolve`] gets the same as from all
+/// of it.
+///
+/// # Errors
+/// [`SieveError`]
+pub fn sift<S: Source>(source: &S) -> Result<Vec<u8>, SieveError<S::Error>> {
+    let mut window = Window { source, start: 0, bytes: Vec::new(), error: None };
+    sift_window(&mut window).map_err(|error| match window.error.take() {
+        Some(error) => SieveError::Source(error),
+        None => SieveError::Btf(error),
+    })
+}
+
+fn sift_window<S: Source>(window: &mut Window<'_, S>) -> Result<Vec<u8>, BtfError> {
+    let header = window.get(0, HEADER).ok_or(BtfError::Truncated)?;
+    if header.get(..2) != Some(&MAGIC.to_ne_bytes()) {
+        return Err(BtfError::NotBtf);
+    }
+    let field = |at| word(header, at).map(u64::from).ok_or(BtfError::Truncated);
+    let types = Section { start: field(4)? + field(8)?, len: field(12)? };
+    let strings = Section { start: field(4)? + field(16)?, len: field(20)? };
+    let names = find_names(window, strings)?;
+    let Found { starts, roots, tracepoint } = find_types(window, types, &names)?;
+    let mut sieve = Sieve { window, types, names, starts };
+    copy(&mut sieve, &roots, tracepoint).ok_or(BtfError::Dangling)
+}
+
+/// A part of the blob.
+#[derive(Clone, Copy)]
+struct Section {
+    start: u64,
+    len: u64,
+}
+
+/// Some of a source's bytes.
+struct Window<'a, S: Source> {
+    source: &'a S,
+    start: u64,
+    bytes: Vec<u8>,
+    error: Option<S::Error>,
+}
+
+impl<S: Source> Window<'_, S> {
+    /// So many bytes from `at` on; none where there are not as many, or they could not be read.
+    fn get(&mut self, at: u64, len: usize) -> Option<&[u8]> {
+        let inside = |start: u64| usize::try_from(at.checked_sub(start)?).ok();
+        let is_here = inside(self.start)
+            .and_then(|begin| begin.checked_add(len))
+            .is_some_and(|end| end <= self.bytes.len());
+        if !is_here {
+            self.bytes.resize(len.max(WINDOW), 0);
+            self.start = at;
+            match self.source.read_at(at, &mut self.bytes) {
+                Ok(read) => self.bytes.truncate(read),
+                Err(error) => {
+                    self.bytes.clear();
+                    self.error = Some(error);
+                }
+            }
+        }
+        let begin = inside(self.start)?;
+        self.bytes.get(begin..begin.checked_add(len)?)
+    }
+}
+
+/// Offsets of the wanted names.
+fn find_names<S: Source>(
+    window: &mut Window<'_, S>,
+    strings: Section,
+) -> Result<BTreeMap<u32, &'static str>, BtfError> {
+    let wanted = names();
+    let longest = wanted.iter().map(|name| name.len()).max().unwrap_or(0);
+    let mut found = BTreeMap::new();
+    // Where a name that no window holds whole goes on: such a one is not wanted.
+    let (mut at, mut goes_on) = (0_u64, false);
+    while at < strings.len {
+        let len = usize::try_from(strings.len - at).unwrap_or(WINDOW).min(WINDOW);
+        let piece = window.get(strings.start + at, len).ok_or(BtfError::Truncated)?;
+        let mut done = 0;
+        for name in piece.split_inclusive(|&byte| byte == 0) {
+            let Some((0, text)) = name.split_last() else { break };
+            if !goes_on
+                && text.len() <= longest
+                && let Some(&known) = std::str::from_utf8(text).ok().and_then(|text| wanted.get(text))
+            {
+                let offset = at + u64::try_from(done).unwrap_or(0);
+                found.insert(u32::try_from(offset).map_err(|_| BtfError::Truncated)?, known);
+            }
+            goes_on = false;
+            done += name.len();
+        }
+        if done == 0 {
+            (goes_on, done) = (true, len);
+        }
+        at += u64::try_from(done).unwrap_or(WINDOW as u64);
+    }
+    Ok(found)
+}
+
+/// Where things are.
+struct Found {
+    /// Of every [`STEP`]th type, from the beginning of the types.
+    starts: Vec<u64>,
+    roots: Vec<TypeId>,
+    tracepoint: Option<TypeId>,
+}
+
+/// The first type of each wanted name.
+fn find_types<S: Source>(
+    window: &mut Window<'_, S>,
+    types: Section,
+    names: &BTreeMap<u32, &'static str>,
+) -> Result<Found, BtfError> {
+    let mut found = Found { starts: Vec::new(), roots: Vec::new(), tracepoint: None };
+    let mut structures: BTreeSet<&str> = STRUCTURES.iter().copied().collect();
+    let mut enumerators: BTreeSet<&str> = ENUMERATORS.iter().map(|(_, name)| *name).collect();
+    let (mut at, mut id) = (0, TypeId(1));
+    while at < types.len {
+        if (id.0 - 1).is_multiple_of(STEP) {
+            found.starts.push(at);
+        }
+        let (head, len) = head(window, types, at)?;
+        let name = names.get(&head.name);
+        match (head.kind(), name) {
+            (kind::STRUCT, Some(name)) if structures.remove(name) => found.roots.push(id),
+            (kind::TYPEDEF, Some(&MARK_VICTIM)) if found.tracepoint.is_none() => {
+                found.tracepoint = Some(id);
+                found.roots.push(id);
+            }
+            (kind @ (kind::ENUM | kind::ENUM64), _) => {
+                let record = window.get(types.start + at, len).ok_or(BtfError::Truncated)?;
+                let entries = record.get(12..).unwrap_or_default();
+                let entries = entries.chunks_exact(if kind == kind::ENUM { 8 } else { 12 });
+                let named = entries.filter_map(|entry| names.get(&word(entry, 0)?));
+                if named.filter(|name| enumerators.remove(*name)).count() > 0 {
+                    found.roots.push(id);
+                }
+            }
+            _ => {}
+        }
+        at += len as u64;
+        id = TypeId(id.0.checked_add(1).ok_or(BtfError::Truncated)?);
+    }
+    Ok(found)
+}
+
+/// The head of the type there, and how many bytes there are of it.
+fn head<S: Source>(window: &mut Window<'_, S>, types: Section, at: u64) -> Result<(Head, usize), BtfError> {
+    let head = window.get(types.start + at, 12).and_then(|bytes| head_at(bytes, 0));
+    let head = head.ok_or(BtfError::Truncated)?;
+    let len = 12 + head.tail()?;
+    if at + len as u64 > types.len {
+        return Err(BtfError::Truncated);
+    }
+    Ok((head, len))
+}
+
+/// All that was found, with the blob it was found in.
+struct Sieve<'a, 'b, S: Source> {
+    window: &'a mut Window<'b, S>,
+    types: Section,
+    names: BTreeMap<u32, &'static str>,
+    starts: Vec<u64>,
+}
+
+impl<S: Source> Types for Sieve<'_, '_, S> {
+    fn record(&mut self, id: TypeId) -> Option<Vec<u8>> {
+        let index = id.0.checked_sub(1)?;
+        let mut at = *self.starts.get(usize::try_from(index / STEP).ok()?)?;
+        for _ in 0..index % STEP {
+            at += head(self.window, self.types, at).ok()?.1 as u64;
+        }
+        let (_, len) = head(self.window, self.types, at).ok()?;
+        self.window.get(self.types.start + at, len).map(<[u8]>::to_vec)
+    }
+
+    fn name(&mut self, offset: u32) -> Option<&str> {
+        Some(if offset == 0 { "" } else { self.names.get(&offset).copied().unwrap_or(OTHER) })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,79 @@
+//! The sieve against BTF of real kernels, in pieces of any size.
+
+use std::convert::Infallible;
+
+use super::*;
+use crate::{btf::Btf, kernel_layout::resolve};
+
+const KERNELS: &[&[u8]] = &[
+    include_bytes!("../../../tests/fixtures/btf/5.10.0-32-cloud-amd64.btf"),
+    include_bytes!("../../../tests/fixtures/btf/6.1.0-56-cloud-amd64.btf"),
+    include_bytes!("../../../tests/fixtures/btf/6.12.117+deb13-cloud-amd64.btf"),
+    include_bytes!("../../../tests/fixtures/btf/7.2.13+deb14-cloud-amd64.btf"),
+    include_bytes!("../../../tests/fixtures/btf/6.1.0-56-cloud-arm64.btf"),
+];
+
+impl Source for &[u8] {
+    type Error = Infallible;
+
+    fn read_at(&self, at: u64, bytes: &mut [u8]) -> Result<usize, Infallible> {
+        let rest = self.get(usize::try_from(at).unwrap()..).unwrap_or_default();
+        let len = rest.len().min(bytes.len());
+        bytes[..len].copy_from_slice(&rest[..len]);
+        Ok(len)
+    }
+}
+
+/// The blob with one more name, of that length, behind all others.
+fn with_long_name(blob: &[u8], len: usize) -> Vec<u8> {
+    let word = |at: usize| u32::from_ne_bytes(blob[at..at + 4].try_into().unwrap());
+    let (offset, strings) = (word(16), word(20));
+    let more = u32::try_from(len + 1).unwrap();
+    let mut longer = blob.to_vec();
+    longer[20..24].copy_from_slice(&(strings + more).to_ne_bytes());
+    longer.truncate(24 + (offset + strings) as usize);
+    longer.extend(vec![b'x'; len]);
+    longer.push(0);
+    longer
+}
+
+#[test]
+fn the_layout_is_that_of_the_whole_blob() {
+    for (number, blob) in KERNELS.iter().enumerate() {
+        let small = sift(blob).unwrap();
+        let whole = resolve(&Btf::parse(blob).unwrap()).unwrap();
+        assert_eq!(resolve(&Btf::parse(&small).unwrap()).unwrap(), whole, "{number}");
+        assert!(small.len() <= blob.len(), "{number}: {} of {}", small.len(), blob.len());
+    }
+}
+
+#[test]
+fn a_name_that_no_window_holds_is_passed_over() {
+    for len in [WINDOW - 1, WINDOW, 3 * WINDOW + 7] {
+        let blob = with_long_name(KERNELS[1], len);
+        let small = sift(&blob.as_slice()).unwrap();
+        assert_eq!(small, sift(&KERNELS[1]).unwrap(), "{len}");
+    }
+}
+
+#[test]
+fn what_is_cut_short_is_refused() {
+    let blob = KERNELS[2];
+    for len in [0, 1, 23, 24, 100, blob.len() / 2, blob.len() - 1] {
+        assert_eq!(sift(&&blob[..len]), Err(SieveError::Btf(BtfError::Truncated)), "{len}");
+    }
+    assert_eq!(sift(&&[0_u8; 100][..]), Err(SieveError::Btf(BtfError::NotBtf)));
+}
+
+#[test]
+fn an_error_of_the_source_is_told() {
+    struct Broken;
+    impl Source for Broken {
+        type Error = &'static str;
+
+        fn read_at(&self, _: u64, _: &mut [u8]) -> Result<usize, &'static str> {
+            Err("no")
+        }
+    }
+    assert_eq!(sift(&Broken), Err(SieveError::Source("no")));
+}
