@@ -192,6 +192,25 @@ pub(super) const CASES: &[Case] = &[
     ),
     (
         R::SwapExhausted,
+        container,
+        |r| {
+            let owner = r.limit_owner.as_mut().unwrap();
+            (owner.memsw_usage_bytes, owner.memsw_limit_bytes) = (mib(199), mib(200));
+        },
+        Some((CERTAIN, &["memory and swap together, 200.0 MiB"])),
+    ),
+    // v1 without swap: both limits are one.
+    (
+        R::SwapExhausted,
+        container,
+        |r| {
+            let owner = r.limit_owner.as_mut().unwrap();
+            (owner.memsw_usage_bytes, owner.memsw_limit_bytes) = (mib(100), mib(100));
+        },
+        None,
+    ),
+    (
+        R::SwapExhausted,
         node,
         |r| {
             let memory = r.node_memory.as_mut().unwrap();
