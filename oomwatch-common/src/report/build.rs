@@ -121,8 +121,8 @@ impl Report {
 
 /// The size of the OOM domain in pages: the kernel's, or where it did not say so, as in its log, reckoned as it does
 /// (`mem_cgroup_get_max`, mm/memcontrol.c; `constrained_alloc`, mm/oom_kill.c). How much swap a node has is not in the
-/// log of a cgroup's limit: there it is taken for none. At level tracepoint `at_limit` is the limit that was reached; how
-/// much swap it allowed is not known then, unless there was none.
+/// log of a cgroup's limit: there it is taken for none. At level tracepoint `at_limit` is the limit that was reached;
+/// how much swap it allowed is not known then, unless there was none.
 fn totalpages(report: &Report, at_limit: Option<Bytes>, page_size: PageSize) -> Option<u64> {
     let reckoned = || {
         let swap = report.node_memory.and_then(|memory| memory.swap_total_bytes);
