@@ -84,8 +84,10 @@ pub(super) fn suggested_limit(facts: &Facts<'_>) -> Option<Finding> {
 fn suggestion(facts: &Facts<'_>, limit: Bytes, needed: Bytes) -> (Bytes, String) {
     let base = limit.max(needed);
     let volumes = facts.kubernetes().map_or(&[][..], |kubernetes| kubernetes.memory_volumes.as_slice());
-    let volumes =
-        volumes.iter().filter_map(|volume| volume.size_limit_bytes).fold(0, |sum, Bytes(size)| sum + size);
+    let volumes = volumes
+        .iter()
+        .filter_map(|volume| volume.size_limit_bytes)
+        .fold(0_u64, |sum, Bytes(size)| sum.saturating_add(size));
     let shmem = facts.composition().map_or(0, |made| made.shmem.0);
     if volumes > shmem && shmem > 0 {
         let suggested = rounded(base.0.saturating_add(volumes - shmem));

@@ -214,6 +214,35 @@ fn a_pods_headline_says_which_container_had_how_much() {
 }
 
 #[test]
+fn no_size_is_too_large_for_a_rule() {
+    let most = Some(Bytes(u64::MAX));
+    for mut report in [container(), node()] {
+        candidates(&mut report, &[(7, 1, 999), (8, 1, 0), (9, 1, 0)]);
+        let all = report.candidates.as_mut().unwrap();
+        (all.count, all.rss_bytes, all.swap_bytes) = (u64::MAX, Bytes(u64::MAX), Bytes(u64::MAX));
+        for process in &mut all.processes {
+            (process.rss_bytes, process.swap_bytes) = (most, most);
+        }
+        let kubernetes = report.kubernetes.as_mut().unwrap();
+        let volume = MemoryVolume { name: "v".into(), size_limit_bytes: most };
+        kubernetes.memory_volumes = vec![volume.clone(), volume];
+        (kubernetes.limits_bytes, kubernetes.requests_bytes) = (most, most);
+        report.victims[0].rss = Some(Rss { anon_bytes: most, shmem_bytes: most, ..Rss::default() });
+        report.zones = vec![Zone { free_bytes: most, ..zone(5, &[1]) }; 2];
+        report.oom.as_mut().unwrap().order = Some(i32::MAX);
+        report.consumers = vec![Consumer { usage_bytes: most, ..consumer("big", 1, None) }; 2];
+        report.node_shares = Some(NodeShares { host_usage_bytes: most, ..shares(1) });
+        if let Some(owner) = &mut report.limit_owner {
+            (owner.usage_bytes, owner.limit_bytes, owner.peak_bytes) = (most, most, most);
+            let values = ["anon", "file", "shmem", "kernel", "slab", "sock", "unevictable", "file_dirty"];
+            let values = values.iter().map(|name| (format!("{name}_bytes"), u64::MAX)).collect();
+            owner.stat = Some(MemcgStat(values));
+        }
+        assert!(diagnose(&Facts { report: &report, basis: Basis::Kernel }).len() > 2);
+    }
+}
+
+#[test]
 fn names_that_others_chose_cannot_leave_the_command_that_is_advised() {
     let mut report = container();
     let kubernetes = report.kubernetes.as_mut().unwrap();
