@@ -31,7 +31,7 @@ use crate::{
     relief::Relief,
     render,
     sources::Roots,
-    surroundings::Reader,
+    surroundings::{Reader, completed},
     sys,
     unpack::Captured,
 };
@@ -161,9 +161,11 @@ impl Publisher {
                 let Some(arrived) = self.next(incidents).await else { return Ended::Drained };
                 arrived
             };
-            let (captured, source) = match arrived {
-                Arrived::Caught(caught) => (Captured::new(caught, page_size), Source::Live),
-                Arrived::Logged(logged) => (Some(logged.captured), logged.source),
+            let (captured, source, logged) = match arrived {
+                Arrived::Caught(caught) => {
+                    (Captured::new(caught, page_size), Source::Live, Surroundings::default())
+                }
+                Arrived::Logged(logged) => (Some(logged.captured), logged.source, logged.around),
             };
             let Some(captured) = captured else { continue };
             let hook = captured.incident.at;
@@ -174,7 +176,7 @@ impl Publisher {
                     audience.exits.watch(&captured.incident);
                 }
             }
-            let Ok(report) = self.report(&captured, source, incidents, losses).await else {
+            let Ok(report) = self.report(&captured, source, logged, incidents, losses).await else {
                 return Ended::StdoutClosed;
             };
             if let Some(audience) = &self.audience {
@@ -218,6 +220,7 @@ impl Publisher {
         &mut self,
         captured: &Captured,
         source: Source,
+        logged: Surroundings,
         behind: &Receiver<Caught>,
         losses: &Losses,
     ) -> Result<Report, StdoutClosed> {
@@ -250,10 +253,11 @@ impl Publisher {
                 }
             }
         };
-        let mut around = match reading {
+        let read = match reading {
             Some(reading) => reading.end().await,
             None => Surroundings::default(),
         };
+        let mut around = completed(logged, read);
         pods.name(&mut around);
         circumstances.realtime_at_boot_ns = sys::realtime_at_boot();
         around.repeats =

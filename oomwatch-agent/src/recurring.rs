@@ -91,6 +91,10 @@ pub fn note(
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use tokio::time::sleep;
+
     use super::*;
     use crate::{
         config::{BacklogChoice, JournalOptions},
@@ -129,13 +133,14 @@ mod tests {
         for (seconds, kubernetes) in [(7200, pod), (1800, pod), (900, ""), (600, pod)] {
             history.keep(report(before(seconds), kubernetes)).await;
         }
-        history.close().await;
-        drop(history);
-        let history = History::open(&options(Some(dir.path()))).unwrap();
+        // The disk may be slow, and is not waited for then.
+        while history.stats().unwrap().incidents < 4 {
+            sleep(Duration::from_millis(10)).await;
+        }
         let mut recurrence = seeded(&history, now);
         let again = recurrence.note("shop/Deployment/web/app", now).unwrap();
         assert_eq!((again.count, again.window_seconds, again.mean_interval_seconds), (3, 3600, Some(900)));
-        assert_eq!(again.first_time, Some(before(1800).to_string()));
+        assert_eq!(again.first_time, Some(format!("{:.6}", before(1800))));
         assert_eq!(recurrence.note("cgroup /system.slice/a.service", now).map(|again| again.count), Some(2));
         assert_eq!(recurrence.note("cgroup /another", now), None);
 

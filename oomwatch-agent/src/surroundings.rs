@@ -38,6 +38,8 @@ const PROCESSES_AT_MOST: Duration = Duration::from_millis(120);
 const STUCK_AFTER: Duration = Duration::from_millis(500);
 /// Caches that are told of, the largest.
 const SLABS: usize = 10;
+/// The report's name for who could have been killed.
+const CANDIDATES: &str = "candidates";
 /// Longer than any `/proc/zoneinfo` but that of a machine with a thousand CPUs.
 const NODE_FILE_BYTES: u64 = 1 << 20;
 
@@ -98,8 +100,22 @@ impl Reading {
             },
             Err(why) => why,
         };
-        let gap = Gap { what: "candidates".to_owned(), why: why.to_owned() };
+        let gap = Gap { what: CANDIDATES.to_owned(), why: why.to_owned() };
         Surroundings { gaps: vec![gap], ..Surroundings::default() }
+    }
+}
+
+/// What the kernel's log had of the moment of the kill, and for the rest what was read after it.
+#[must_use]
+pub fn completed(logged: Surroundings, read: Surroundings) -> Surroundings {
+    let mut gaps = read.gaps;
+    gaps.retain(|gap| gap.what != CANDIDATES || logged.tasks.is_none());
+    Surroundings {
+        tasks: logged.tasks.or(read.tasks),
+        zones: if logged.zones.is_empty() { read.zones } else { logged.zones },
+        node_memory: logged.node_memory,
+        gaps,
+        ..read
     }
 }
 

@@ -85,7 +85,7 @@ impl Recurrence {
         Some(Repeats {
             count,
             window_seconds: seconds(window)?,
-            first_time: Some(first.to_string()),
+            first_time: Some(format!("{first:.6}")),
             mean_interval_seconds: seconds(at.duration_since(first)).map(|all| all / (count - 1)),
         })
     }
@@ -111,7 +111,7 @@ mod tests {
         assert_eq!(recurrence.note("b", at(1)), None);
         assert_eq!(told(recurrence.note("a", at(600))), Some((2, 3600, Some(600))));
         let third = recurrence.note("a", at(3600)).unwrap();
-        assert_eq!(third.first_time, Some(at(0).to_string()));
+        assert_eq!(third.first_time, Some(format!("{:.6}", at(0))));
         assert_eq!(told(Some(third)), Some((3, 3600, Some(1800))));
         assert_eq!(
             told(recurrence.note("a", at(3601))),

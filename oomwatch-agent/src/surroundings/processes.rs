@@ -37,7 +37,7 @@ pub(super) fn read_tasks(
     until: Instant,
     gaps: &mut Vec<Gap>,
 ) -> Option<Tasks> {
-    let mut gap = |why: String| gaps.push(Gap { what: "candidates".to_owned(), why });
+    let mut gap = |why: String| gaps.push(Gap { what: super::CANDIDATES.to_owned(), why });
     let mut scan = Scan { proc: &roots.proc, until, rows: Vec::new(), unread: 0 };
     let found = match &wanted.domain {
         Domain::Nodemask => Err("nobody lists whose processes may use these memory nodes".to_owned()),
@@ -60,7 +60,8 @@ pub(super) fn read_tasks(
         std::cmp::Reverse((badness(row, wanted.totalpages, wanted.page_size), by_size))
     });
     let count = u64::try_from(rows.len()).unwrap_or(u64::MAX).saturating_add(scan.unread);
-    (count > 0).then_some(Tasks { from: CandidatesFrom::Proc, count, rows })
+    // There may be none left but those that the report knows of: the victims.
+    Some(Tasks { from: CandidatesFrom::Proc, count, rows })
 }
 
 struct Scan<'a> {

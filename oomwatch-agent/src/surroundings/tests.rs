@@ -5,8 +5,8 @@ use std::{fs, os::unix::fs::symlink, path::Path};
 use oomwatch_common::{
     domain::Domain,
     ids::CgroupPath,
-    report::Consumer,
-    surroundings::Task,
+    report::{CandidatesFrom, Consumer},
+    surroundings::{Task, Tasks},
     units::{Bytes, PageSize},
 };
 
@@ -290,7 +290,7 @@ fn consumers_are_containers_and_what_the_host_has_beside_them() {
         assert_eq!((around.zones.len(), around.slab.len()), (3, SLABS));
         assert_eq!(around.zones[0].free_blocks.len(), 11);
         // Nobody but PID 1 and kernel threads runs on it.
-        assert_eq!((around.tasks, around.gaps), (None, vec![]));
+        assert_eq!((around.tasks.unwrap().count, around.gaps), (0, vec![]));
 
         // The limit of all pods: what is not in it had no part in that.
         let mut of_pods = wanted(Domain::Cgroup { path: path(pods), v2: Some(v2) });
@@ -334,4 +334,19 @@ async fn a_storm_gets_a_gap_and_no_delay() {
     assert!(why(refused.end().await).contains("earlier incident"));
     reader.allowance.lock().unwrap().spend(Duration::from_mins(1));
     assert!(why(reader.begin(wanted, false).end().await).contains("come faster"));
+}
+
+#[test]
+fn the_logs_own_table_is_of_the_moment_and_comes_first() {
+    let gap = |what: &str| Gap { what: what.to_owned(), why: "not read".to_owned() };
+    let of = |from, count| Some(Tasks { from, count, rows: Vec::new() });
+    let read = Surroundings {
+        tasks: of(CandidatesFrom::Proc, 1),
+        gaps: vec![gap("candidates"), gap("consumers")],
+        ..Surroundings::default()
+    };
+    let logged = Surroundings { tasks: of(CandidatesFrom::KernelLog, 3), ..Surroundings::default() };
+    let both = completed(logged, read.clone());
+    assert_eq!((both.tasks, both.gaps), (of(CandidatesFrom::KernelLog, 3), vec![gap("consumers")]));
+    assert_eq!(completed(Surroundings::default(), read.clone()), read);
 }
