@@ -36,7 +36,7 @@ pub(super) fn why_this_victim(facts: &Facts<'_>) -> String {
             size(used)
         );
     }
-    let others = candidates.processes.iter().filter(|process| !process.is_victim);
+    let others = candidates.processes.iter().filter(|process| !process.is_victim && !process.has_grown);
     let larger = others.max_by_key(|process| process.used()).filter(|process| is_larger(process, used));
     match larger {
         None => format!(
