@@ -47,7 +47,7 @@ pub(super) fn why_this_victim(facts: &Facts<'_>) -> String {
         };
         return format!("The kernel killed {who}{alone}, which used {told}.");
     }
-    let others = candidates.processes.iter().filter(|process| !process.is_victim);
+    let others = candidates.processes.iter().filter(|process| !process.is_victim && !process.has_grown);
     let larger = others.max_by_key(|process| process.used()).filter(|process| is_larger(process, used));
     match larger {
         None => {

@@ -242,7 +242,8 @@ impl Open {
             self.task_cut = Some(CgroupPath::parse(cut));
             return Some(());
         }
-        if text == b"Mem-Info:" {
+        // Some architectures had it in lower case, until 4.11.
+        if text.eq_ignore_ascii_case(b"Mem-Info:") {
             self.node.get_or_insert_default();
             return Some(());
         }
