@@ -13,10 +13,10 @@ use crate::{
     diagnose::{Cause, Facts, Reason, diagnose},
     escape::escape,
     incident::{self, Constraint, Incident},
-    scope::{Basis, Scope, level, scope},
+    scope::{Scope, scope},
     snapshot::Snapshot,
     surroundings::Surroundings,
-    units::{BoottimeNs, Bytes, PageSize},
+    units::{BoottimeNs, PageSize},
 };
 
 /// What a report needs beside the incident: the core has no clock and reads no environment.
@@ -100,15 +100,12 @@ impl Report {
                 hook_to_report_us: since_hook(context.built_at),
             },
         };
-        let at_limit = memcg.and_then(|memcg| match scoped.basis {
-            Basis::LevelAtLimit { depth } => level(memcg, depth)?.limit?.bytes(),
-            _ => None,
+        report.candidates = surroundings.tasks.as_ref().map(|tasks| {
+            Candidates::new(tasks, &report.victims, totalpages(&report, context.page_size), context.page_size)
         });
-        let totalpages = totalpages(&report, at_limit, context.page_size);
-        report.candidates = surroundings
-            .tasks
-            .as_ref()
-            .map(|tasks| Candidates::new(tasks, &report.victims, totalpages, context.page_size));
+        if let Some(candidates) = report.candidates.as_mut().filter(|_| !kills_who_asks(incident)) {
+            candidates.mark_grown();
+        }
         report.findings = diagnose(&Facts { report: &report, basis: scoped.basis });
         if let Some(Reason::Cause(cause)) = report.findings.first().map(|finding| finding.cause) {
             report.cause = cause;
@@ -121,9 +118,8 @@ impl Report {
 
 /// The size of the OOM domain in pages: the kernel's, or where it did not say so, as in its log, reckoned as it does
 /// (`mem_cgroup_get_max`, mm/memcontrol.c; `constrained_alloc`, mm/oom_kill.c). How much swap a node has is not in the
-/// log of a cgroup's limit: there it is taken for none. At level tracepoint `at_limit` is the limit that was reached; how
-/// much swap it allowed is not known then, unless there was none.
-fn totalpages(report: &Report, at_limit: Option<Bytes>, page_size: PageSize) -> Option<u64> {
+/// log of a cgroup's limit: there it is taken for none.
+fn totalpages(report: &Report, page_size: PageSize) -> Option<u64> {
     let reckoned = || {
         let swap = report.node_memory.and_then(|memory| memory.swap_total_bytes);
         let bytes = match (report.scope, &report.limit_owner) {
@@ -132,11 +128,17 @@ fn totalpages(report: &Report, at_limit: Option<Bytes>, page_size: PageSize) -> 
                 let allowed = owner.swap_limit_bytes.into_iter().chain(swap).min().unwrap_or_default();
                 owner.limit_bytes?.0.checked_add(allowed.0)?
             }
-            (_, None) => at_limit.filter(|_| swap == Some(Bytes(0)))?.0,
+            _ => return None,
         };
         Some(bytes / page_size.get().0)
     };
     report.oom.as_ref().and_then(|oom| oom.totalpages).or_else(reckoned)
+}
+
+/// `vm.oom_kill_allocating_task` is set (`out_of_memory`, mm/oom_kill.c, says so): nobody was ranked.
+fn kills_who_asks(incident: &Incident) -> bool {
+    let message = incident.oom.as_ref().and_then(|oom| oom.message.as_deref());
+    message.is_some_and(|message| message.contains("oom_kill_allocating_task"))
 }
 
 fn domain(oom: &incident::Oom, page_size: PageSize) -> Oom {

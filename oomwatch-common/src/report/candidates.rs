@@ -85,6 +85,10 @@ pub struct Candidate {
     /// It was killed. Absent otherwise.
     #[serde(default, skip_serializing_if = "is_false")]
     pub is_victim: bool,
+    /// Read after the kill, it was worse than the chosen one: the kernel takes the worst, so it has grown since. Absent
+    /// otherwise.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub has_grown: bool,
     /// Path of its memory cgroup, escaped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cgroup: Option<String>,
@@ -173,6 +177,20 @@ impl Candidates {
     }
 }
 
+impl Candidates {
+    /// Tells those that were read after the kill, and were worse than the chosen one by then, from those that it was
+    /// ranked among: whoever asked for the page gets it once the victim is gone. Not for a kernel that is set to kill
+    /// whoever asks.
+    pub(super) fn mark_grown(&mut self) {
+        let Some(place) = self.victims_place.filter(|_| self.from == CandidatesFrom::Proc) else { return };
+        let above = usize::try_from(place - 1).unwrap_or(usize::MAX);
+        for process in self.processes.iter_mut().take(above).filter(|process| !process.is_victim) {
+            process.has_grown = true;
+        }
+        self.victims_place = Some(1);
+    }
+}
+
 impl Candidate {
     fn new(row: &Task, badness: Option<i64>, is_victim: bool, totalpages: Option<u64>) -> Self {
         let domain = totalpages.and_then(|pages| i64::try_from(pages).ok()).filter(|pages| *pages > 0);
@@ -189,6 +207,7 @@ impl Candidate {
             badness_pages: badness,
             badness_permille: badness.and_then(permille),
             is_victim,
+            has_grown: false,
             cgroup: row.cgroup.clone(),
             kubernetes: row.kubernetes.clone(),
         }

@@ -105,3 +105,20 @@ fn processes_that_were_not_read_are_counted() {
     assert_eq!((ranked.count, ranked.unread, ranked.victims_place), (900, 899, None));
     assert_eq!(ranked.processes[0].badness_permille, None);
 }
+
+/// Seen on 6.18: the headline named the trigger as larger than the victim, which it became by the page that it got.
+#[test]
+fn whoever_grew_after_the_kill_is_not_what_the_victim_was_ranked_among() {
+    let rows = || vec![task(1, 5, 0, 0), task(2, 9, 0, 0), task(3, 7, 0, 0), task(4, 2, 0, 0)];
+    for (from, expected, place) in [
+        (CandidatesFrom::Proc, &[2][..], 1),
+        // Of the moment of the kill.
+        (CandidatesFrom::KernelLog, &[], 2),
+    ] {
+        let mut ranked = candidates(rows(), from, &[victim(3)]);
+        ranked.mark_grown();
+        let grown = ranked.processes.iter().filter(|process| process.has_grown);
+        assert_eq!(grown.filter_map(|process| process.tgid).collect::<Vec<_>>(), expected);
+        assert_eq!(ranked.victims_place, Some(place));
+    }
+}
