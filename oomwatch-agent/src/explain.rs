@@ -2,9 +2,11 @@
 //!
 //! It needs no privilege and no kernel: all that is known is in the files. They are read once, in bounded memory.
 
+mod compressed;
 mod input;
 mod pods;
 mod print;
+mod utf16;
 
 use std::{
     io::{self, ErrorKind, IsTerminal as _, Read as _, Write as _},
@@ -67,8 +69,9 @@ pub fn explain(options: &ExplainOptions) -> Result<ExitCode, Refusal> {
         let within: Vec<_> = files.iter().take(3).map(|file| name(file)).collect();
         let more = if files.len() > 3 { ", …" } else { "" };
         return Err(Refusal::failed(format!(
-            "no OOM kill in {}{more}: {lines} lines were searched for {LOOKED_FOR}",
-            within.join(", ")
+            "no OOM kill in {}{more}: {lines} line{} searched for {LOOKED_FOR}",
+            within.join(", "),
+            if lines == 1 { " was" } else { "s were" },
         )));
     }
     if printer.found() > 1 {

@@ -132,8 +132,8 @@ pub fn without_files<T>(work: impl FnOnce() -> T) -> T {
     done
 }
 
-/// Gives back what was touched of this program's code. It is in the page cache still; what is needed again comes back,
-/// 64 KiB at a time, and most of what starts the agent never is.
+/// Gives back what was touched of this program's code and constants. They are in the page cache still; what is needed
+/// again comes back, 64 KiB at a time, and most of what starts the agent never is.
 pub fn forget_code() {
     let maps = fs::read_to_string("/proc/self/maps").unwrap_or_default();
     let own = fs::read_link("/proc/self/exe").unwrap_or_default();
@@ -147,11 +147,14 @@ pub fn forget_code() {
     }
 }
 
-/// Start and length of a line of `/proc/PID/maps` that is code of that file.
+/// Start and length of a line of `/proc/PID/maps` that is code of that file, or its first part, in which constants are
+/// that need no relocation. What was relocated is read-only too, but lies further on, and would not come back as it
+/// was.
 fn code_of(line: &str, file: &Path) -> Option<(usize, usize)> {
     let mut words = line.split_ascii_whitespace();
-    let (range, access) = (words.next()?, words.next()?);
-    (access == "r-xp" && line.ends_with(file.to_str()?)).then_some(())?;
+    let (range, access, offset) = (words.next()?, words.next()?, words.next()?);
+    let is_first = access == "r--p" && offset == "00000000";
+    ((access == "r-xp" || is_first) && line.ends_with(file.to_str()?)).then_some(())?;
     let (start, end) = range.split_once('-')?;
     let [start, end] = [start, end].map(|address| usize::from_str_radix(address, 16).ok());
     Some((start?, end?.checked_sub(start?)?))
@@ -237,7 +240,8 @@ mod tests {
         for (line, expected) in [
             ("7f00a000-7f00c000 r-xp 00020000 fe:00 12    /usr/bin/oomwatch", Some((0x7f00_a000, 0x2000))),
             ("7f00a000-7f00c000 r--p 00020000 fe:00 12    /usr/bin/oomwatch", None),
-            ("7f00a000-7f00c000 rw-p 00020000 fe:00 12    /usr/bin/oomwatch", None),
+            ("7f008000-7f00a000 r--p 00000000 fe:00 12    /usr/bin/oomwatch", Some((0x7f00_8000, 0x2000))),
+            ("7f00a000-7f00c000 rw-p 00000000 fe:00 12    /usr/bin/oomwatch", None),
             ("7f00a000-7f00c000 r-xp 00000000 00:00 0     [vdso]", None),
             ("7f00a000 r-xp /usr/bin/oomwatch", None),
             ("", None),

@@ -54,22 +54,21 @@ pub fn page(report: &Report, style: Style) -> String {
 }
 
 fn when_and_where(paper: &mut Paper, report: &Report) {
+    let log = report.log.clone().unwrap_or_default();
     if !report.time.is_empty() {
         paper.entry("when", &report.time.replace('T', " ").replace('Z', " UTC"));
-    }
-    if !report.node.is_empty() {
-        paper.entry("node", &report.node);
-    }
-    let Some(log) = &report.log else { return };
-    if report.time.is_empty() && log.time.is_some() {
+    } else if log.time.is_some() {
         paper.entry("when", &format!("{} (zone or year not known)", log.when()));
     }
     if let Some(clock) = log.clock_us {
         let clock = format!("{}.{:06} s of the kernel's clock", clock / 1_000_000, clock % 1_000_000);
         paper.entry(if report.time.is_empty() && log.time.is_none() { "when" } else { "clock" }, &clock);
     }
-    let kernel = log.kernel.as_ref().map(|kernel| format!("kernel {kernel}"));
+    if !report.node.is_empty() {
+        paper.entry("node", &report.node);
+    }
     let line = log.line.map(|line| format!("from line {line}"));
+    let kernel = log.kernel.map(|kernel| format!("kernel {kernel}"));
     let parts: Vec<String> = line.into_iter().chain(kernel).collect();
     if !parts.is_empty() {
         paper.entry("log", &parts.join(", "));

@@ -90,7 +90,8 @@ fn build_static(repo: &Repo, package: &str, program: &str, features: &[&str], to
             .args(["build", "--release", "--target", &target, "--package", package, "--bin", program])
             .args(features)
             .env_remove("RUSTFLAGS")
-            .env("CARGO_ENCODED_RUSTFLAGS", "-Ctarget-feature=+crt-static"),
+            // Nothing unwinds: a panic aborts.
+            .env("CARGO_ENCODED_RUSTFLAGS", "-Ctarget-feature=+crt-static\x1f-Cforce-unwind-tables=no"),
     )?;
     let built = repo.target().join(target).join("release").join(program);
     ensure!(needs::is_static(&built), "{} is not static: it would run on this machine only", built.display());

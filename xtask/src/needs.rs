@@ -163,6 +163,13 @@ const NEEDS: &[Need] = &[
         present: |_| Ok(run::on_path("c++").is_some()),
     },
     Need {
+        what: "valgrind",
+        why: "`cargo xtask test` counts the instructions of an incident",
+        part: Part::Check,
+        remedy: Remedy::Packages(&["valgrind"]),
+        present: |_| Ok(run::on_path("valgrind").is_some()),
+    },
+    Need {
         what: "clippy of the compiler for eBPF",
         why: "the kernel side is checked by its own compiler's lints",
         part: Part::Check,

@@ -25,7 +25,8 @@ pub(super) fn anonymous_memory(facts: &Facts<'_>) -> Option<Finding> {
     };
     let text = format!("{text} Whether it is needed or leaks, one kill does not tell.");
     let mut advice = vec![
-        "Compare its memory over days: a plateau near the limit needs a higher limit, a line that only rises is a leak."
+        "Compare its memory over days: a plateau near the limit needs a higher limit, a line that only rises \
+         is a leak."
             .to_owned(),
     ];
     advice.extend(facts.kubernetes().and_then(top).map(|command| format!("What it uses now: {command}")));

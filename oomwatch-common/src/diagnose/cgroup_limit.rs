@@ -32,10 +32,13 @@ pub(super) fn cgroup_limit(facts: &Facts<'_>) -> Option<Finding> {
         let limit = level
             .and_then(|level| level.limit_bytes)
             .map_or(String::new(), |limit| format!(" of {}", size(limit)));
+        let made = facts.composition().as_ref().and_then(made_of);
+        let made = made.map_or(String::new(), |made| format!(", with {made},"));
         let text = format!(
-            "{} was probably reached: {at} stood at its limit{limit} when the victim was marked. The kernel \
-             does not say whose limit it was at this probe level.",
+            "{} was probably reached: {at} stood at its limit{limit}{made} when the victim was marked. {} The \
+             kernel does not say whose limit it was at this probe level.",
             capital(whose(report.scope)),
+            why_this_victim(facts),
         );
         (Confidence::Possible, text)
     } else {
@@ -143,6 +146,6 @@ fn advice(facts: &Facts<'_>) -> Vec<String> {
 
 /// The level with so many components, of the victim's path.
 fn level<'a>(facts: &Facts<'a>, depth: usize) -> Option<&'a Level> {
-    let is_it = |level: &&Level| level.cgroup.split('/').filter(|part| !part.is_empty()).count() == depth;
+    let is_it = |level: &&Level| level.components() == depth;
     facts.report.cgroup.as_ref()?.levels.iter().find(is_it)
 }

@@ -1,7 +1,10 @@
 //! The kernel's own memory is a large part: of a cgroup's usage, or of the node.
 
 use super::{Confidence, Facts, Finding, Refinement, evidence::EvidenceList, facts::percent, words::list};
-use crate::{report::size, units::Bytes};
+use crate::{
+    report::{Composition, size},
+    units::Bytes,
+};
 
 /// From this share of the usage, or of the node's memory, on, percent.
 const WORTH_A_WORD: u64 = 20;
@@ -17,7 +20,7 @@ fn of_cgroup(facts: &Facts<'_>) -> Option<Finding> {
     let made = facts.composition()?;
     let all = Bytes(made.kernel.0.saturating_add(made.sockets.0));
     if all < LEAST || made.percent(all) < WORTH_A_WORD {
-        return None;
+        return unlisted(facts, &made);
     }
     let kinds = [
         (
@@ -63,6 +66,30 @@ fn of_cgroup(facts: &Facts<'_>) -> Option<Finding> {
     );
     let advice = vec![advice.to_owned()];
     Some(Finding::refining(Refinement::KernelMemory, Confidence::Certain, text, evidence, advice))
+}
+
+/// On cgroup v1 `memory.stat` does not list the kernel's memory: it is what the rest leaves of the usage.
+fn unlisted(facts: &Facts<'_>, made: &Composition) -> Option<Finding> {
+    let rest = made.unexplained();
+    // An account that was read after the victim's memory had been freed leaves a rest, too.
+    let is_of_later = facts.victims_anon() > Some(made.anon);
+    if rest < LEAST || made.percent(rest) < WORTH_A_WORD || is_of_later {
+        return None;
+    }
+    let mut evidence = EvidenceList::default();
+    evidence.bytes("not_in_memory_stat", Some(rest), facts.stat_from());
+    let text = format!(
+        "{}, {} % of the usage, is neither memory of processes nor page cache nor tmpfs: the kernel's own \
+         memory for these processes is what is left. Of which kind, is not told here.",
+        size(rest),
+        made.percent(rest),
+    );
+    let advice = vec![
+        "Look at memory.kmem.slabinfo of the cgroup (v1), and at slabtop and ss -tm on the node: very many \
+         files, watches or connections, or socket buffers."
+            .to_owned(),
+    ];
+    Some(Finding::refining(Refinement::KernelMemory, Confidence::Likely, text, evidence, advice))
 }
 
 fn of_node(facts: &Facts<'_>) -> Option<Finding> {

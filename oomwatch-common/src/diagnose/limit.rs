@@ -7,15 +7,13 @@ use super::{
     evidence::{EvidenceList, hook},
     facts::percent,
     words::{quantity, shell},
+    young_process::young,
 };
 use crate::{
     report::{Kubernetes, Workload, size},
     scope::Scope,
     units::Bytes,
 };
-
-/// Killed younger than this, a process may need much more to come up.
-pub(super) const YOUNG_SECONDS: u64 = 60;
 
 /// Of the limit, percent: what the victims had tells enough where nothing else does.
 const ENOUGH: u64 = 50;
@@ -97,7 +95,7 @@ fn suggestion(facts: &Facts<'_>, limit: Bytes, needed: Bytes) -> (Bytes, String)
         let suggested = rounded(peak.0.saturating_add(peak.0 / 10));
         return (suggested, format!("{} was the most it had used before, and a tenth more", size(peak)));
     }
-    if facts.age_seconds().is_some_and(|age| age < YOUNG_SECONDS) {
+    if young(facts).is_some() {
         return (rounded(base.0.saturating_mul(2)), "twice the limit, as it was still starting".to_owned());
     }
     (rounded(base.0.saturating_add(base.0 / 4)), "the limit now and a quarter more".to_owned())

@@ -17,6 +17,9 @@ const LARGER: u64 = 110;
 /// Without a table of processes: a victim of less than this share of the domain was hardly the largest, percent.
 const SMALL: u64 = 25;
 
+/// Where the domain's size was not read: a node has more, and so has whoever exhausts it.
+const SMALL_ANYWHERE: Bytes = Bytes(128 << 20);
+
 pub(super) fn oom_score_adj(facts: &Facts<'_>) -> Option<Finding> {
     if facts.is_runtime() || super::allocating_task::is_set(facts) {
         return None;
@@ -27,17 +30,7 @@ pub(super) fn oom_score_adj(facts: &Facts<'_>) -> Option<Finding> {
     let mut evidence = EvidenceList::default();
     evidence.bytes("victims_use", Some(used), hook(facts.report));
     let Some(candidates) = &facts.report.candidates else {
-        let domain = facts.report.oom.as_ref().and_then(|oom| oom.totalpages_bytes)?;
-        if adjustment <= 0 || !facts.is_node_wide() || percent(used, domain) >= SMALL {
-            return None;
-        }
-        let text = format!(
-            "{} had {} of the {} that ran out, and an oom_score_adj of {adjustment}: larger processes may \
-             have been spared for it. Which, was not read.",
-            words::victim(facts.report),
-            size(used),
-            size(domain),
-        );
+        let text = without_candidates(facts, used, adjustment)?;
         return Some(Finding::refining(
             Refinement::OomScoreAdj,
             Confidence::Possible,
@@ -71,6 +64,22 @@ pub(super) fn oom_score_adj(facts: &Facts<'_>) -> Option<Finding> {
         .into_iter()
         .chain([format!("Look at {} first: it used most.", words::candidate(largest))]);
     Some(Finding::refining(Refinement::OomScoreAdj, Confidence::Certain, text, evidence, advice.collect()))
+}
+
+/// A small process that dies first when a whole node runs out.
+fn without_candidates(facts: &Facts<'_>, used: Bytes, adjustment: i64) -> Option<String> {
+    let domain = facts.report.oom.as_ref().and_then(|oom| oom.totalpages_bytes);
+    let is_small = domain.map_or(used < SMALL_ANYWHERE, |domain| percent(used, domain) < SMALL);
+    if adjustment <= 0 || !facts.is_node_wide() || !is_small {
+        return None;
+    }
+    let of = domain.map_or(String::new(), |domain| format!(" of the {} that ran out", size(domain)));
+    Some(format!(
+        "{} had {}{of}, and an oom_score_adj of {adjustment}: larger processes may have been spared for it. \
+         Which, was not read.",
+        words::victim(facts.report),
+        size(used),
+    ))
 }
 
 /// What would have made the kernel spare the victim (pkg/kubelet/qos/policy.go of Kubernetes).

@@ -21,13 +21,20 @@ pub(super) fn swap_exhausted(facts: &Facts<'_>) -> Option<Finding> {
         format!("The node's swap, {}, was full too: {} were free.", size(total), size(free))
     } else {
         let owner = facts.owner()?;
-        let (usage, limit) = (owner.swap_usage_bytes?, owner.swap_limit_bytes.filter(|limit| limit.0 > 0)?);
-        if percent(usage, limit) < FULL {
+        // v1 counts memory and swap together.
+        let (usage, limit, what) = match (owner.swap_limit_bytes, owner.memsw_limit_bytes) {
+            (Some(limit), _) => (owner.swap_usage_bytes?, limit, "swap"),
+            (None, Some(limit)) if Some(limit) > owner.limit_bytes => {
+                (owner.memsw_usage_bytes?, limit, "memory and swap together")
+            }
+            _ => return None,
+        };
+        if limit.0 == 0 || percent(usage, limit) < FULL {
             return None;
         }
         evidence.bytes("swap_usage", Some(usage), facts.owner_from());
         evidence.bytes("swap_limit", Some(limit), facts.owner_from());
-        format!("The swap that it may use, {}, was full too.", size(limit))
+        format!("What it may use of {what}, {}, was full too.", size(limit))
     };
     let advice = vec![
         "Find what grew: swap was filled before the limit was. More swap makes a leak last longer and the \

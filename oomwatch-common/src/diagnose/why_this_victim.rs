@@ -2,12 +2,15 @@
 
 use super::{Facts, allocating_task, facts::percent, words};
 use crate::{
-    report::{Candidate, size},
+    report::{Candidate, CandidatesFrom, size},
     units::Bytes,
 };
 
 /// Another's use is as much as the victim's within this, percent of it: less is chance.
 const ALIKE: u64 = 110;
+
+/// Swapped memory of less than this share is not worth a word, percent.
+const SWAPPED: u64 = 10;
 
 /// One sentence.
 pub(super) fn why_this_victim(facts: &Facts<'_>) -> String {
@@ -27,23 +30,29 @@ pub(super) fn why_this_victim(facts: &Facts<'_>) -> String {
     let Some(used) = facts.victims_use() else {
         return format!("The kernel killed {who}{with}.");
     };
+    let swap = report.victims.first().and_then(|victim| victim.swap_bytes).unwrap_or_default();
+    let told = if percent(swap, used) >= SWAPPED {
+        format!("{} ({} of it swapped out)", size(used), size(swap))
+    } else {
+        size(used)
+    };
     let Some(candidates) = report.candidates.as_ref().filter(|candidates| candidates.count > 0) else {
-        return format!("The kernel killed {who}{with}, which used {}.", size(used));
+        return format!("The kernel killed {who}{with}, which used {told}.");
     };
     if candidates.count == 1 {
-        return format!(
-            "The kernel killed {who}, the only one that it could choose, which used {}.",
-            size(used)
-        );
+        // What was read later may lack some that have ended since.
+        let alone = match candidates.from {
+            CandidatesFrom::KernelLog => ", the only one that it could choose",
+            CandidatesFrom::Proc => "",
+        };
+        return format!("The kernel killed {who}{alone}, which used {told}.");
     }
     let others = candidates.processes.iter().filter(|process| !process.is_victim && !process.has_grown);
     let larger = others.max_by_key(|process| process.used()).filter(|process| is_larger(process, used));
     match larger {
-        None => format!(
-            "Of {} processes the kernel killed {who}{with}: it used most, {}.",
-            candidates.count,
-            size(used)
-        ),
+        None => {
+            format!("Of {} processes the kernel killed {who}{with}: it used most, {told}.", candidates.count)
+        }
         Some(larger) => {
             let adjustments =
                 report.victims.first().and_then(|victim| victim.oom_score_adj).zip(larger.oom_score_adj);
@@ -54,8 +63,7 @@ pub(super) fn why_this_victim(facts: &Facts<'_>) -> String {
                 _ => String::new(),
             };
             format!(
-                "The kernel killed {who}{with}, which used {}, though {} used {}{why}.",
-                size(used),
+                "The kernel killed {who}{with}, which used {told}, though {} used {}{why}.",
                 words::candidate(larger),
                 size(larger.used())
             )

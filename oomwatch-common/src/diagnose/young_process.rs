@@ -3,18 +3,22 @@
 use super::{
     Confidence, Facts, Finding, Refinement,
     evidence::{EvidenceList, hook},
-    limit::YOUNG_SECONDS,
 };
 use crate::report::size;
 
+/// A process that is killed younger than this is said to be still starting.
+const YOUNG_SECONDS: u64 = 60;
+
+/// Its age in seconds, where it was young and what filled the limit was its own: another's may have done so before.
+pub(super) fn young(facts: &Facts<'_>) -> Option<u64> {
+    let age =
+        facts.age_seconds().filter(|age| *age < YOUNG_SECONDS && facts.is_local() && !facts.is_runtime())?;
+    (facts.victims_use()?.0 >= facts.owner()?.usage_bytes?.0 / 2).then_some(age)
+}
+
 pub(super) fn young_process(facts: &Facts<'_>) -> Option<Finding> {
-    let age = facts.age_seconds().filter(|age| *age < YOUNG_SECONDS && facts.is_local())?;
+    let age = young(facts)?;
     let used = facts.victims_use()?;
-    let usage = facts.owner()?.usage_bytes?;
-    // Another's memory may have filled the limit before.
-    if used.0 < usage.0 / 2 || facts.is_runtime() {
-        return None;
-    }
     let mut evidence = EvidenceList::default();
     evidence.count("age", age, "seconds", hook(facts.report));
     evidence.bytes("victims_use", Some(used), hook(facts.report));

@@ -27,6 +27,8 @@ pub(super) struct Stats {
     lines: BTreeMap<String, u64>,
     /// The values are each cgroup's own, and were summed.
     is_summed: bool,
+    /// A pager cut such a line: the sums are of less than all.
+    is_cut: bool,
     /// Bytes of the lines that came one by one, and the name on the last of them.
     single: (usize, String),
 }
@@ -54,7 +56,7 @@ impl Stats {
         if self.path.is_none() {
             self.path = Some(CgroupPath::parse(path)).filter(|_| path.starts_with(b"/"));
         }
-        self.is_summed = true;
+        (self.is_summed, self.is_cut) = (true, self.is_cut || figures.ends_with(b">"));
         for (index, word) in words(figures).enumerate().take(MOST_LINES) {
             // The first one's name was the anchor.
             let pair = if index == 0 && !word.contains(&b':') {
@@ -101,6 +103,9 @@ impl Stats {
     /// As the cgroup's own file would have been read.
     pub(super) fn stat(&self) -> Option<MemcgStat> {
         use std::fmt::Write as _;
+        if self.is_cut {
+            return None;
+        }
         let mut text = String::new();
         let prefix = if self.is_summed { "total_" } else { "" };
         // One record may have become many lines on its way through another log.

@@ -7,6 +7,7 @@ use super::{
     memory::{NodeMemory, Stats},
     summary::{SUMMARY, Summary},
     tasks::{Columns, MOST_TASKS, TaskRow},
+    text::split,
 };
 use crate::{
     ids::{CgroupPath, Comm, Tid},
@@ -29,6 +30,8 @@ pub(super) struct Open {
     cpuset: Option<Vec<u8>>,
     /// Victim's and limit owner's cgroup, as kernels without a summary print them.
     task_in: Option<(CgroupPath, CgroupPath)>,
+    /// The victim's, of such a line that a pager cut.
+    task_cut: Option<CgroupPath>,
     counters: Vec<(Counted, Counter)>,
     stats: Stats,
     node: Option<NodeMemory>,
@@ -235,7 +238,12 @@ impl Open {
             self.task_in = Some(paths);
             return Some(());
         }
-        if text == b"Mem-Info:" {
+        if let Some(cut) = text.strip_prefix(b"Task in /").and_then(|rest| rest.strip_suffix(b">")) {
+            self.task_cut = Some(CgroupPath::parse(cut));
+            return Some(());
+        }
+        // Some architectures had it in lower case, until 4.11.
+        if text.eq_ignore_ascii_case(b"Mem-Info:") {
             self.node.get_or_insert_default();
             return Some(());
         }
@@ -249,9 +257,9 @@ impl Open {
             self.stack = Some(stack);
             return Some(());
         }
-        let comm = self.invoked.as_ref()?.comm.as_bytes();
-        let cpuset = text.strip_prefix(comm)?.strip_prefix(b" cpuset=")?;
-        self.cpuset = Some(cpuset.to_vec());
+        let (comm, cpuset) = split(text, " cpuset=")?;
+        comm.starts_with(self.invoked.as_ref()?.comm.as_bytes())
+            .then(|| self.cpuset = Some(cpuset.to_vec()))?;
         Some(())
     }
 

@@ -3,6 +3,8 @@
 //! Such text can be forged: what a user logs may look the same, and a name may hold a line end. Only `/dev/kmsg` tells
 //! who wrote a record, so the agent reads that; this is for logs that people hand over.
 
+use memchr::memchr_iter;
+
 use super::text::{leading, split};
 
 /// A line's time, as far as it has any, and the kernel's text.
@@ -39,7 +41,23 @@ impl<'a> PlainLine<'a> {
         }
         read.tag()?;
         read.clock();
+        read.console();
         Some(read)
+    }
+
+    /// A console that somebody recorded puts its own words before the kernel's clock.
+    fn console(&mut self) {
+        if self.micros.is_some() || self.host.is_some() {
+            return;
+        }
+        let head = self.text.get(..LONGEST_HEAD).unwrap_or(self.text);
+        for at in memchr_iter(b'[', head).take(4) {
+            let mut behind = Self { text: self.text.get(at..).unwrap_or_default(), ..self.clone() };
+            if behind.clock() {
+                *self = behind;
+                return;
+            }
+        }
     }
 
     /// `1 2026-11-21T12:00:00.123456+00:00 node-a kernel - - - text`, RFC 5424, behind its `<4>`.
@@ -231,6 +249,13 @@ mod tests {
             ),
             ("[    5.000001] node-a kernel: ", Some(5_000_001), None),
             ("kernel: ", None, None),
+            (
+                "2026-11-21T12:00:00.103Z In(05) vcpu-5 - Guest: <4>[39261021.091603] ",
+                Some(39_261_021_091_603),
+                Some("2026-11-21T12:00:00.103Z"),
+            ),
+            ("node-a login: [   12.345678] ", Some(12_345_678), None),
+            ("ttyS0| [   12.345678] ", Some(12_345_678), None),
         ] {
             let line = format!("{head}{TEXT}");
             let read = PlainLine::parse(line.as_bytes()).expect(head);

@@ -18,7 +18,7 @@ pub enum Found {
 }
 
 /// What every incident has at least one of, and hardly anything else has. The last is of reports.
-const NEEDLES: [&str; 4] = ["oom-kill", "illed process ", "ill process ", "schema"];
+const NEEDLES: [&str; 4] = ["oom-kill", "illed process ", "ill process ", "victims"];
 /// What is looked for, for people.
 pub const LOOKED_FOR: &str = "\"invoked oom-killer\", \"oom-kill:constraint=…\", \"Killed process\", \
     \"Kill process\", reports of oomwatch";

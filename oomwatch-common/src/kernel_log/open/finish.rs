@@ -10,11 +10,16 @@ use crate::{
         kills::Killed,
         summary::Summary,
         tasks::TaskRow,
+        text::split,
     },
     units::{BoottimeNs, Bytes, PageSize},
 };
 
-const NO_HEADER: &str = "the kernel's log has no header for this kill: it prints 10 of them in 5 s at most";
+/// What is left of a container's name must leave no doubt.
+const LEAST_OF_A_NAME: usize = 16;
+
+const NO_HEADER: &str =
+    "the kernel's log has no header for this kill: it prints 10 of them in 5 s at most, or the log was cut";
 
 pub(super) fn logged(mut open: Open, number: u64, exact_rss: bool, assumed: PageSize) -> Logged {
     let page_size = page_size(&open, assumed).unwrap_or(assumed);
@@ -139,8 +144,18 @@ fn victim(open: &Open, killed: &Killed, summary: Option<&Summary>, exact: bool) 
     let is_first = open.killed.first().is_some_and(|first| first.tid == killed.tid);
     let path = summary.and_then(|summary| summary.task_memcg.clone());
     let path = path.or_else(|| open.task_in.as_ref().filter(|_| is_first).map(|(task, _)| task.clone()));
+    let path = path.or_else(|| mended(open).filter(|_| is_first));
     victim.memcg = path.map(|path| memcg(open, path, summary));
     victim
+}
+
+/// The victim's cgroup of a line that a pager cut: where the trigger's cpuset is the same, its name is whole.
+fn mended(open: &Open) -> Option<CgroupPath> {
+    let (name, _) = split(open.cpuset.as_deref()?, " mems_allowed=")?;
+    let mut path = open.task_cut.clone()?;
+    let last = path.components.last_mut().filter(|last| last.len() >= LEAST_OF_A_NAME)?;
+    name.starts_with(last).then(|| *last = name.to_vec())?;
+    Some(path)
 }
 
 /// A cgroup, with the header's counters where they are its own.

@@ -103,6 +103,22 @@ pub(super) const CASES: &[Case] = &[
     ),
     (R::OomScoreAdj, node, |_| {}, Some((POSSIBLE, &["60.0 MiB of the 1000.0 MiB that ran out"]))),
     (R::OomScoreAdj, node, |r| r.victims[0].oom_score_adj = Some(0), None),
+    // A log of nothing but the summary and the kill.
+    (
+        R::OomScoreAdj,
+        node,
+        |r| r.oom.as_mut().unwrap().totalpages_bytes = None,
+        Some((POSSIBLE, &["had 60.0 MiB, and an oom_score_adj of 900"])),
+    ),
+    (
+        R::OomScoreAdj,
+        node,
+        |r| {
+            r.oom.as_mut().unwrap().totalpages_bytes = None;
+            r.victims[0].rss.as_mut().unwrap().anon_bytes = mib(128);
+        },
+        None,
+    ),
     (R::AllocatingTask, node, |_| {}, None),
     (
         R::AllocatingTask,

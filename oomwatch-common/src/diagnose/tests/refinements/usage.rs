@@ -99,6 +99,15 @@ pub(super) const CASES: &[Case] = &[
         |r| stat(r, &[("anon", 60), ("kernel", 30), ("slab", 24), ("pagetables", 2), ("sock", 6)]),
         Some((CERTAIN, &["36.0 MiB, 36 %", "24.0 MiB of it slab", "inotify"])),
     ),
+    // cgroup v1 does not list it.
+    (
+        R::KernelMemory,
+        container,
+        |r| stat(r, &[("anon", 60), ("file", 15)]),
+        Some((LIKELY, &["25.0 MiB, 25 % of the usage, is neither memory of processes nor page cache"])),
+    ),
+    // Read when the victim's memory had been freed.
+    (R::KernelMemory, container, |r| stat(r, &[("anon", 59), ("file", 15)]), None),
     (
         R::KernelMemory,
         node,
@@ -179,6 +188,25 @@ pub(super) const CASES: &[Case] = &[
         R::SwapExhausted,
         container,
         |r| r.limit_owner.as_mut().unwrap().swap_limit_bytes = Some(Bytes(0)),
+        None,
+    ),
+    (
+        R::SwapExhausted,
+        container,
+        |r| {
+            let owner = r.limit_owner.as_mut().unwrap();
+            (owner.memsw_usage_bytes, owner.memsw_limit_bytes) = (mib(199), mib(200));
+        },
+        Some((CERTAIN, &["memory and swap together, 200.0 MiB"])),
+    ),
+    // v1 without swap: both limits are one.
+    (
+        R::SwapExhausted,
+        container,
+        |r| {
+            let owner = r.limit_owner.as_mut().unwrap();
+            (owner.memsw_usage_bytes, owner.memsw_limit_bytes) = (mib(100), mib(100));
+        },
         None,
     ),
     (
