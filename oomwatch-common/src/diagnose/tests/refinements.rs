@@ -51,6 +51,7 @@ fn container() -> Report {
     report.findings.clear();
     report.time = "2026-11-21T07:10:00.000000Z".into();
     let owner = report.limit_owner.as_mut().unwrap();
+    owner.cgroup = "/kubepods/burstable/pod1/id-of-app".into();
     (owner.usage_bytes, owner.limit_bytes, owner.figures_from) =
         (mib(100), mib(100), Some(FiguresFrom::Probe));
     let own = report.cgroup.as_mut().unwrap();
@@ -152,6 +153,11 @@ fn repeats(count: u64) -> Repeats {
     Repeats { count, window_seconds: 7200, first_time: None, mean_interval_seconds: Some(300) }
 }
 
+fn inner(report: &mut Report) {
+    report.limit_owner.as_mut().unwrap().cgroup.push_str("/jobs");
+    report.kubernetes.as_mut().unwrap().limits_bytes = mib(500);
+}
+
 fn child(report: &mut Report) {
     report.victims[0].pid_in_namespace = Some(12);
     report.victims[0].parent = Some(Parent { tgid: 3, comm: Some("app".into()) });
@@ -188,6 +194,23 @@ fn every_refinement_has_a_case_in_which_it_speaks_and_one_in_which_not() {
             assert!(cases().any(|case| is_it(&case)), "{} {speaks}", refinement.name());
         }
     }
+}
+
+#[test]
+fn a_pods_headline_says_which_container_had_how_much() {
+    let mut report = container();
+    report.scope = Scope::Pod;
+    candidates(&mut report, &[(7, 20, 900), (8, 30, 900), (9, 25, 900)]);
+    let named = |container| Some(kubernetes("web-1", container, None));
+    for (process, container) in
+        report.candidates.as_mut().unwrap().processes.iter_mut().zip(["app", "log", "app"])
+    {
+        process.kubernetes = named(container);
+    }
+    let text = |report: &Report| diagnose(&Facts { report, basis: Basis::Kernel }).remove(0).text;
+    assert!(text(&report).contains("By container: app 45.0 MiB and log 30.0 MiB."), "{}", text(&report));
+    report.candidates.as_mut().unwrap().count = 4;
+    assert!(!text(&report).contains("By container"), "one was not read");
 }
 
 #[test]
