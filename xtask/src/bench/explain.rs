@@ -46,7 +46,7 @@ const LOGS: [(&str, u64); 3] = [
 /// What else stands in a node's log.
 const LINES: [&str; 5] = [
     "kubelet[1203]: I1121 12:00:00.123456    1203 kubelet_pods.go:1024] \"Killing unwanted pod\" podName=\"web-0\"",
-    "containerd[988]: time=\"2026-11-21T12:00:00Z\" level=info msg=\"StopContainer for \\\"abc\\\" returns successfully\"",
+    "containerd[988]: time=\"2026-11-21T12:00:00Z\" level=info msg=\"StopContainer for abc returns successfully\"",
     "kernel: [12345.678901] IPv6: ADDRCONF(NETDEV_CHANGE): veth12345678: link becomes ready",
     "systemd[1]: session-12345.scope: Deactivated successfully.",
     "app[77]: {\"level\":\"info\",\"msg\":\"request processed\",\"path\":\"/api/v1/things\",\"status\":200}",
