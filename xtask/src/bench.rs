@@ -1,5 +1,7 @@
 //! `cargo xtask bench`: measurements. What they come to is for people; only what must never happen fails.
 
+mod idle;
+mod peers;
 mod storm;
 
 use std::process::ExitCode;
@@ -14,11 +16,17 @@ use crate::repo::Repo;
 pub(crate) enum Bench {
     /// As many OOM kills as can be made: is each of them one incident, and what was seen of it?
     Storm(storm::StormOptions),
+    /// What does the agent do while nothing is killed?
+    Idle(idle::IdleOptions),
+    /// oomwatch beside bcc's, bpftrace's and libbpf-tools' oomkill, on the same kills
+    Peers(peers::PeersOptions),
 }
 
 /// Measures; the exit code says whether all that must be so was so.
 pub(crate) fn bench(repo: &Repo, bench: &Bench) -> Result<ExitCode> {
     match bench {
         Bench::Storm(options) => storm::storm(repo, options),
+        Bench::Idle(options) => idle::idle(repo, options),
+        Bench::Peers(options) => peers::peers(repo, options),
     }
 }
