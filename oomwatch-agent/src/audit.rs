@@ -10,7 +10,11 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+        mpsc::{Receiver, SyncSender, sync_channel},
+    },
     time::Duration,
 };
 
@@ -45,6 +49,10 @@ pub struct Audit {
     as_the_kernel: bool,
     books: Mutex<Books>,
     found_blind: Notify,
+    /// Whoever can find lost kills elsewhere.
+    found_loss: Mutex<Option<SyncSender<()>>>,
+    /// Kills that found the queue full, as far as that was told.
+    lost_by_queue: AtomicU64,
 }
 
 /// All counts, read at rest.
@@ -123,6 +131,8 @@ impl Audit {
             as_the_kernel: probe.counts_as_the_kernel,
             books: Mutex::new(Books::new(Counts::default())),
             found_blind: Notify::new(),
+            found_loss: Mutex::new(None),
+            lost_by_queue: AtomicU64::new(0),
         };
         let kernel = audit.kernel_kills().unwrap_or(0);
         let counts = Counts { at: sys::boottime(), kernel, ..Counts::default() };
@@ -135,10 +145,28 @@ impl Audit {
         self.as_the_kernel.then(|| self.counters.get(ProbeCounter::Counted)).flatten()
     }
 
+    /// Gives something whenever kills were lost on the way, for whoever can find them elsewhere.
+    pub fn losses(&self) -> Receiver<()> {
+        let (sender, receiver) = sync_channel(1);
+        *self.found_loss.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);
+        receiver
+    }
+
+    fn tell_of_loss(&self) {
+        if let Some(found) = &*self.found_loss.lock().unwrap_or_else(PoisonError::into_inner) {
+            // One that waits to be taken is of this loss too.
+            found.try_send(()).ok();
+        }
+    }
+
     /// Compares, if all is at rest, and counts what is missing. To be called from any thread, as often as one likes.
     pub fn look(&self) {
         let Some(now) = self.counts() else { return };
         let missing = self.books.lock().unwrap_or_else(PoisonError::into_inner).enter(now);
+        let by_queue = self.progress.lost.get(Lost::Queue);
+        if missing.is_some() || self.lost_by_queue.swap(by_queue, Ordering::Relaxed) != by_queue {
+            self.tell_of_loss();
+        }
         let Some(missing) = missing else { return };
         let seconds = now.at.0.saturating_sub(missing.since.0) / 1_000_000_000;
         let lost = &self.progress.lost;
@@ -147,7 +175,7 @@ impl Audit {
             tracing::error!(
                 kills = missing.unseen,
                 within_seconds = seconds,
-                "the kernel counted kills that the probe did not see: they are not reported"
+                "the kernel counted kills that the probe did not see"
             );
         }
         if missing.unread > 0 {
@@ -157,7 +185,7 @@ impl Audit {
                 within_seconds = seconds,
                 records_lost_ring_buffer_full = self.counters.get(ProbeCounter::RingBufferFull).unwrap_or(0),
                 records_malformed = self.losses.get(Stage::Malformed),
-                "records of kills were lost: they are not reported"
+                "records of kills were lost"
             );
         }
         if missing.blind {

@@ -52,6 +52,7 @@ const CHECKS: &[Check] = &[
     proc::proc,
     memory::pressure,
     memory::swap,
+    memory::slabs,
     settings::settings,
     settings::other_killers,
     own::oom_score_adj,

@@ -2,6 +2,7 @@
 
 mod check;
 mod events;
+mod explain;
 mod http;
 mod journal;
 mod kubernetes;
@@ -21,11 +22,12 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum, error::Erro
 pub use self::{
     check::{CheckOptions, CheckOutput},
     events::{EventsOptions, EventsOutput},
+    explain::ExplainOptions,
     http::{ApiChoice, HttpOptions},
     journal::{BacklogChoice, JournalOptions},
     kubernetes::{EventsChoice, KubeletChoice, KubernetesOptions, PodSource},
     metrics::MetricsOptions,
-    node::{NodeOptions, ProbeChoice},
+    node::{DEFAULT_KMSG, NodeOptions, ProbeChoice},
 };
 use crate::{refusal::Refusal, sys};
 
@@ -78,6 +80,9 @@ Where it looks: --url, else --journal, else where OOMWATCH_LISTEN says that the 
 /var/lib/oomwatch. A journal is only read: an agent may write it meanwhile, or be dead.\n\
 MEMORY is what the killed processes held in memory together, LIMIT whose limit was hit; AGE is how long ago.")]
     Events(Box<EventsOptions>),
+    /// Say what happened, and why, from a kernel log that somebody saved, or from our own reports
+    #[command(after_help = explain::EXAMPLES)]
+    Explain(Box<ExplainOptions>),
     /// Print the reports of incidents that `run --record-to` kept
     Replay(ReplayOptions),
 }
@@ -326,19 +331,23 @@ mod tests {
     }
 
     #[test]
-    fn every_option_of_run_check_and_events_has_an_environment_name() {
+    fn every_option_of_the_commands_has_an_environment_name() {
         // What `run` has as well is the same for `events`; the rest is its own, and not what a pod sets for `run`.
         let shared = ["color", "url", "journal", "listen"];
         let command = Cli::command();
-        for subcommand in ["run", "check", "events"] {
+        for subcommand in ["run", "check", "events", "explain"] {
             let subcommand = command.find_subcommand(subcommand).unwrap();
-            for argument in subcommand.get_arguments().filter(|argument| argument.get_id() != "help") {
+            let options = subcommand.get_arguments().filter(|argument| !argument.is_positional());
+            for argument in options.filter(|argument| argument.get_id() != "help") {
                 let mut name = format!("OOMWATCH_{}", argument.get_id().as_str().to_uppercase());
                 if subcommand.get_name() == "check" && name == "OOMWATCH_OUTPUT" {
                     name = "OOMWATCH_CHECK_OUTPUT".to_owned();
                 }
-                if subcommand.get_name() == "events" && !shared.contains(&argument.get_id().as_str()) {
-                    name = name.replace("OOMWATCH_", "OOMWATCH_EVENTS_");
+                let own = subcommand.get_name().to_uppercase();
+                if ["EVENTS", "EXPLAIN"].contains(&own.as_str())
+                    && !shared.contains(&argument.get_id().as_str())
+                {
+                    name = name.replace("OOMWATCH_", &format!("OOMWATCH_{own}_"));
                 }
                 assert_eq!(argument.get_env(), Some(OsStr::new(&name)), "{name}");
             }

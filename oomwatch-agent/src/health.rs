@@ -45,6 +45,11 @@ impl Busy {
         self.0.store(0, Ordering::Relaxed);
     }
 
+    /// It has nothing to do.
+    pub fn is_at_rest(&self) -> bool {
+        self.since().is_none()
+    }
+
     fn since(&self) -> Option<BoottimeNs> {
         Some(BoottimeNs(self.0.load(Ordering::Relaxed))).filter(|since| since.0 > 0)
     }

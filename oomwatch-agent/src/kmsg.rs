@@ -27,7 +27,7 @@ pub use self::{
     backlog::Backlog,
     follow::Telling,
     logged::FromLog,
-    start::{LogBook, tell_backlog},
+    start::{LogBook, Told, tell_backlog, tell_beside_a_probe},
 };
 use crate::refusal::Refusal;
 

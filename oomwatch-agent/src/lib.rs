@@ -5,6 +5,7 @@
 pub mod check;
 pub mod config;
 pub mod events;
+pub mod explain;
 pub mod run;
 
 pub mod anchors;
@@ -32,10 +33,13 @@ pub mod protect;
 pub mod publish;
 pub mod queue;
 pub mod record;
+pub mod recurring;
 pub mod refusal;
+pub mod relief;
 pub mod render;
 pub mod replay;
 pub mod sources;
+pub mod surroundings;
 pub mod sys;
 pub mod tally;
 pub mod unpack;

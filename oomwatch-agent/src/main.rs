@@ -5,7 +5,7 @@ use std::{env, io::Write as _, process::ExitCode};
 use oomwatch_agent::{
     check,
     config::{self, Command, Parsed},
-    events,
+    events, explain,
     refusal::Refusal,
     replay, run,
 };
@@ -17,6 +17,7 @@ fn main() -> ExitCode {
             Command::Run(options) => run::run(&options).map(|()| ExitCode::SUCCESS),
             Command::Check(options) => check::check(&options),
             Command::Events(options) => events::events(&options).map(|()| ExitCode::SUCCESS),
+            Command::Explain(options) => explain::explain(&options),
             Command::Replay(options) => replay::replay(&options).map(|()| ExitCode::SUCCESS),
         },
         Err(refusal) => Err(refusal),

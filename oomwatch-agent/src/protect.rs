@@ -45,7 +45,7 @@ pub fn from_the_oom_killer() {
     }
 }
 
-/// When all is there that stays; of the code what is run from now on.
+/// Before what stays is made; of the code what is run from now on.
 pub fn from_reclaim() {
     sys::forget_code();
     if let Err(error) = sys::lock_memory() {

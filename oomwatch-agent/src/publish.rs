@@ -2,12 +2,16 @@
 
 use std::{future::ready, hint, io, path::PathBuf, pin::pin, sync::Arc};
 
+use jiff::Timestamp;
 use oomwatch_common::{
     attribution::{Attribution, Paths},
     capture::Capture,
     incident::ProbeLevel,
+    recurrence::Recurrence,
     report::{Report, Source},
+    surroundings::Surroundings,
     units::{BoottimeNs, PageSize},
+    wanted::Wanted,
 };
 
 use crate::{
@@ -23,7 +27,12 @@ use crate::{
     printer::{Printer, StdoutClosed},
     queue::Receiver,
     record::{self, Circumstances},
-    render, sys,
+    recurring,
+    relief::Relief,
+    render,
+    sources::Roots,
+    surroundings::{Reader, completed},
+    sys,
     unpack::Captured,
 };
 
@@ -37,6 +46,8 @@ pub struct Audience {
     pub history: Arc<History>,
     /// Who counts.
     pub metrics: Arc<Metrics>,
+    /// Who knows when there is memory again.
+    pub relief: Relief,
     /// Who watches victims end.
     pub exits: Exits,
     /// Who wants to know that this goes on.
@@ -54,6 +65,10 @@ pub struct Publisher {
     circumstances: Circumstances,
     /// Live.
     audience: Option<Audience>,
+    /// Live: who reads what was around an incident.
+    surroundings: Option<Reader>,
+    /// Who was hit before.
+    recurrence: Recurrence,
     record_to: Option<PathBuf>,
 }
 
@@ -87,10 +102,13 @@ impl Publisher {
             done_at_ns: 0,
             reported_at_ns: 0,
             attribution: None,
+            surroundings: None,
         };
         Self {
             printer: Printer::new(Some(Arc::clone(&audience.metrics))),
+            recurrence: recurring::since_start(&audience.history),
             audience: Some(audience),
+            surroundings: Some(Reader::new(Roots::new(&options.node.proc, &options.node.cgroup))),
             record_to: options.record_to.clone(),
             ..Self::replayed(&options.output, circumstances)
         }
@@ -104,17 +122,24 @@ impl Publisher {
             coloured: output.color.wanted(&io::stdout()),
             circumstances,
             audience: None,
+            surroundings: None,
+            recurrence: Recurrence::new(Timestamp::UNIX_EPOCH),
             record_to: None,
         }
     }
 
     /// Makes a report that nobody sees, so that the code and the memory that the first real one needs are there: on an
     /// exhausted node they would be read from disk and waited for.
-    pub fn warm_up(&self, captured: &Captured) {
+    pub fn warm_up(&mut self, captured: &Captured) {
         let page_size = PageSize::new(self.circumstances.page_size).unwrap_or_default();
         let paths = Paths::new(&captured.incident, &captured.capture, page_size);
         let attribution = Attribution::new(&paths, &[], "");
-        let report = render::report(captured, Source::Live, &self.circumstances, &attribution);
+        let wanted = Wanted::new(&captured.incident, &captured.capture, page_size);
+        if let Some(reader) = &mut self.surroundings {
+            reader.stand_at(wanted.vantage);
+        }
+        let around = Surroundings::default();
+        let report = render::report(captured, Source::Live, &self.circumstances, &attribution, &around);
         hint::black_box(render::render(&report, self.output.output, self.coloured));
         hint::black_box(report.to_json().ok());
     }
@@ -136,19 +161,22 @@ impl Publisher {
                 let Some(arrived) = self.next(incidents).await else { return Ended::Drained };
                 arrived
             };
-            let (captured, source) = match arrived {
-                Arrived::Caught(caught) => (Captured::new(caught, page_size), Source::Live),
-                Arrived::Logged(logged) => (Some(logged.captured), logged.source),
+            let (captured, source, logged) = match arrived {
+                Arrived::Caught(caught) => {
+                    (Captured::new(caught, page_size), Source::Live, Surroundings::default())
+                }
+                Arrived::Logged(logged) => (Some(logged.captured), logged.source, logged.around),
             };
             let Some(captured) = captured else { continue };
             let hook = captured.incident.at;
             if let Some(audience) = &self.audience {
                 audience.busy.begins(sys::boottime());
                 if source == Source::Live {
+                    audience.relief.wait(&captured.incident).await;
                     audience.exits.watch(&captured.incident);
                 }
             }
-            let Ok(report) = self.report(&captured, source, incidents, losses).await else {
+            let Ok(report) = self.report(&captured, source, logged, incidents, losses).await else {
                 return Ended::StdoutClosed;
             };
             if let Some(audience) = &self.audience {
@@ -192,6 +220,7 @@ impl Publisher {
         &mut self,
         captured: &Captured,
         source: Source,
+        logged: Surroundings,
         behind: &Receiver<Caught>,
         losses: &Losses,
     ) -> Result<Report, StdoutClosed> {
@@ -201,32 +230,50 @@ impl Publisher {
         let Some(Audience { pods, .. }) = &mut self.audience else {
             let recorded = circumstances.attribution.take();
             let attribution = recorded.unwrap_or_else(|| Attribution::new(&paths, &[], "not recorded"));
-            return Ok(render::report(captured, source, &circumstances, &attribution));
+            let around = circumstances.surroundings.take().unwrap_or_default();
+            return Ok(render::report(captured, source, &circumstances, &attribution, &around));
         };
         // What waits behind a report must not be lost for the sake of a name.
         let in_a_hurry = || behind.is_pressing();
-        let mut asking = pin!(pods.attribute(&paths, captured.incident.at, in_a_hurry));
-        let attribution = tokio::select! {
-            biased;
-            attribution = &mut asking => attribution,
-            () = ready(()) => {
-                // Whoever has all names does not wait for one that lacks some.
-                self.printer.print(losses).await?;
-                asking.await
+        // Of the past there is nothing to be read any more.
+        let reader = self.surroundings.as_ref().filter(|_| source == Source::Live);
+        let reading = reader.map(|reader| {
+            let wanted = Wanted::new(&captured.incident, &captured.capture, page_size);
+            reader.begin(wanted, in_a_hurry())
+        });
+        let attribution = {
+            let mut asking = pin!(pods.attribute(&paths, captured.incident.at, in_a_hurry));
+            tokio::select! {
+                biased;
+                attribution = &mut asking => attribution,
+                () = ready(()) => {
+                    // Whoever has all names does not wait for one that lacks some.
+                    self.printer.print(losses).await?;
+                    asking.await
+                }
             }
         };
+        let read = match reading {
+            Some(reading) => reading.end().await,
+            None => Surroundings::default(),
+        };
+        let mut around = completed(logged, read);
+        pods.name(&mut around);
         circumstances.realtime_at_boot_ns = sys::realtime_at_boot();
+        around.repeats =
+            recurring::note(&mut self.recurrence, &captured.incident, &attribution, &circumstances);
         circumstances.taken_at_ns = captured.capture.taken_at.0;
         circumstances.done_at_ns = captured.capture.done_at.0;
         circumstances.reported_at_ns = sys::boottime().0;
         // The log's incidents have no records that could be kept.
         if let Some(dir) = self.record_to.as_ref().filter(|_| captured.incident.level != ProbeLevel::Kmsg) {
             circumstances.attribution = Some(attribution.clone());
+            circumstances.surroundings = Some(around.clone());
             if let Err(error) = record::write(dir, captured, &circumstances) {
                 tracing::warn!(%error, "an incident could not be recorded");
             }
         }
-        Ok(render::report(captured, source, &circumstances, &attribution))
+        Ok(render::report(captured, source, &circumstances, &attribution, &around))
     }
 }
 

@@ -18,6 +18,7 @@ use oomwatch_common::{
     capture::{Outcome, Subject},
     ids::Tgid,
     incident::{Memcg, Process},
+    surroundings::Surroundings,
 };
 use serde::{Deserialize, Serialize};
 
@@ -44,6 +45,9 @@ pub struct Circumstances {
     /// Whose the processes were, as far as it was known then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attribution: Option<Attribution>,
+    /// What was around it, as it was read and named then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub surroundings: Option<Surroundings>,
 }
 
 /// Writes an incident below `dir`.

@@ -7,6 +7,7 @@ use oomwatch_common::{
     render_page::{Style, page},
     render_text::text,
     report::{Context, Report, Source},
+    surroundings::Surroundings,
     units::{BoottimeNs, PageSize},
 };
 
@@ -18,6 +19,7 @@ pub fn report(
     source: Source,
     circumstances: &Circumstances,
     attribution: &Attribution,
+    surroundings: &Surroundings,
 ) -> Report {
     let context = Context {
         node: circumstances.node.clone(),
@@ -27,7 +29,7 @@ pub fn report(
         source,
         built_at: BoottimeNs(circumstances.reported_at_ns),
     };
-    Report::build(&captured.incident, &captured.capture, attribution, &context)
+    Report::build(&captured.incident, &captured.capture, attribution, surroundings, &context)
 }
 
 /// The report's text; ends in a newline.

@@ -2,7 +2,7 @@
 
 use std::{fs, future::pending, sync::Arc, time::Duration};
 
-use oomwatch_common::{counters::ProbeCounter, incident::ProbeLevel};
+use oomwatch_common::{counters::ProbeCounter, incident::ProbeLevel, units::PageSize};
 use tokio::{
     runtime::{self, Runtime},
     signal::unix::{Signal, SignalKind, signal},
@@ -35,6 +35,7 @@ use crate::{
     publish::{Audience, Ended, Publisher},
     queue::queue,
     refusal::Refusal,
+    relief::Relief,
     sources::Roots,
     sys,
     tally::{Outcome, Tally},
@@ -83,14 +84,14 @@ pub fn run(options: &RunOptions) -> Result<(), Refusal> {
         http: Arc::clone(&http_counts),
     };
     let metrics = Arc::new(Metrics::new(&options.metrics, sources));
+    let served = Served {
+        metrics: Arc::clone(&metrics),
+        health: Arc::clone(&health),
+        history: Arc::clone(&history),
+        api: options.http.api,
+        counts: http_counts,
+    };
     if let Some(listener) = listener {
-        let served = Served {
-            metrics: Arc::clone(&metrics),
-            health: Arc::clone(&health),
-            history: Arc::clone(&history),
-            api: options.http.api,
-            counts: http_counts,
-        };
         let unserved = |error| Refusal::failed(format!("starting the HTTP server: {error}"));
         http::serve(listener, served).map_err(unserved)?;
     }
@@ -106,32 +107,29 @@ pub fn run(options: &RunOptions) -> Result<(), Refusal> {
         events,
         history: Arc::clone(&history),
         metrics: Arc::clone(&metrics),
+        relief: Relief::of_node(&options.node.proc, page_size),
         exits: Exits::new(settings.roots.clone(), Arc::clone(&metrics)),
         busy: health.reporter(),
         logged: Some(logged),
     };
-    let publisher = Publisher::live(options, node, page_size, audience);
+    let mut publisher = Publisher::live(options, node, page_size, audience);
     announce(&watch);
     protect::from_reclaim();
     let (queue, incidents) = queue(options.queue.into()).map_err(failed)?;
     let unstarted = |error| Refusal::failed(format!("starting the capture thread: {error}"));
     let probe = match watch {
         Watch::Probe(probe, log) => {
-            if let Ok(mut log) = log {
-                let (backlog, meanwhile) = (log.backlog(), log.meanwhile());
-                kmsg::tell_backlog(options, backlog, meanwhile, Arc::clone(&history), to_reporter);
-            }
             let (level, counters, hooks) = (probe.level.name(), probe.counters(), probe.hooks());
             let audit =
                 Arc::new(Audit::new(&options.node.proc, &probe, Arc::clone(&progress), Arc::clone(&losses)));
+            let (reporter, waiting) = (health.reporter(), queue.depth());
+            let is_at_rest = move || waiting.waiting() == 0 && reporter.is_at_rest();
+            let told = kmsg::Told::new(&history, to_reporter, is_at_rest);
+            kmsg::tell_beside_a_probe(options, page_size, log, told, audit.losses());
             metrics.attached(level, queue.depth(), Some((counters, Arc::clone(&audit))));
             let mut desk = Desk::new(&settings, Arc::clone(&losses), queue, Pool::new(options.queue.into()))
                 .telling(progress);
-            let caught = desk.warm_up(&probe.proof, sys::boottime());
-            let rehearsed = |caught| Captured::rehearsed(&caught, &probe.proof, page_size);
-            if let Some(captured) = caught.and_then(rehearsed) {
-                publisher.warm_up(&captured);
-            }
+            rehearse(&mut desk, &mut publisher, &probe.proof, page_size);
             let running = capture::start(*probe, desk, incidents).map_err(unstarted)?;
             health.ready(running.pulse());
             let kept = audit.keep(&hooks, &health);
@@ -140,7 +138,8 @@ pub fn run(options: &RunOptions) -> Result<(), Refusal> {
         Watch::Log(mut log, _) => {
             let level = ProbeLevel::Kmsg.name();
             metrics.attached(level, queue.depth(), None);
-            kmsg::tell_backlog(options, log.backlog(), None, Arc::clone(&history), to_reporter.clone());
+            let told = kmsg::Told::new(&history, to_reporter.clone(), || true);
+            kmsg::tell_backlog(options, log.backlog(), told);
             let telling = kmsg::Telling { losses: Arc::clone(&losses), incidents: to_reporter, open: queue };
             let running = log.follow(settings.roots, telling, incidents).map_err(unstarted)?;
             health.ready(running.pulse());
@@ -155,6 +154,14 @@ pub fn run(options: &RunOptions) -> Result<(), Refusal> {
     }
     sum_up(answers.as_deref(), told.as_deref());
     Ok(())
+}
+
+/// All that an incident will need is gone through once, for the agent's own process.
+fn rehearse(desk: &mut Desk, publisher: &mut Publisher, proof: &[u8], page_size: PageSize) {
+    let caught = desk.warm_up(proof, sys::boottime());
+    if let Some(captured) = caught.and_then(|caught| Captured::rehearsed(&caught, proof, page_size)) {
+        publisher.warm_up(&captured);
+    }
 }
 
 fn desk_settings(options: &RunOptions) -> desk::Settings {
@@ -198,6 +205,7 @@ async fn report(
 ) -> Result<Option<Probe>, Refusal> {
     let catch = |kind| signal(kind).map_err(|error| Refusal::failed(format!("catching signals: {error}")));
     let (mut terminate, mut interrupt) = (catch(SignalKind::terminate())?, catch(SignalKind::interrupt())?);
+    sys::keep_allocations();
     tracing::info!(%level, "ready");
     let stopper = running.stopper();
     let mut refused = None;

@@ -57,6 +57,12 @@ impl Roots {
 }
 
 impl Roots {
+    /// The root of the hierarchy that accounts memory, and whether it is v2.
+    pub fn hierarchy(&self) -> Option<(PathBuf, bool)> {
+        let v1 = self.cgroup_v1.clone().map(|root| (root, false));
+        v1.or_else(|| self.cgroup_v2.clone().map(|root| (root, true)))
+    }
+
     /// A memory cgroup's directory, and whether it is v2. `v2`: as far as it is known. `None`: this node has no such
     /// hierarchy, or the path is not whole, or the root's, which has no figures.
     pub fn cgroup_dir(&self, path: &CgroupPath, v2: Option<bool>) -> Option<(PathBuf, bool)> {
@@ -166,6 +172,8 @@ impl Sources {
         };
         let listed =
             bytes.split(|&byte| byte == b'\n').filter_map(|line| str::from_utf8(line).ok()?.parse().ok());
+        // Whoever is outside of the reader's pid namespace has no number in it.
+        let listed = listed.filter(|number| *number > 0);
         let mut count = 0;
         for (place, number) in numbers.iter_mut().zip(listed) {
             *place = number;

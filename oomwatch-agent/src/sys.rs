@@ -2,14 +2,18 @@
 
 #![expect(
     unsafe_code,
-    reason = "sched_setscheduler, mallopt, madvise and AsyncFd::register have no safe wrapper among our dependencies"
+    reason = "sched_setscheduler, mallopt, madvise, klogctl and AsyncFd::register have no safe wrapper among our \
+              dependencies"
 )]
 
 use std::{
-    env, fs, hint,
+    env,
+    ffi::c_int,
+    fs, hint,
     io::{self, IsTerminal},
     os::fd::OwnedFd,
     path::Path,
+    ptr,
     sync::Arc,
 };
 
@@ -90,12 +94,29 @@ pub fn be_preferred() -> io::Result<()> {
     Ok(setpriority_process(None, NICE)?)
 }
 
-/// Gives every large allocation pages of its own, which go back to the kernel when it is freed. The start reads 5 MB of
-/// BTF; left to itself glibc would raise its threshold and keep them in the heap for good.
+/// Gives every large allocation pages of its own, which go back to the kernel when it is freed: the start reads 5 MB of
+/// BTF; left to itself glibc would raise its threshold and keep them in the heap for good. And has all threads share
+/// one heap, so that what one has freed is there for another.
 pub fn return_large_allocations() {
-    // SAFETY: mallopt takes two integers; no other thread runs yet.
-    let set = unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, 64 * 1024) };
-    debug_assert_eq!(set, 1, "mallopt knows this option since glibc 2.0");
+    tune(libc::M_MMAP_THRESHOLD, 64 << 10);
+    tune(libc::M_ARENA_MAX, 1);
+}
+
+/// What the heap has for reports when nothing else can be had.
+const HEAP_BYTES: usize = 1 << 20;
+
+/// The opposite, once all is there that stays: what is freed is kept, and some is there already. A page asked for while
+/// the node has none costs another process its life.
+pub fn keep_allocations() {
+    tune(libc::M_MMAP_THRESHOLD, 1 << 20);
+    tune(libc::M_TRIM_THRESHOLD, 4 << 20);
+    hint::black_box(vec![1_u8; HEAP_BYTES - 4096]);
+}
+
+fn tune(parameter: c_int, value: c_int) {
+    // SAFETY: mallopt takes two integers, and locks what it changes.
+    let set = unsafe { libc::mallopt(parameter, value) };
+    debug_assert_eq!(set, 1, "mallopt knows these options since glibc 2.10");
 }
 
 /// Does `work` while this process can open no file: what it would read it has to do without. For work that takes no
@@ -184,6 +205,24 @@ pub fn wants_colour(stream: &impl IsTerminal) -> bool {
 pub fn boot_id(proc: &Path) -> Option<String> {
     let text = fs::read_to_string(proc.join("sys/kernel/random/boot_id")).ok()?;
     Some(text.trim().to_owned())
+}
+
+/// What is left of the kernel's log, as syslog(2) gives it: text, each line with `<LEVEL>` and time before it.
+///
+/// # Errors
+/// It is not permitted.
+pub fn kernel_log() -> io::Result<Vec<u8>> {
+    const READ_ALL: c_int = 3;
+    const SIZE_BUFFER: c_int = 10;
+    // SAFETY: this action reads no buffer.
+    let size = unsafe { libc::klogctl(SIZE_BUFFER, ptr::null_mut(), 0) };
+    let size = usize::try_from(size).map_err(|_| io::Error::last_os_error())?;
+    let mut text = vec![0_u8; size];
+    let room = c_int::try_from(size).unwrap_or(c_int::MAX);
+    // SAFETY: `text` is a buffer of at least `room` bytes, and outlives the call.
+    let read = unsafe { libc::klogctl(READ_ALL, text.as_mut_ptr().cast(), room) };
+    text.truncate(usize::try_from(read).map_err(|_| io::Error::last_os_error())?);
+    Ok(text)
 }
 
 /// The node's name as the kernel has it.

@@ -42,16 +42,7 @@ const CONTAINERS: u16 = 4096;
 const BOUND: usize = 40 << 20;
 
 fn pods() -> Vec<Pod> {
-    let container = |number| PodContainer {
-        name: format!("container-{number}"),
-        kind: None,
-        image: None,
-        request: None,
-        limit: None,
-        restarts: None,
-        ids: Vec::new(),
-        runtime: None,
-    };
+    let container = |number| PodContainer { name: format!("container-{number}"), ..PodContainer::default() };
     let pod = Pod {
         namespace: "a-namespace-of-some-length".to_owned(),
         name: "a-service-6d4cf56db6-abcde".to_owned(),

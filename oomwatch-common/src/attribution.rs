@@ -5,7 +5,11 @@
 //! like a pod's. The first from the root that the sources know is it: this node's kubelet does not know the pods of
 //! the node around it, and a pod that it does know lies in no other pod of its own.
 
+mod around;
+
 use serde::{Deserialize, Serialize};
+
+pub use around::name;
 
 use crate::{
     capture::Capture,
@@ -90,6 +94,11 @@ struct Owner {
 }
 
 impl Paths {
+    /// Of a victim of which nothing else is known.
+    pub(crate) fn of_victim(path: Option<CgroupPath>) -> Self {
+        Self { victim: path.map(|path| Owner { path, is_pause: false }), trigger: None }
+    }
+
     /// Reads them off an incident and what was read for it.
     pub fn new(incident: &Incident, capture: &Capture, page_size: PageSize) -> Self {
         let snapshot = Snapshot::new(capture, page_size);
@@ -139,6 +148,12 @@ fn attributed(owner: &Owner, sources: &[PodSource<'_>], why_unknown: &str) -> Op
     Some(attributed)
 }
 
+/// Whose pod and container a cgroup is, where its path or `sources` say so.
+pub fn pod_of(path: &CgroupPath, sources: &[PodSource<'_>]) -> Option<Kubernetes> {
+    let owner = Owner { path: path.clone(), is_pause: false };
+    attributed(&owner, sources, "").map(|attributed| attributed.kubernetes)
+}
+
 fn find<'a>(index: &'a PodIndex, candidate: &Candidate) -> Found<'a> {
     let uid = candidate.pod.as_ref().map(|pod| pod.uid.as_str());
     let container = candidate.container.as_ref().filter(|container| container.role == Role::Workload);
@@ -181,6 +196,11 @@ impl Attributed {
             kubernetes.workload.clone_from(&pod.workload);
         }
         self.pod_limit = self.pod_limit.or(pod.limit);
+        kubernetes.pod_limits_bytes = kubernetes.pod_limits_bytes.or(pod.limit);
+        kubernetes.resize = kubernetes.resize.take().or_else(|| Some(pod.resize?.name().to_owned()));
+        if kubernetes.memory_volumes.is_empty() {
+            kubernetes.memory_volumes.clone_from(&pod.memory_volumes);
+        }
     }
 
     fn fill_container(&mut self, container: &PodContainer) {
@@ -196,6 +216,10 @@ impl Attributed {
         kubernetes.requests_bytes = kubernetes.requests_bytes.or(container.request);
         kubernetes.limits_bytes = kubernetes.limits_bytes.or(container.limit);
         kubernetes.restarts = kubernetes.restarts.or(container.restarts);
+        if kubernetes.container_started_at.is_none() {
+            let started = kubernetes.container_id.as_deref().and_then(|id| container.started(id));
+            kubernetes.container_started_at = started.map(|started| started.to_string());
+        }
     }
 
     /// The pod is known and its container's id is not: it has just been started, or is the pod's pause container.

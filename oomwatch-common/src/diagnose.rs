@@ -3,31 +3,56 @@
 //! A new rule is one file and one line in [`RULES`]. Rules look at nothing but [`Facts`], and say how sure they are.
 //! They do not rank each other: the first that speaks is the headline.
 
+mod allocating_task;
+mod anonymous_memory;
+mod below_watermarks;
+mod causes;
 mod cgroup_limit;
+mod child_killed;
+mod consumer_over_request;
+mod dirty_page_cache;
 mod evidence;
+mod facts;
+mod fragmentation;
+mod group_kill;
+mod host_over_reserve;
+mod huge_pages;
+mod kernel_memory;
+mod kubernetes_status;
+mod leftover_memory_volume;
+mod limit;
+mod limit_changed;
+mod locked_memory;
+mod many_processes;
 mod memory_nodes;
 mod node_exhausted;
+mod oom_score_adj;
+mod reason;
+mod repeated_kills;
+mod request_below_use;
+mod shared_memory;
+mod swap_exhausted;
 mod sysrq;
+mod throttled;
+mod trigger_elsewhere;
 mod unknown;
+mod why_this_victim;
+mod words;
+mod young_process;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{report::Report, scope::Basis};
+pub use causes::cause_text;
+pub use facts::Facts;
+pub use reason::{Reason, Refinement};
 
-/// What a rule looks at.
-#[derive(Clone, Copy, Debug)]
-pub struct Facts<'a> {
-    /// The report, still without findings and gaps.
-    pub report: &'a Report,
-    /// How the scope is known.
-    pub basis: Basis,
-}
+use evidence::EvidenceList;
 
 /// One answer to "why".
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Finding {
-    /// Which.
-    pub cause: Cause,
+    /// Of what.
+    pub cause: Reason,
     /// How sure.
     pub confidence: Confidence,
     /// A sentence or two for a person.
@@ -38,7 +63,19 @@ pub struct Finding {
     pub advice: Vec<String>,
 }
 
-/// Why a process was killed.
+impl Finding {
+    fn refining(
+        refinement: Refinement,
+        confidence: Confidence,
+        text: String,
+        evidence: EvidenceList,
+        advice: Vec<String>,
+    ) -> Self {
+        Self { cause: Reason::Refinement(refinement), confidence, text, evidence: evidence.done(), advice }
+    }
+}
+
+/// Why a process was killed: whose limit it was, or what ran out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Cause {
@@ -124,13 +161,38 @@ pub struct Evidence {
 /// A rule.
 pub type Rule = fn(&Facts<'_>) -> Option<Finding>;
 
-/// Every rule, the headline's first.
+/// Every rule: first those of causes, one of which speaks for each scope, then what refines it.
 pub const RULES: &[Rule] = &[
     sysrq::sysrq,
     cgroup_limit::cgroup_limit,
     memory_nodes::memory_nodes,
     node_exhausted::node_exhausted,
     unknown::unknown,
+    anonymous_memory::anonymous_memory,
+    dirty_page_cache::dirty_page_cache,
+    shared_memory::shared_memory,
+    leftover_memory_volume::leftover_memory_volume,
+    kernel_memory::kernel_memory,
+    locked_memory::locked_memory,
+    many_processes::many_processes,
+    young_process::young_process,
+    swap_exhausted::swap_exhausted,
+    throttled::throttled,
+    below_watermarks::below_watermarks,
+    fragmentation::fragmentation,
+    huge_pages::huge_pages,
+    consumer_over_request::consumer_over_request,
+    host_over_reserve::host_over_reserve,
+    oom_score_adj::oom_score_adj,
+    allocating_task::allocating_task,
+    trigger_elsewhere::trigger_elsewhere,
+    group_kill::group_kill,
+    child_killed::child_killed,
+    repeated_kills::repeated_kills,
+    request_below_use::request_below_use,
+    limit_changed::limit_changed,
+    kubernetes_status::kubernetes_status,
+    limit::suggested_limit,
 ];
 
 /// What all rules find.

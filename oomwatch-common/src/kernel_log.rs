@@ -17,6 +17,7 @@ mod record;
 mod summary;
 mod tasks;
 mod text;
+mod zones;
 
 pub use header::prints_exact_rss;
 pub use memory::NodeMemory;
@@ -43,6 +44,14 @@ pub struct Logged {
     pub incident: Incident,
     /// When its first line was printed, where the line said so otherwise: as it is written there.
     pub wall: Option<String>,
+    /// The machine that printed it, where a syslog or journal names it. Escaped.
+    pub host: Option<String>,
+    /// `/proc/sys/kernel/random/boot_id` of that machine, where a journal says so. Escaped.
+    pub boot_id: Option<String>,
+    /// The number of its first line in the file, from 1.
+    pub line: Option<u64>,
+    /// Its pages, as its figures show; else as they were taken to be.
+    pub page_size: PageSize,
     /// The sequence numbers of its first and last record. `None`: not from `/dev/kmsg`.
     pub sequences: Option<(u64, u64)>,
     /// Lines "Killed process": the kernel's own count (`oom_kill` of `/proc/vmstat`) went up by as many.
@@ -65,14 +74,25 @@ pub struct KernelLog {
     next_sequence: Option<u64>,
     incidents: u64,
     kills: u64,
+    taken: u64,
+    is_saved: bool,
 }
 
-/// Where a line stands.
+/// Where a line stands, as far as whatever it was wrapped in says so.
 #[derive(Clone, Copy, Debug, Default)]
-struct Place<'a> {
-    micros: Option<u64>,
-    wall: Option<&'a [u8]>,
-    sequence: Option<u64>,
+pub struct Place<'a> {
+    /// The printk clock in microseconds.
+    pub micros: Option<u64>,
+    /// Any other time, as it is written.
+    pub wall: Option<&'a [u8]>,
+    /// The machine that printed it.
+    pub host: Option<&'a [u8]>,
+    /// That machine's boot.
+    pub boot_id: Option<&'a [u8]>,
+    /// The number of its line in the file, from 1.
+    pub line: Option<u64>,
+    /// The number of its record in `/dev/kmsg`.
+    pub sequence: Option<u64>,
 }
 
 /// The kernel's own longest line is of a thousand bytes; what is longer is not read to its end.
@@ -90,11 +110,25 @@ impl KernelLog {
             next_sequence: None,
             incidents: 0,
             kills: 0,
+            taken: 0,
+            is_saved: false,
         }
+    }
+
+    /// For a log that somebody saved, of a machine that may be another: it may begin and end anywhere, and it may have
+    /// been searched for a few words. What is left of an invocation is an incident then: an end without its beginning,
+    /// and a process that was chosen, though the line that says that it was killed is missing.
+    pub fn saved() -> Self {
+        Self { is_saved: true, ..Self::new(PageSize::default(), false) }
     }
 
     /// Takes a record of `/dev/kmsg`. Gives the incident that it shows to be complete: mostly the one before.
     pub fn record(&mut self, record: &KmsgRecord) -> Option<Logged> {
+        self.record_at(record, Place::default())
+    }
+
+    /// The same of a record that was saved, and wrapped in something else.
+    pub fn record_at(&mut self, record: &KmsgRecord, outer: Place<'_>) -> Option<Logged> {
         if self.next_sequence.is_some_and(|next| next < record.sequence) {
             self.lost();
         }
@@ -102,18 +136,34 @@ impl KernelLog {
         if !record.is_from_kernel {
             return None;
         }
-        let place = Place { micros: Some(record.micros), wall: None, sequence: Some(record.sequence) };
+        let place = Place { micros: Some(record.micros), sequence: Some(record.sequence), ..outer };
         self.text(&record.text, place, record.is_part)
     }
 
     /// Takes a line of text, as `dmesg`, syslog or the journal has it, or a record of `/dev/kmsg` that was saved.
     pub fn line(&mut self, line: &[u8]) -> Option<Logged> {
+        self.line_at(line, Place::default())
+    }
+
+    /// The same of a line that came wrapped in something else, which said this of it. What the line says of itself
+    /// goes before.
+    pub fn line_at(&mut self, line: &[u8], outer: Place<'_>) -> Option<Logged> {
         let line = line.strip_suffix(b"\n").unwrap_or(line);
         if let Some(record) = KmsgRecord::parse(line) {
-            return self.record(&record);
+            return self.record_at(&record, outer);
         }
         let read = PlainLine::parse(line.get(..LONGEST_LINE).unwrap_or(line))?;
-        let place = Place { micros: read.micros, wall: read.wall, sequence: None };
+        self.plain(&read, outer)
+    }
+
+    /// The same of a line whose head was read.
+    pub fn plain(&mut self, read: &PlainLine<'_>, outer: Place<'_>) -> Option<Logged> {
+        let place = Place {
+            micros: read.micros.or(outer.micros),
+            wall: read.wall.or(outer.wall),
+            host: read.host.or(outer.host),
+            ..outer
+        };
         self.text(read.text, place, true)
     }
 
@@ -130,6 +180,15 @@ impl KernelLog {
         self.close(open)
     }
 
+    /// The log is over: gives what is open, if it has killed or, in a saved log, seems to have.
+    pub fn end(&mut self) -> Option<Logged> {
+        let cut = self.joint.take();
+        // The last line may have lost its end.
+        let given = cut.and_then(|cut| self.whole(&cut, Place::default()));
+        let last = self.open.take().and_then(|open| self.close(open));
+        last.or(given)
+    }
+
     /// An incident is open that has killed: [`Self::finish`] would give it.
     pub fn is_pending(&self) -> bool {
         self.open.as_ref().is_some_and(Open::has_killed)
@@ -138,6 +197,11 @@ impl KernelLog {
     /// Lines "Killed process" so far.
     pub fn kills(&self) -> u64 {
         self.kills
+    }
+
+    /// Lines so far that were of an invocation of the OOM killer.
+    pub fn lines_taken(&self) -> u64 {
+        self.taken
     }
 
     fn text(&mut self, text: &[u8], place: Place<'_>, may_continue: bool) -> Option<Logged> {
@@ -159,6 +223,7 @@ impl KernelLog {
     }
 
     fn whole(&mut self, text: &[u8], place: Place<'_>) -> Option<Logged> {
+        self.taken = self.taken.saturating_add(1);
         if let Some(invoked) = Invoked::parse(text) {
             return self.reopen(Open::with_header(invoked, place));
         }
@@ -193,10 +258,24 @@ impl KernelLog {
             self.open.take_if(|open| !open.has_killed());
             return None;
         }
-        let open = self.open.as_mut()?;
-        match sharer(text) {
-            Some((tid, comm)) => open.sharer(tid, comm, place),
-            None => open.detail(text, place, self.page_size),
+        if self.is_saved
+            && Open::is_of_the_end(text)
+            && self.open.as_ref().is_none_or(|open| open.has_killed() || open.has_summary())
+        {
+            let mut open = Open::at(place);
+            open.detail(text, place, self.page_size);
+            return self.reopen(open);
+        }
+        let is_taken = match (&mut self.open, sharer(text)) {
+            (Some(open), Some((tid, comm))) => {
+                open.sharer(tid, comm, place);
+                true
+            }
+            (Some(open), None) => open.detail(text, place, self.page_size),
+            (None, _) => false,
+        };
+        if !is_taken {
+            self.taken = self.taken.saturating_sub(1);
         }
         None
     }
@@ -206,12 +285,13 @@ impl KernelLog {
         self.close(last)
     }
 
-    fn close(&mut self, open: Open) -> Option<Logged> {
-        if !open.has_killed() {
+    fn close(&mut self, mut open: Open) -> Option<Logged> {
+        let is_kill = open.has_killed() || self.is_saved && open.presume_kill();
+        if !is_kill {
             return None;
         }
         self.incidents = self.incidents.saturating_add(1);
-        Some(open.finish(self.incidents, self.exact_rss))
+        Some(open.finish(self.incidents, self.exact_rss, self.page_size))
     }
 }
 

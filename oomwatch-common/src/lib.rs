@@ -33,6 +33,8 @@ pub mod decode;
 #[cfg(feature = "analysis")]
 pub mod diagnose;
 #[cfg(feature = "analysis")]
+pub mod domain;
+#[cfg(feature = "analysis")]
 pub mod escape;
 #[cfg(feature = "analysis")]
 pub mod ids;
@@ -61,6 +63,8 @@ pub mod proc_text;
 #[cfg(feature = "analysis")]
 pub mod query;
 #[cfg(feature = "analysis")]
+pub mod recurrence;
+#[cfg(feature = "analysis")]
 pub mod render_bcc;
 #[cfg(feature = "analysis")]
 pub mod render_page;
@@ -71,8 +75,14 @@ pub mod render_text;
 #[cfg(feature = "analysis")]
 pub mod report;
 #[cfg(feature = "analysis")]
+pub mod saved_log;
+#[cfg(feature = "analysis")]
 pub mod scope;
 #[cfg(feature = "analysis")]
 pub mod snapshot;
 #[cfg(feature = "analysis")]
+pub mod surroundings;
+#[cfg(feature = "analysis")]
 pub mod units;
+#[cfg(feature = "analysis")]
+pub mod wanted;

@@ -3,6 +3,7 @@
 //! Plain text of at most 100 columns; colour only where it is asked for. It computes nothing that the report does not
 //! have.
 
+mod domain;
 mod memory;
 mod paper;
 mod processes;
@@ -14,7 +15,7 @@ pub use paper::Style;
 use crate::{
     diagnose::{Confidence, Finding},
     render_text::{headline, milliseconds, verdict},
-    report::{Report, size},
+    report::{Report, Source, size},
     units::Bytes,
 };
 
@@ -32,20 +33,46 @@ pub fn page(report: &Report, style: Style) -> String {
         characters.next().into_iter().flat_map(char::to_uppercase).chain(characters).collect();
     paper.paragraph("", &verdict, Ink::Heading);
     paper.line("");
-    paper.entry("when", &report.time.replace('T', " ").replace('Z', " UTC"));
-    paper.entry("node", &report.node);
+    when_and_where(&mut paper, report);
     processes::place(&mut paper, report);
     paper.heading("WHY");
-    for finding in &report.findings {
+    for (index, finding) in report.findings.iter().enumerate() {
+        if index > 0 {
+            paper.line("");
+        }
         write_finding(&mut paper, finding);
     }
     processes::victims(&mut paper, report);
     processes::trigger(&mut paper, report);
+    domain::candidates(&mut paper, report);
+    domain::consumers(&mut paper, report);
     memory::memory(&mut paper, report);
     memory::node(&mut paper, report);
     gaps(&mut paper, report);
     footer(&mut paper, report);
     paper.into_text()
+}
+
+fn when_and_where(paper: &mut Paper, report: &Report) {
+    let log = report.log.clone().unwrap_or_default();
+    if !report.time.is_empty() {
+        paper.entry("when", &report.time.replace('T', " ").replace('Z', " UTC"));
+    } else if log.time.is_some() {
+        paper.entry("when", &format!("{} (zone or year not known)", log.when()));
+    }
+    if let Some(clock) = log.clock_us {
+        let clock = format!("{}.{:06} s of the kernel's clock", clock / 1_000_000, clock % 1_000_000);
+        paper.entry(if report.time.is_empty() && log.time.is_none() { "when" } else { "clock" }, &clock);
+    }
+    if !report.node.is_empty() {
+        paper.entry("node", &report.node);
+    }
+    let line = log.line.map(|line| format!("from line {line}"));
+    let kernel = log.kernel.map(|kernel| format!("kernel {kernel}"));
+    let parts: Vec<String> = line.into_iter().chain(kernel).collect();
+    if !parts.is_empty() {
+        paper.entry("log", &parts.join(", "));
+    }
 }
 
 fn write_finding(paper: &mut Paper, finding: &Finding) {
@@ -92,6 +119,9 @@ fn gaps(paper: &mut Paper, report: &Report) {
 fn footer(paper: &mut Paper, report: &Report) {
     let latency = report.latency;
     paper.line("");
+    if report.source == Source::Log && report.log.is_some() {
+        return paper.paragraph("", &format!("id {}; from a kernel log", report.id), Ink::Faint);
+    }
     paper.paragraph(
         "",
         &format!(

@@ -11,11 +11,19 @@ const PATH_CHARACTERS: usize = 60;
 
 /// The line, without a line end. Everything that a process chose is already escaped in the report.
 pub fn text(report: &Report) -> String {
-    let time = report.time.split_once('.').map_or(report.time.as_str(), |(seconds, _)| seconds);
-    let time = time.trim_end_matches('Z');
+    let time = when(report);
     let place = place(report).map_or(String::new(), |place| format!(" in {place}"));
     let memory = memory(report).map_or(String::new(), |memory| format!(": {memory}"));
-    format!("{time}Z {}{place}{memory}; {}; {}", headline(report), verdict(report), triggered_by(report))
+    format!("{time} {}{place}{memory}; {}; {}", headline(report), verdict(report), triggered_by(report))
+}
+
+/// `2026-11-21T12:00:00Z`; of a log that has no such time, what it has.
+fn when(report: &Report) -> String {
+    match (&report.log, report.time.split_once('.')) {
+        (_, Some((seconds, _))) => format!("{seconds}Z"),
+        (Some(log), None) if report.time.is_empty() => log.when(),
+        (_, None) => report.time.clone(),
+    }
 }
 
 /// `OOM kill: java (pid 4242, uid 1000)`, `OOM kill of 3 processes: java (pid 4242, uid 1000) and 2 more`.
@@ -30,7 +38,7 @@ pub(crate) fn headline(report: &Report) -> String {
 }
 
 /// `java (pid 4242, uid 1000)`
-fn who(victim: &Victim) -> String {
+pub(crate) fn who(victim: &Victim) -> String {
     let comm = victim.leader_comm.as_ref().or(victim.comm.as_ref()).map_or("a process", |comm| name(comm));
     let pid = match (victim.tgid, victim.tid) {
         (Some(tgid), _) => format!("pid {tgid}"),

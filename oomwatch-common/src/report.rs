@@ -4,11 +4,16 @@
 //! itself is escaped ([`crate::escape`]) here, once, so that no output can forget it. Readers of old and new reports
 //! are lenient: fields that they do not know are passed over.
 
+mod again;
 mod build;
+mod candidates;
 mod cgroup;
+mod composition;
 mod gaps;
 mod host;
 mod kubernetes;
+mod logged;
+mod node;
 mod process;
 mod read;
 mod size;
@@ -16,11 +21,15 @@ mod size;
 use serde::{Deserialize, Serialize};
 
 pub use build::Context;
+pub use candidates::{Candidate, Candidates, CandidatesFrom, badness};
 pub use cgroup::{Cgroup, FiguresFrom, Level};
+pub use composition::{Composition, node_parts};
 pub use host::{Host, HostKind};
-pub use kubernetes::{ContainerKind, Kubernetes, NamesFrom, Workload};
-pub(crate) use process::memory_cgroup;
+pub use kubernetes::{ContainerKind, Kubernetes, MemoryVolume, NamesFrom, Workload};
+pub use logged::LogPlace;
+pub use node::{Consumer, NodeShares, Repeats, SlabCache, Zone};
 pub use process::{Parent, Rss, StatusFrom, Trigger, Victim};
+pub(crate) use process::{memory_cgroup, subject};
 pub use size::size;
 
 use crate::{
@@ -38,14 +47,21 @@ pub const SCHEMA: u32 = 1;
 pub struct Report {
     /// [`SCHEMA`]
     pub schema: u32,
-    /// `BOOT_ID-NANOSECONDS` of the hook since boot: the same for as long as the incident is known.
+    /// `BOOT_ID-NANOSECONDS` of the hook since boot: the same for as long as the incident is known. Of a log that does
+    /// not tell the boot, `log-HASH-NANOSECONDS`: the same for the same log.
     pub id: String,
-    /// When the hook ran: RFC 3339, UTC, microseconds.
+    /// When the hook ran: RFC 3339, UTC, microseconds. Empty, and not in JSON: the log does not say so.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub time: String,
-    /// `/proc/sys/kernel/random/boot_id`
+    /// `/proc/sys/kernel/random/boot_id`. Empty, and not in JSON: the log does not say so.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub boot_id: String,
-    /// Name of the node.
+    /// Name of the node. Empty, and not in JSON: the log does not say so.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub node: String,
+    /// Where in a log it stands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<LogPlace>,
     /// How the kernel was watched.
     pub probe: Probe,
     /// Where the incident was learnt of.
@@ -74,9 +90,30 @@ pub struct Report {
     /// What the first victim belonged to outside of all pods.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<Host>,
+    /// Who could have been killed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub candidates: Option<Candidates>,
+    /// Who used the memory, the largest first; where more than one pod's limit was hit.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub consumers: Vec<Consumer>,
+    /// How the node's memory was shared between pods and host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node_shares: Option<NodeShares>,
+    /// Earlier kills of the same container.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repeats: Option<Repeats>,
     /// `/proc/meminfo`
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node_memory: Option<Meminfo>,
+    /// `node_memory` is what the kernel's log says of the moment of the kill. Absent otherwise.
+    #[serde(default, skip_serializing_if = "cgroup::is_false")]
+    pub node_memory_from_log: bool,
+    /// The largest slab caches, the largest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub slab: Vec<SlabCache>,
+    /// The node's memory zones.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub zones: Vec<Zone>,
     /// `/proc/vmstat`
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vmstat: Option<Vmstat>,
@@ -90,7 +127,8 @@ pub struct Report {
     pub findings: Vec<Finding>,
     /// What this report does not have.
     pub gaps: Vec<Gap>,
-    /// How long it took.
+    /// How long it took. All 0, and not in JSON: it is from a log.
+    #[serde(default, skip_serializing_if = "Latency::is_unknown")]
     pub latency: Latency,
 }
 
@@ -107,7 +145,7 @@ pub struct Probe {
 pub enum Source {
     /// From the probe, as it happened.
     Live,
-    /// From the kernel log, at start: it happened while the agent was down.
+    /// From the kernel log, afterwards: it happened while the agent was down, or was lost on the way.
     Backfill,
     /// From a log or report that was given.
     Log,
@@ -153,7 +191,7 @@ pub struct Gap {
 }
 
 /// Microseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Latency {
     /// From the hook to the capture thread's start on it.
     pub hook_to_capture_us: u64,
@@ -161,6 +199,12 @@ pub struct Latency {
     pub hook_to_read_us: u64,
     /// From the hook to this report.
     pub hook_to_report_us: u64,
+}
+
+impl Latency {
+    fn is_unknown(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 impl Report {

@@ -3,12 +3,13 @@
 //! The only module that knows the names of the schema. A value that is absent there is `None` here; text is turned back
 //! into the bytes that it spells.
 
+mod around;
 mod brief;
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-pub use self::brief::Brief;
+pub use self::{around::Around, brief::Brief};
 
 use crate::escaped::unescape;
 

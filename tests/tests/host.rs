@@ -19,6 +19,7 @@ use oomwatch_tests::{
     compare::{Differences, Since, with_log, with_status},
     here::{binary, is_root},
     memcg::Memcg,
+    report::Around,
 };
 
 const USAGE: i32 = 64;
@@ -96,6 +97,46 @@ fn compared_kill(bench: &mut Bench) -> Result<()> {
     let kills = memcg.oom_kills()?;
     ensure!((1..=2).contains(&kills), "oom_kill of the cgroup is {kills}");
     differences.finish().with_context(|| report.line)
+}
+
+/// Processes of known sizes, below the cgroup that is at its limit.
+#[test]
+fn who_else_could_have_been_killed_is_ranked() -> Result<()> {
+    let Some(_guard) = alone_and_root()? else { return Ok(()) };
+    let mut bench = bench(&["--output", "json"])?;
+    let pod = format!("/oomwatch-test-{}/around", std::process::id());
+    let [one, two] = ["one", "two"].map(|name| bench.hierarchy.create(&format!("{pod}/{name}")));
+    let (one, two) = (one?, two?);
+    one.limit(&pod, 28 << 20)?;
+    let mut victim = bench.hog(&one, &["anon=17", "stop"])?;
+    victim.go_to_stop()?;
+    let mut other = bench.hog(&two, &["comm=other", "anon=7", "stop"])?;
+    other.go_to_stop()?;
+    // As large as it gets it stays the smallest.
+    let mut trigger = bench.hog(&one, &["comm=trigger", "stop", "anon=6", "stop"])?;
+    trigger.go_to_stop()?;
+    let sizes = [victim.status()?.bytes("VmRSS"), other.status()?.bytes("VmRSS")];
+    bench.begin()?;
+    trigger.go_to_stop()?;
+    victim.wait_for_kill()?;
+    let (report, ..) = bench.observe_one(&[victim.pid])?;
+    let around = Around::of(&report.line)?;
+    let mut differences = Differences::default();
+    differences.equal("candidates.count", around.candidates.count, 3);
+    differences.equal("candidates.victims_place", around.candidates.victims_place, 1);
+    let order = [victim.pid, other.pid, trigger.pid].to_vec();
+    differences.equal("candidates", Some(around.order()), order);
+    for ((hog, cgroup), size) in [(&victim, &one), (&other, &two)].into_iter().zip(sizes) {
+        let seen = around.candidate(hog.pid).context("it is no candidate")?;
+        let size = size.context("no VmRSS")?;
+        // The victim's is the probe's, which sees what each CPU has counted for itself only where it may.
+        let off_by = seen.rss.context("no RSS")?.abs_diff(size);
+        differences.that("rss", off_by <= if seen.is_victim { 1 << 20 } else { 0 });
+        differences.equal("is_victim", Some(seen.is_victim), hog.pid == victim.pid);
+        differences.equal("cgroup", seen.cgroup.clone(), cgroup.path.clone());
+    }
+    differences.finish().with_context(|| report.line)?;
+    bench.stop()
 }
 
 #[test]

@@ -209,10 +209,13 @@ fn the_same_log_as_plain_text_is_the_same() {
                 }
             }
             let plain = |found: Vec<Logged>| -> String {
-                // Records that are missing show by their numbers alone, the node's figures are torn into lines.
+                // Records that are missing show by their numbers alone.
                 let lines = describe(&found);
-                let kept = lines.lines().filter(|line| !line.contains("were lost"));
-                kept.map(|line| line.split(" node=").next().unwrap_or(line).to_owned() + "\n").collect()
+                lines
+                    .lines()
+                    .filter(|line| !line.contains("were lost"))
+                    .map(|line| line.to_owned() + "\n")
+                    .collect()
             };
             assert_eq!(
                 plain(incidents(&text)),

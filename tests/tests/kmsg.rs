@@ -61,7 +61,26 @@ fn a_kill_at_level_kmsg_is_what_the_kernel_logs() -> Result<()> {
 
 /// The agent with a journal, which looks back at its start.
 fn looking_back(journal: &Path, probe: &str) -> Result<(Agent, Lines)> {
-    let mut command = command(&binary()?);
+    looking_back_by(command(&binary()?), journal, probe)
+}
+
+/// The same as in a container that was not given the device: opening it fails.
+fn without_the_device(journal: &Path, probe: &str) -> Result<(Agent, Lines)> {
+    let agent = command(&binary()?);
+    let mut run = Command::new("unshare");
+    let script = "mount --bind /dev/kmsg /dev/kmsg; mount -o remount,bind,nodev /dev/kmsg; \
+                  ! head -c 1 /dev/kmsg 2>/dev/null || exit 3; exec \"$@\"";
+    run.args(["--mount", "sh", "-c", script, "sh"]).arg(agent.get_program());
+    for (name, value) in agent.get_envs() {
+        match value {
+            Some(value) => run.env(name, value),
+            None => run.env_remove(name),
+        };
+    }
+    looking_back_by(run, journal, probe)
+}
+
+fn looking_back_by(mut command: Command, journal: &Path, probe: &str) -> Result<(Agent, Lines)> {
     command.env_remove("OOMWATCH_BACKLOG");
     command.args(["run", "--output", "json", "--probe", probe, "--journal"]).arg(journal);
     let mut agent = Agent::start_command(command)?;
@@ -87,9 +106,19 @@ fn told_of(mut agent: Agent, lines: &Lines, pid: u32) -> Result<Vec<Report>> {
 
 #[test]
 fn a_kill_while_the_agent_is_down_is_reported_once() -> Result<()> {
+    told_once(looking_back, &["tracepoint", "kmsg"])
+}
+
+/// A DaemonSet's container: syslog(2) is what it has.
+#[test]
+fn a_kill_while_the_agent_is_down_is_reported_once_without_dev_kmsg() -> Result<()> {
+    told_once(without_the_device, &["tracepoint", "tracepoint"])
+}
+
+fn told_once(start: fn(&Path, &str) -> Result<(Agent, Lines)>, probes: &[&str]) -> Result<()> {
     let Some(_guard) = alone_and_root()? else { return Ok(()) };
     let journal = TempDir::new()?;
-    let (agent, lines) = looking_back(journal.path(), "tracepoint")?;
+    let (agent, lines) = start(journal.path(), "tracepoint")?;
     told_of(agent, &lines, 0)?;
     let mut bench = Bench::start(&binary()?, hog_program(), &["--output", "json"], false)?;
     let memcg = bench.memcg(&format!("/oomwatch-kmsg-{}/down", std::process::id()), 32)?;
@@ -99,9 +128,9 @@ fn a_kill_while_the_agent_is_down_is_reported_once() -> Result<()> {
     hog.wait_for_kill()?;
     let (_, logged, _) = bench.observe_one(&[hog.pid])?;
     bench.stop()?;
-    for probe in ["tracepoint", "kmsg"] {
-        let (agent, lines) = looking_back(journal.path(), probe)?;
-        if probe == "tracepoint" {
+    for (starts, probe) in probes.iter().enumerate() {
+        let (agent, lines) = start(journal.path(), probe)?;
+        if starts == 0 {
             let line = loop {
                 let Next::Line(line) = lines.next(PATIENCE) else {
                     anyhow::bail!("pid {} is not reported", hog.pid)

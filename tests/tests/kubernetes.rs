@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use oomwatch_tests::{
     agent::command,
     deadline::wait_for,
@@ -70,6 +70,31 @@ fn a_kill_is_reported_and_told_by_the_names_of_its_pod() -> Result<()> {
     let log = rig.end()?;
     ensure!(log.contains("answered 1") && log.contains("created 1"), "{log}");
     Ok(())
+}
+
+#[test]
+fn who_was_around_a_kill_has_names_too_and_a_second_kill_is_known_for_one() -> Result<()> {
+    if !is_root(KILLS)? {
+        return Ok(());
+    }
+    let mut rig = start("around", &[], |_| Ok(()))?;
+    let memcg = rig.bench.memcg(&format!("/kubepods/burstable/pod{}/{}", rig.pod, rig.id), 32)?;
+    let mut bystander = rig.bench.hog(&memcg, &["comm=bystander", "anon=4", "stop"])?;
+    bystander.go_to_stop()?;
+    for kills in 1..3 {
+        let report = rig.kill()?;
+        assert_eq!(text(&report, "/kubernetes/container_started_at"), "2026-11-20T16:06:56Z");
+        let candidates = report.pointer("/candidates/processes").and_then(Value::as_array);
+        let [worst, other] = candidates.context("no candidates")?.as_slice() else {
+            bail!("not two candidates: {report}")
+        };
+        assert_eq!(worst.pointer("/is_victim"), Some(&Value::from(true)));
+        let seen = ["/comm", "/kubernetes/namespace", "/kubernetes/pod", "/kubernetes/container"];
+        assert_eq!(seen.map(|field| text(other, field)), ["bystander", "default", "n-multi", "steady"]);
+        let repeats = report.pointer("/repeats/count").cloned();
+        assert_eq!(repeats, (kills > 1).then(|| Value::from(kills)), "{report}");
+    }
+    rig.end().map(drop)
 }
 
 #[test]

@@ -22,6 +22,8 @@ pub(crate) fn bless(repo: &Repo) -> Result<()> {
                 "-p",
                 "oomwatch-tests",
                 "--test",
+                "explain",
+                "--test",
                 "golden",
                 "--test",
                 "kernel_log",

@@ -22,7 +22,7 @@ enum Root {
     Namespace,
 }
 
-/// Where the accounts of victims' cgroups are read.
+/// Where the accounts of victims' cgroups are read, and of all who used the memory where the node runs out.
 pub(super) fn cgroups(look: &Look<'_>) -> Vec<Line> {
     let dir = &look.options.node.cgroup;
     vec![judge(look_at(dir), &dir.display().to_string())]

@@ -1,4 +1,4 @@
-//! What the node tells of its memory: pressure and swap.
+//! What the node tells of its memory: pressure, swap, the kernel's own caches.
 
 use std::{fs, io};
 
@@ -30,6 +30,27 @@ fn judge_pressure(read: &io::Result<String>) -> Line {
             )
         }
         Err(error) => Line::degraded("psi", format!("not readable: {error}"), "is --proc right?"),
+    }
+}
+
+/// The kernel's own caches. Nothing in it needs a capability, but its mode is 0400.
+pub(super) fn slabs(look: &Look<'_>) -> Vec<Line> {
+    vec![judge_slabs(&fs::read(look.proc().join("slabinfo")).map(drop))]
+}
+
+fn judge_slabs(read: &io::Result<()>) -> Line {
+    match read {
+        Ok(()) => {
+            Line::ok("slabs", "reports of a node that runs out say which caches of the kernel are large")
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Line::not_applicable("slabs", "this kernel does not list its caches (CONFIG_SLUB_DEBUG)")
+        }
+        Err(error) => Line::degraded(
+            "slabs",
+            format!("not readable: {error}; reports do not say which caches of the kernel are large"),
+            "run as uid 0 of the host: in a pod runAsUser 0 and hostUsers true",
+        ),
     }
 }
 
@@ -73,6 +94,17 @@ mod tests {
                 },
                 "{line:?}"
             );
+        }
+    }
+
+    #[test]
+    fn slabs_are_listed_or_not_or_not_for_everybody() {
+        for (read, state) in [
+            (Ok(()), State::Ok),
+            (Err(io::Error::from(Errno::NOENT)), State::NotApplicable),
+            (Err(io::Error::from(Errno::ACCESS)), State::Degraded),
+        ] {
+            assert_eq!(judge_slabs(&read).state, state, "{read:?}");
         }
     }
 

@@ -8,6 +8,7 @@ use rustix::{
 };
 
 use super::{Line, Look, proc::processes};
+use crate::sys;
 
 /// `vm.panic_on_oom`, `vm.oom_kill_allocating_task`, `vm.overcommit_memory`.
 pub(super) fn settings(look: &Look<'_>) -> Vec<Line> {
@@ -79,18 +80,22 @@ fn judge_others(found: &[String]) -> Line {
 pub(super) fn kernel_log(look: &Look<'_>) -> Vec<Line> {
     let opened =
         open(&look.options.node.kmsg, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty());
-    vec![judge_log(opened.map(drop))]
+    vec![judge_log(opened.map(drop), || sys::kernel_log().is_ok())]
 }
 
-fn judge_log(opened: Result<(), Errno>) -> Line {
+fn judge_log(opened: Result<(), Errno>, by_syslog: impl Fn() -> bool) -> Line {
     match opened {
+        Err(Errno::NOENT | Errno::PERM | Errno::ACCESS) if by_syslog() => Line::ok(
+            "kernel_log",
+            "readable by syslog(2) alone: with --journal, kills of before a start are told",
+        ),
         Ok(()) => Line::ok("kernel_log", "readable: with --journal, kills of before a start are told"),
         Err(Errno::NOENT) => {
             Line::not_applicable("kernel_log", "none here: kills of before a start are not told")
         }
         Err(Errno::PERM | Errno::ACCESS) => Line::not_applicable(
             "kernel_log",
-            "not permitted (CAP_SYSLOG; in a container the device too): kills of before a start are not told",
+            "not permitted (CAP_SYSLOG): kills of before a start are not told",
         ),
         Err(error) => Line::not_applicable(
             "kernel_log",
@@ -128,9 +133,10 @@ mod tests {
 
     #[test]
     fn a_log_that_cannot_be_read_alarms_nobody() {
-        assert_eq!(judge_log(Ok(())).state, State::Ok);
+        assert_eq!(judge_log(Ok(()), || false).state, State::Ok);
+        assert_eq!(judge_log(Err(Errno::PERM), || true).state, State::Ok);
         for error in [Errno::NOENT, Errno::PERM, Errno::ACCESS, Errno::IO] {
-            let line = judge_log(Err(error));
+            let line = judge_log(Err(error), || false);
             assert!(line.state == State::NotApplicable && line.cure.is_none(), "{line:?}");
         }
     }

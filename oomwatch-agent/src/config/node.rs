@@ -6,6 +6,9 @@ use clap::{Args, ValueEnum};
 
 use super::power_of_two;
 
+/// Of the node itself.
+pub const DEFAULT_KMSG: &str = "/dev/kmsg";
+
 /// What is looked at, and with which hooks.
 #[derive(Args, Clone, Debug)]
 pub struct NodeOptions {
@@ -19,7 +22,7 @@ pub struct NodeOptions {
     #[arg(long, env = "OOMWATCH_BTF", default_value = "/sys/kernel/btf/vmlinux", value_name = "FILE")]
     pub btf: PathBuf,
     /// The kernel's log
-    #[arg(long, env = "OOMWATCH_KMSG", default_value = "/dev/kmsg", value_name = "FILE")]
+    #[arg(long, env = "OOMWATCH_KMSG", default_value = DEFAULT_KMSG, value_name = "FILE")]
     pub kmsg: PathBuf,
     /// Where the host's /proc is mounted
     #[arg(long, env = "OOMWATCH_PROC", default_value = "/proc", value_name = "DIR")]

@@ -7,14 +7,20 @@
 use std::{io, path::Path};
 
 use oomwatch_common::{
-    kernel_log::{KernelLog, Logged},
+    kernel_log::{KernelLog, Logged, PlainLine},
     query::Filter,
     units::BoottimeNs,
 };
 use serde::Deserialize;
 
-use super::{FromLog, Kmsg, Next, checkpoint::Checkpoint};
-use crate::history::{Cursor, History, Order, Query};
+use super::{
+    FromLog, Kmsg, Next,
+    checkpoint::{Checkpoint, Position},
+};
+use crate::{
+    history::{Cursor, History, Order, Query},
+    sys,
+};
 
 /// The printk clock has been seen 2 s away from the others; no process id comes back so soon.
 const SAME_WITHIN_NS: u64 = 30_000_000_000;
@@ -26,7 +32,7 @@ const PAGE: usize = 256;
 pub struct Backlog {
     logged: Vec<Logged>,
     /// Of the last record.
-    last: Option<u64>,
+    last: Option<Position>,
 }
 
 /// Of a report, what tells whether an incident is known.
@@ -54,7 +60,7 @@ impl Backlog {
         let mut backlog = Self::default();
         log.drain(|next| match next {
             Next::Record(record) => {
-                backlog.last = Some(record.sequence);
+                backlog.last = Some(Position::Sequence(record.sequence));
                 backlog.logged.extend(lines.record(&record));
             }
             Next::Overrun => lines.lost(),
@@ -63,12 +69,36 @@ impl Backlog {
         Ok(backlog)
     }
 
+    /// The same from the text that syslog(2) gives, for who has no `/dev/kmsg`.
+    ///
+    /// # Errors
+    /// It is not permitted: without `CAP_SYSLOG` where `kernel.dmesg_restrict` is 1 (`check_syslog_permissions`,
+    /// kernel/printk/printk.c), or by a seccomp profile.
+    pub fn by_syslog(lines: &mut KernelLog) -> io::Result<Self> {
+        Ok(Self::of_text(&sys::kernel_log()?, lines))
+    }
+
+    pub(super) fn of_text(text: &[u8], lines: &mut KernelLog) -> Self {
+        let mut backlog = Self::default();
+        for line in text.split(|&byte| byte == b'\n') {
+            backlog.logged.extend(lines.line(line));
+            let micros = PlainLine::parse(line).and_then(|line| line.micros);
+            backlog.last = micros.map(Position::Micros).or(backlog.last);
+        }
+        backlog.logged.extend(lines.finish());
+        backlog
+    }
+
     /// Those that have not been reported, and notes the position; to be told before anything else is. Blocking.
     pub fn unreported(self, dir: &Path, boot_id: &str, history: &History) -> Vec<FromLog> {
         let checkpoint = Checkpoint::new(dir, boot_id.to_owned());
         let read_to = checkpoint.read();
-        let is_new = |logged: &Logged| {
-            logged.sequences.is_none_or(|(_, last)| read_to.is_none_or(|read_to| last > read_to))
+        let is_new = |logged: &Logged| match (read_to, logged.sequences) {
+            (Some(Position::Sequence(read_to)), Some((_, last))) => last > read_to,
+            // On the printk clock, as it was read.
+            (Some(Position::Micros(read_to)), None) => logged.incident.at.0 / 1000 > read_to,
+            // Read the other way the last time, or not at all: the journal knows.
+            _ => true,
         };
         let mut new: Vec<_> = self.logged.into_iter().filter(is_new).map(FromLog::backfill).collect();
         if !new.is_empty() {

@@ -18,6 +18,7 @@ use oomwatch_common::{
     kernel_log::Logged,
     proc_text::status,
     report::Source,
+    surroundings::Surroundings,
     units::BoottimeNs,
 };
 use rustix::{
@@ -39,6 +40,8 @@ pub struct FromLog {
     pub captured: Captured,
     /// Live, or from before the agent ran.
     pub source: Source,
+    /// What else the log had.
+    pub around: Surroundings,
 }
 
 /// What has to be added to a time of the printk clock to give `CLOCK_BOOTTIME`, nanoseconds: that clock stands still
@@ -53,6 +56,7 @@ pub(super) fn slept() -> u64 {
 impl FromLog {
     /// As it has just been logged.
     pub fn live(logged: Logged, roots: &Roots) -> Self {
+        let around = Surroundings::of_log(&logged);
         let mut incident = on_our_clock(logged.incident);
         let mut capture = Capture { taken_at: sys::boottime(), ..Capture::default() };
         read_processes(&mut incident, roots, &mut capture);
@@ -64,17 +68,18 @@ impl FromLog {
             add(&mut capture, Subject::Node, file, &read(&roots.proc.join(file)));
         }
         capture.done_at = sys::boottime();
-        Self { captured: Captured { incident, capture }, source: Source::Live }
+        Self { captured: Captured { incident, capture }, source: Source::Live, around }
     }
 
     /// From before the agent ran: there is nothing to read any more.
     pub fn backfill(logged: Logged) -> Self {
+        let around = Surroundings::of_log(&logged);
         let mut incident = on_our_clock(logged.incident);
         let why = "read from the kernel's log after the agent's start: files of that moment are gone";
         incident.gaps.push(Gap::new("capture", why));
         let now = sys::boottime();
         let capture = Capture { taken_at: now, done_at: now, ..Capture::default() };
-        Self { captured: Captured { incident, capture }, source: Source::Backfill }
+        Self { captured: Captured { incident, capture }, source: Source::Backfill, around }
     }
 }
 

@@ -1,6 +1,11 @@
-//! The log at the agent's start: what is in it already, and from where on it is followed.
+//! The log beside the probe, and at level `kmsg` before it is followed: what is in it that was not reported.
 
-use std::{sync::Arc, thread, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, mpsc::Receiver},
+    thread,
+    time::Duration,
+};
 
 use oomwatch_common::{
     kernel_log::{KernelLog, prints_exact_rss},
@@ -9,7 +14,7 @@ use oomwatch_common::{
 
 use super::{Backlog, FromLog, Kmsg};
 use crate::{
-    config::{BacklogChoice, RunOptions},
+    config::{BacklogChoice, DEFAULT_KMSG, RunOptions},
     history::History,
     queue::Sender,
     refusal::Refusal,
@@ -36,16 +41,12 @@ impl LogBook {
     /// # Errors
     /// It cannot be read.
     pub fn open(options: &RunOptions, page_size: PageSize) -> Result<Self, Refusal> {
-        let opened = Self::read(options, page_size);
-        if let (Err(error), true) = (&opened, wants_backlog(options)) {
-            tracing::info!(%error, "kills that the kernel logged before this start are not reported");
-        }
-        opened
+        Self::read(options, page_size)
     }
 
     fn read(options: &RunOptions, page_size: PageSize) -> Result<Self, Refusal> {
         let mut log = Kmsg::open(&options.node.kmsg)?;
-        let mut lines = KernelLog::new(page_size, prints_exact_rss(&sys::kernel_release()));
+        let mut lines = lines(page_size);
         let failed = |error| Refusal::failed(format!("reading {}: {error}", options.node.kmsg.display()));
         let is_wanted = wants_backlog(options);
         let backlog = is_wanted.then(|| Backlog::read(&mut log, &mut lines)).transpose().map_err(failed)?;
@@ -71,40 +72,119 @@ fn wants_backlog(options: &RunOptions) -> bool {
     options.journal.backlog == BacklogChoice::On && options.journal.journal.is_some()
 }
 
-/// Hands over, from a thread of its own, what of the backlog has not been reported; and later, what of `meanwhile` the
-/// probe has not.
-pub fn tell_backlog(
-    options: &RunOptions,
-    backlog: Option<Backlog>,
-    meanwhile: Option<Backlog>,
+/// Who is told of kills that no probe told of, and what tells which these are.
+pub struct Told {
     history: Arc<History>,
     incidents: Sender<FromLog>,
+    is_at_rest: Box<dyn Fn() -> bool + Send>,
+}
+
+impl Told {
+    /// `incidents` leads to the reporter; `is_at_rest` says whether all that the probe caught is in `history`, or on
+    /// its way there.
+    pub fn new(
+        history: &Arc<History>,
+        incidents: Sender<FromLog>,
+        is_at_rest: impl Fn() -> bool + Send + 'static,
+    ) -> Self {
+        Self { history: Arc::clone(history), incidents, is_at_rest: Box::new(is_at_rest) }
+    }
+}
+
+/// At level `kmsg`: hands over, from a thread of its own, what of the backlog has not been reported.
+pub fn tell_backlog(options: &RunOptions, backlog: Option<Backlog>, told: Told) {
+    spawn(options, move |teller| teller.tell(backlog.unwrap_or_default()), told);
+}
+
+/// Beside a probe, from a thread of its own: what was logged before the start, what the probe has not seen of that
+/// which was logged while it was attached, and later, whenever kills were lost, what the log has of them.
+pub fn tell_beside_a_probe(
+    options: &RunOptions,
+    page_size: PageSize,
+    mut log: Result<LogBook, Refusal>,
+    told: Told,
+    lost: Receiver<()>,
 ) {
-    let (Some(backlog), Some(dir)) = (backlog, options.journal.journal.clone()) else { return };
-    let Some(boot_id) = sys::boot_id(&options.node.proc) else { return };
-    let told = thread::Builder::new().name("backlog".to_owned()).spawn(move || {
-        let tell = |backlog: Backlog| {
-            let found = backlog.unreported(&dir, &boot_id, &history);
-            if !found.is_empty() {
-                tracing::info!(
-                    incidents = found.len(),
-                    "the kernel killed while the agent did not run: from its log"
-                );
-            }
-            for mut incident in found {
-                while let Err(refused) = incidents.send(incident) {
-                    incident = refused;
-                    thread::sleep(AGAIN_AFTER);
-                }
-            }
-        };
-        tell(backlog);
-        if let Some(meanwhile) = meanwhile {
-            thread::sleep(REPORTED_WITHIN);
-            tell(meanwhile);
+    if !wants_backlog(options) {
+        return;
+    }
+    let (backlog, mut meanwhile) = match &mut log {
+        Ok(log) => (log.backlog(), log.meanwhile()),
+        Err(refused) => (None, backlog_by_syslog(options, page_size, refused)),
+    };
+    let is_the_nodes_own = is_the_nodes_own(options);
+    let work = move |teller: Teller| {
+        if let Some(backlog) = backlog {
+            teller.tell(backlog);
         }
-    });
-    if let Err(error) = told {
-        tracing::warn!(%error, "kills of before the start are not reported: no thread for it");
+        loop {
+            if let Some(backlog) = meanwhile {
+                thread::sleep(REPORTED_WITHIN);
+                teller.tell(backlog);
+            }
+            if lost.recv().is_err() {
+                return;
+            }
+            while !(teller.told.is_at_rest)() {
+                thread::sleep(AGAIN_AFTER);
+            }
+            meanwhile = match &mut log {
+                Ok(log) => log.meanwhile(),
+                Err(_) if is_the_nodes_own => Backlog::by_syslog(&mut lines(page_size)).ok(),
+                Err(_) => None,
+            };
+        }
+    };
+    spawn(options, work, told);
+}
+
+/// What was logged until now, for who could not open the log: containers are rarely given the device, while syslog(2)
+/// needs a capability alone. `None`: not to be had, which is said.
+fn backlog_by_syslog(options: &RunOptions, page_size: PageSize, refused: &Refusal) -> Option<Backlog> {
+    let read = is_the_nodes_own(options).then(|| Backlog::by_syslog(&mut lines(page_size)).ok()).flatten();
+    if read.is_none() {
+        tracing::info!(error = %refused, "kills that the kernel logged before this start are not reported");
+    }
+    read
+}
+
+/// syslog(2) reads no other.
+fn is_the_nodes_own(options: &RunOptions) -> bool {
+    options.node.kmsg == Path::new(DEFAULT_KMSG)
+}
+
+fn lines(page_size: PageSize) -> KernelLog {
+    KernelLog::new(page_size, prints_exact_rss(&sys::kernel_release()))
+}
+
+struct Teller {
+    dir: PathBuf,
+    boot_id: String,
+    told: Told,
+}
+
+impl Teller {
+    fn tell(&self, backlog: Backlog) {
+        let found = backlog.unreported(&self.dir, &self.boot_id, &self.told.history);
+        if !found.is_empty() {
+            tracing::info!(incidents = found.len(), "the kernel's log has kills that no probe told of");
+        }
+        for mut incident in found {
+            while let Err(refused) = self.told.incidents.send(incident) {
+                incident = refused;
+                thread::sleep(AGAIN_AFTER);
+            }
+        }
+    }
+}
+
+fn spawn(options: &RunOptions, work: impl FnOnce(Teller) + Send + 'static, told: Told) {
+    let (Some(dir), Some(boot_id)) = (options.journal.journal.clone(), sys::boot_id(&options.node.proc))
+    else {
+        return;
+    };
+    let teller = Teller { dir, boot_id, told };
+    if let Err(error) = thread::Builder::new().name("backlog".to_owned()).spawn(move || work(teller)) {
+        tracing::warn!(%error, "kills that no probe told of are not reported: no thread for it");
     }
 }

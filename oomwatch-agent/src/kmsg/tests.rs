@@ -97,6 +97,30 @@ fn what_was_logged_while_the_agent_did_not_run_is_told_once() {
     assert_eq!(tids(&backlog(&kill(1, 11, 100)).unreported(dir.path(), "boot-b", &history)), [11]);
 }
 
+/// As a container reads it that was not given the device.
+#[test]
+fn what_syslog_2_gives_is_told_once_and_users_are_not_believed() {
+    let dir = tempfile::tempdir().unwrap();
+    let history = history(dir.path());
+    let told = |priority: u32, tid: u32, seconds: u64| {
+        format!(
+            "<{priority}>[{seconds:>5}.000000] Out of memory: Killed process {tid} (x) total-vm:4kB, anon-rss:3kB, \
+             file-rss:2kB, shmem-rss:1kB, UID:0 pgtables:4kB oom_score_adj:0\n"
+        )
+    };
+    let unreported = |text: &str, boot: &str| {
+        tids(&Backlog::of_text(text.as_bytes(), &mut lines()).unreported(dir.path(), boot, &history))
+    };
+    let first = told(3, 11, 100) + &told(11, 66, 150) + &told(3, 12, 200) + "<6>[  201.000000] after it\n";
+    assert_eq!(unreported(&first, BOOT), [11, 12]);
+    assert_eq!(unreported(&first, BOOT), [0; 0]);
+    // The ring has lost its beginning.
+    let more = first + &told(3, 13, 300);
+    let (_, rest) = more.split_at(9);
+    assert_eq!(unreported(rest, BOOT), [13]);
+    assert_eq!(unreported(rest, "boot-b"), [12, 13], "after a reboot the clock begins anew");
+}
+
 /// The probe told of it, and the agent was killed before anything else was noted.
 #[test]
 fn what_the_journal_has_is_not_told_again() {

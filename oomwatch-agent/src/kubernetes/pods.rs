@@ -6,9 +6,10 @@
 use std::{collections::VecDeque, path::PathBuf, sync::Arc, time::Duration};
 
 use oomwatch_common::{
-    attribution::{Attribution, Paths, PodSource},
+    attribution::{Attribution, Paths, PodSource, name},
     pods::PodIndex,
     report::NamesFrom,
+    surroundings::Surroundings,
     units::BoottimeNs,
 };
 use tokio::{
@@ -168,6 +169,13 @@ impl Pods {
             Ok(Ok(Err(error))) => self.look(paths, None, &format!("{why}; names of log files: {error}")),
             _ => self.look(paths, None, &format!("{why}; the names of log files were not read in time")),
         }
+    }
+
+    /// Gives names to what was around an incident, as far as the kubelet has told them already.
+    pub fn name(&self, surroundings: &mut Surroundings) {
+        let state = self.kubelet.as_ref().map(|asking| Arc::clone(&asking.state.borrow()));
+        let known = state.as_ref().map(|state| PodSource { from: NamesFrom::Kubelet, index: &state.index });
+        name(surroundings, known.as_slice());
     }
 
     fn look(&self, paths: &Paths, logs: Option<&PodIndex>, why: &str) -> Attribution {

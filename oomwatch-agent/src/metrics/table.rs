@@ -157,8 +157,8 @@ pub(super) const METRICS: &[Described] = &[
         "oomwatch_oom_kills_lost_total",
         Kind::Counter,
         &["reason"],
-        "Processes that were OOM-killed and are in no report; unseen: the kernel counted the kill and the probe did \
-         not see it, record: its record was lost, queue and output: its report was",
+        "Processes that were OOM-killed and that the probe's reports lack; unseen: the kernel counted the kill and \
+         the probe did not see it, record: its record was lost, queue and output: its report was",
     ),
     metric(
         Id::Ready,

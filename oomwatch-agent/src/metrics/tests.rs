@@ -39,16 +39,7 @@ fn minutes(minutes: u64) -> BoottimeNs {
 }
 
 fn pod(name: &str) -> Pod {
-    let container = PodContainer {
-        name: "app".to_owned(),
-        kind: None,
-        image: None,
-        request: None,
-        limit: None,
-        restarts: None,
-        ids: Vec::new(),
-        runtime: None,
-    };
+    let container = PodContainer { name: "app".to_owned(), ..PodContainer::default() };
     Pod {
         namespace: "shop".to_owned(),
         name: name.to_owned(),

@@ -104,6 +104,7 @@ fn everything_that_the_kubelet_tells_is_there() {
         "image": "localhost/rig/tool:1", "qos": "burstable", "runtime": "containerd",
         "workload": {"kind": "Pod", "name": "n-multi"},
         "requests_bytes": 32 << 20, "limits_bytes": 64 << 20, "restarts": 1,
+        "container_started_at": "2026-11-20T16:07:09Z",
     });
     assert_eq!(json, expected);
 }

@@ -30,6 +30,11 @@ impl EvidenceList {
         }
     }
 
+    /// What is no size.
+    pub(super) fn count(&mut self, name: &str, value: u64, unit: &str, from: &str) {
+        self.0.push(Evidence { name: name.to_owned(), value, unit: unit.to_owned(), from: from.to_owned() });
+    }
+
     /// Usage and limit of a cgroup, and what its `memory.stat` says it is made of.
     pub(super) fn cgroup(&mut self, cgroup: &Cgroup, whose: &str) {
         let files = format!("{whose} files");

@@ -1,6 +1,8 @@
 //! Some of the node's memory ran out, and the allocation was confined to it: a cpuset, or a memory policy.
 
-use super::{Cause, Confidence, Facts, Finding, evidence::EvidenceList};
+use super::{
+    Cause, Confidence, Facts, Finding, Reason, evidence::EvidenceList, why_this_victim::why_this_victim,
+};
 use crate::{report::size, scope::Scope};
 
 pub(super) fn memory_nodes(facts: &Facts<'_>) -> Option<Finding> {
@@ -23,14 +25,16 @@ pub(super) fn memory_nodes(facts: &Facts<'_>) -> Option<Finding> {
     let domain = report.oom.as_ref().and_then(|oom| oom.totalpages_bytes);
     evidence.bytes("totalpages", domain, "probe");
     let available = report.node_memory.and_then(|memory| memory.mem_available_bytes);
-    evidence.bytes("mem_available", available, "node/meminfo");
+    evidence.bytes("mem_available", available, facts.node_from());
     evidence.victims(report);
     let of = domain.map_or(String::new(), |domain| format!(", {} with swap,", size(domain)));
     Some(Finding {
-        cause,
+        cause: Reason::Cause(cause),
         confidence: Confidence::Certain,
         text: format!(
-            "The memory nodes{of} that {confined_by} allows ran out. The rest of the node may have had free memory."
+            "The memory nodes{of} that {confined_by} allows ran out. The rest of the node may have had free \
+             memory. {}",
+            why_this_victim(facts)
         ),
         evidence: evidence.done(),
         advice: vec![

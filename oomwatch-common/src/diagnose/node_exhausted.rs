@@ -1,50 +1,81 @@
 //! The whole node ran out of memory.
 
-use super::{Cause, Confidence, Facts, Finding, evidence::EvidenceList};
-use crate::{report::size, scope::Scope, units::Bytes};
+use super::{
+    Cause, Confidence, Facts, Finding, Reason, evidence::EvidenceList, facts::percent,
+    why_this_victim::why_this_victim, words::list,
+};
+use crate::{
+    report::{node_parts, size},
+    scope::Scope,
+    units::Bytes,
+};
+
+/// Parts of the node's memory of less than this are not worth a word, percent.
+const WORTH_A_WORD: u64 = 10;
 
 pub(super) fn node_exhausted(facts: &Facts<'_>) -> Option<Finding> {
     let report = facts.report;
     // With sysrq-f the constraint is the same, and memory need not be short.
-    if report.scope != Scope::Node || report.oom.as_ref().is_some_and(|oom| oom.order == Some(-1)) {
+    if report.scope != Scope::Node || facts.is_sysrq() {
         return None;
     }
     let mut evidence = EvidenceList::default();
     evidence.bytes("totalpages", report.oom.as_ref().and_then(|oom| oom.totalpages_bytes), "probe");
-    if let Some(memory) = report.node_memory {
-        for (name, value) in [
-            ("mem_total", memory.mem_total_bytes),
-            ("mem_available", memory.mem_available_bytes),
-            ("swap_total", memory.swap_total_bytes),
-            ("swap_free", memory.swap_free_bytes),
-        ] {
-            evidence.bytes(name, value, "node/meminfo");
-        }
+    let memory = report.node_memory.unwrap_or_default();
+    for (name, value) in [
+        ("mem_total", memory.mem_total_bytes),
+        ("mem_available", memory.mem_available_bytes),
+        ("mem_free", memory.mem_free_bytes),
+        ("swap_total", memory.swap_total_bytes),
+        ("swap_free", memory.swap_free_bytes),
+    ] {
+        evidence.bytes(name, value, facts.node_from());
     }
     evidence.victims(report);
-    let total = report.node_memory.and_then(|memory| memory.mem_total_bytes);
-    let total = total.map_or(String::new(), |total| format!(", {},", size(total)));
-    let memory = report.node_memory.unwrap_or_default();
+    let total = memory.mem_total_bytes.map_or(String::new(), |total| format!(", {},", size(total)));
     let swap = match (memory.swap_total_bytes, memory.swap_free_bytes) {
         (Some(Bytes(0)), _) => " It has no swap.".to_owned(),
-        (Some(swap), Some(free)) => {
-            format!(" Of {} of swap {} were free when it was read.", size(swap), size(free))
-        }
+        (Some(swap), Some(free)) => format!(" Of {} of swap {} were free.", size(swap), size(free)),
         _ => String::new(),
     };
+    // A file shows what was left after the kill had begun.
+    let when = if report.node_memory_from_log { "" } else { ", when it was read" };
+    let made = made_of(facts).map_or(String::new(), |made| format!(" What used it{when}: {made}."));
+    let text = format!(
+        "The node's memory{total} ran out; no cgroup limit was reached.{made}{swap} {}",
+        why_this_victim(facts)
+    );
+    let mut advice = vec![
+        "Look for pods and host services that use more than they request, the largest first.".to_owned(),
+    ];
+    if report.consumers.is_empty() {
+        advice.push("What each pod uses now: kubectl top pods -A --sort-by=memory".to_owned());
+    }
+    advice.push(
+        "Let the kubelet evict earlier (evictionHard and evictionSoft memory.available), and reserve memory \
+         for the host's own services (systemReserved, kubeReserved)."
+            .to_owned(),
+    );
     Some(Finding {
-        cause: Cause::NodeExhausted,
+        cause: Reason::Cause(Cause::NodeExhausted),
         confidence: Confidence::Certain,
-        text: format!(
-            "The node's memory{total} ran out; no cgroup limit was reached.{swap} The kernel killed the process with \
-             the highest badness, which need not be the one that grew."
-        ),
+        text,
         evidence: evidence.done(),
-        advice: vec![
-            "Look for pods and host services that use more than they request, the largest first.".to_owned(),
-            "Let the kubelet evict earlier (evictionHard and evictionSoft memory.available), and reserve memory for \
-             the host's own services (systemReserved, kubeReserved)."
-                .to_owned(),
-        ],
+        advice,
     })
+}
+
+/// What the node's memory is used for, as far as it is worth a word.
+fn made_of(facts: &Facts<'_>) -> Option<String> {
+    let memory = facts.report.node_memory?;
+    let total = memory.mem_total_bytes?;
+    let mut parts = node_parts(&memory);
+    parts.sort_by_key(|(_, part)| std::cmp::Reverse(*part));
+    let told: Vec<_> = parts
+        .iter()
+        .filter(|(name, part)| *name != "free" && percent(*part, total) >= WORTH_A_WORD)
+        .take(3)
+        .map(|(name, part)| format!("{name} {}", size(*part)))
+        .collect();
+    (!told.is_empty()).then(|| list(&told))
 }

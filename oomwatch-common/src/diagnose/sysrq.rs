@@ -1,6 +1,8 @@
 //! Someone asked the kernel to kill: sysrq-f. Nothing need be short of memory.
 
-use super::{Cause, Confidence, Facts, Finding, evidence::EvidenceList};
+use super::{
+    Cause, Confidence, Facts, Finding, Reason, evidence::EvidenceList, why_this_victim::why_this_victim,
+};
 
 /// The kernel marks such a call with order -1 (`moom_callback`, drivers/tty/sysrq.c).
 pub(super) fn sysrq(facts: &Facts<'_>) -> Option<Finding> {
@@ -12,15 +14,16 @@ pub(super) fn sysrq(facts: &Facts<'_>) -> Option<Finding> {
     evidence.bytes(
         "mem_available",
         report.node_memory.and_then(|memory| memory.mem_available_bytes),
-        "node/meminfo",
+        facts.node_from(),
     );
     evidence.victims(report);
     Some(Finding {
-        cause: Cause::Sysrq,
+        cause: Reason::Cause(Cause::Sysrq),
         confidence: Confidence::Certain,
-        text: "A person or program asked for this kill by sysrq-f. The node need not have been short of memory: the \
-               kernel killed the process with the highest badness."
-            .to_owned(),
+        text: format!(
+            "A person or program asked for this kill by sysrq-f; the node need not have been short of memory. {}",
+            why_this_victim(facts)
+        ),
         evidence: evidence.done(),
         advice: vec![
             "Find out who wrote f to /proc/sysrq-trigger, or pressed Alt-SysRq-f on a console.".to_owned(),

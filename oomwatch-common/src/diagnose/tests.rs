@@ -1,6 +1,6 @@
 //! Each base rule speaks for its own scope and for no other.
 
-use super::{Cause, Confidence, Facts, RULES, diagnose};
+use super::{Cause, Confidence, Facts, RULES, Reason, diagnose};
 use crate::{
     attribution::Attribution,
     capture::Capture,
@@ -8,8 +8,11 @@ use crate::{
     incident::{Constraint, Incident, Memcg, MemcgLevel, Oom, ProbeLevel, Process, ProcessMemory},
     report::{Context, Report, Source},
     scope::Basis,
+    surroundings::Surroundings,
     units::{BoottimeNs, Bytes, Limit, PageSize, Pages},
 };
+
+mod refinements;
 
 const MIB: u64 = 1 << 20;
 
@@ -51,7 +54,7 @@ fn report(constraint: Constraint, order: i32, owner: Option<&str>, level: ProbeL
         source: Source::Live,
         built_at: BoottimeNs(2),
     };
-    Report::build(&incident, &Capture::default(), &Attribution::default(), &context)
+    Report::build(&incident, &Capture::default(), &Attribution::default(), &Surroundings::default(), &context)
 }
 
 #[test]
@@ -70,8 +73,9 @@ fn exactly_one_base_rule_speaks_for_each_scope() {
         (Constraint::Unknown(7), 0, None, C::Unknown),
     ] {
         let report = report(constraint, order, owner, ProbeLevel::Kprobe);
-        let causes: Vec<_> = report.findings.iter().map(|finding| finding.cause).collect();
-        assert_eq!((causes.as_slice(), report.cause), ([cause].as_slice(), cause));
+        let is_cause = |reason: &Reason| matches!(reason, Reason::Cause(_));
+        let causes: Vec<_> = report.findings.iter().map(|finding| finding.cause).filter(is_cause).collect();
+        assert_eq!((causes.as_slice(), report.cause), ([Reason::Cause(cause)].as_slice(), cause));
         let finding = &report.findings[0];
         assert!(!finding.advice.is_empty() && finding.text.ends_with('.'), "{finding:?}");
         let victim = finding.evidence.iter().find(|evidence| evidence.name == "victim_rss_anon").unwrap();
@@ -92,7 +96,10 @@ fn evidence_has_the_numbers_and_where_they_were_read() {
 #[test]
 fn a_cause_that_is_inferred_is_only_possible_and_says_so() {
     let finding = &report(Constraint::None, 0, None, ProbeLevel::Tracepoint).findings[0];
-    assert_eq!((finding.cause, finding.confidence), (Cause::ContainerLimit, Confidence::Possible));
+    assert_eq!(
+        (finding.cause, finding.confidence),
+        (Reason::Cause(Cause::ContainerLimit), Confidence::Possible)
+    );
     assert!(
         finding.text.contains("probably") && finding.text.contains("/kubepods/burstable/pod1/c1"),
         "{finding:?}"
@@ -116,18 +123,7 @@ fn no_rule_needs_anything_but_a_scope() {
 
 #[test]
 fn causes_have_one_spelling_everywhere() {
-    for cause in [
-        Cause::ContainerLimit,
-        Cause::PodLimit,
-        Cause::QosLimit,
-        Cause::NodeAllocatable,
-        Cause::NodeExhausted,
-        Cause::Cpuset,
-        Cause::Mempolicy,
-        Cause::SystemServiceLimit,
-        Cause::Sysrq,
-        Cause::Unknown,
-    ] {
+    for cause in Cause::ALL {
         assert_eq!(serde_json::to_value(cause).unwrap(), cause.name());
     }
 }

@@ -1,6 +1,8 @@
 //! Nothing that was read tells why.
 
-use super::{Cause, Confidence, Facts, Finding, evidence::EvidenceList};
+use super::{
+    Cause, Confidence, Facts, Finding, Reason, evidence::EvidenceList, why_this_victim::why_this_victim,
+};
 use crate::scope::{Basis, Scope};
 
 pub(super) fn unknown(facts: &Facts<'_>) -> Option<Finding> {
@@ -11,17 +13,24 @@ pub(super) fn unknown(facts: &Facts<'_>) -> Option<Finding> {
     let mut evidence = EvidenceList::default();
     evidence.victims(report);
     let available = report.node_memory.and_then(|memory| memory.mem_available_bytes);
-    evidence.bytes("mem_available", available, "node/meminfo");
-    let text = if facts.basis == Basis::NoLevelAtLimit {
-        "No cgroup of the victim stood at its limit, so this was probably not a cgroup's limit but the node, a cpuset, \
-         a memory policy, or sysrq-f. The kernel does not say which at this probe level."
+    evidence.bytes("mem_available", available, facts.node_from());
+    let message = report.oom.as_ref().and_then(|oom| oom.message.as_deref());
+    let what = if facts.basis == Basis::NoLevelAtLimit {
+        "No cgroup of the victim stood at its limit, so this was probably not a cgroup's limit but the node, \
+         a cpuset, a memory policy, or sysrq-f. The kernel does not say which at this probe level."
+    } else if message.is_some_and(|message| message.starts_with("Memory cgroup")) {
+        "A cgroup reached its memory limit; which, was not read."
+    } else if message.is_some_and(|message| message.starts_with("Out of memory")) {
+        "No cgroup's limit was reached: the node ran out of memory, or the part of it that the allocation was \
+         confined to. Which, was not read."
     } else {
         "What hit its limit could not be read: see the gaps."
     };
+    let text = format!("{what} {}", why_this_victim(facts));
     Some(Finding {
-        cause: Cause::Unknown,
+        cause: Reason::Cause(Cause::Unknown),
         confidence: Confidence::Possible,
-        text: text.to_owned(),
+        text,
         evidence: evidence.done(),
         advice: vec![
             "Look for the line \"oom-kill:constraint=\" in the kernel's log of this time: it names the limit."

@@ -57,6 +57,7 @@ fn is_complete(text: &[u8]) -> bool {
     } else if text.starts_with(STATS) {
         text.ends_with(b":") || split(text, ": cache:").is_some()
     } else {
-        task_in(text).is_some() || is_group(text)
+        // A pager cut it: nothing follows.
+        text.ends_with(b">") || task_in(text).is_some() || is_group(text)
     }
 }

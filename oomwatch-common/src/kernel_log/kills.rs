@@ -13,6 +13,7 @@ use crate::{
 pub(super) struct Chosen {
     pub(super) message: String,
     pub(super) tid: Tid,
+    pub(super) comm: Comm,
 }
 
 /// `Killed process 97 (hog) total-vm:33844kB, …`: it has been sent SIGKILL. Never left out for its rate.
@@ -36,6 +37,22 @@ pub(super) struct Killed {
 const BEHIND_NAME: &[&str] = &[") total-vm:", "), UID ", ") vsz:"];
 
 impl Killed {
+    /// Of whom nothing else is known.
+    pub(super) fn of(tid: Tid, comm: Comm) -> Self {
+        Self {
+            message: None,
+            tid,
+            comm,
+            uid: None,
+            oom_score_adj: None,
+            total_vm: None,
+            rss_anon: None,
+            rss_file: None,
+            rss_shmem: None,
+            pgtables: None,
+        }
+    }
+
     pub(super) fn parse(text: &[u8]) -> Option<Self> {
         let (message, rest) = if let Some(rest) = text.strip_prefix(b"Killed process ") {
             (None, rest)
@@ -76,8 +93,7 @@ impl Chosen {
         let (message, rest) = split(text, ": Kill process ").or_else(|| split(text, ": kill process "))?;
         let (tid, rest) = leading(rest)?;
         let (name, _) = rsplit(rest.strip_prefix(b" (")?, ") score ")?;
-        comm(name)?;
-        Some(Self { message: oom_message(message)?, tid: Tid(tid) })
+        Some(Self { message: oom_message(message)?, tid: Tid(tid), comm: comm(name)? })
     }
 }
 

@@ -7,6 +7,7 @@ use crate::{
     ids::CgroupPath,
     memcg_text::{MemcgStat, stat_v1, stat_v2},
     proc_text::words,
+    report::Zone,
     units::{Bytes, Kib, Pages},
 };
 
@@ -26,11 +27,18 @@ pub(super) struct Stats {
     lines: BTreeMap<String, u64>,
     /// The values are each cgroup's own, and were summed.
     is_summed: bool,
+    /// A pager cut such a line: the sums are of less than all.
+    is_cut: bool,
     /// Bytes of the lines that came one by one, and the name on the last of them.
     single: (usize, String),
 }
 
 impl Stats {
+    /// Whether such a block begins here.
+    pub(super) fn is_head(text: &[u8]) -> bool {
+        text.starts_with(b"Memory cgroup stats for /")
+    }
+
     /// A line that such a block begins with.
     pub(super) fn begin(&mut self, text: &[u8]) -> Option<()> {
         let rest = text
@@ -48,7 +56,7 @@ impl Stats {
         if self.path.is_none() {
             self.path = Some(CgroupPath::parse(path)).filter(|_| path.starts_with(b"/"));
         }
-        self.is_summed = true;
+        (self.is_summed, self.is_cut) = (true, self.is_cut || figures.ends_with(b">"));
         for (index, word) in words(figures).enumerate().take(MOST_LINES) {
             // The first one's name was the anchor.
             let pair = if index == 0 && !word.contains(&b':') {
@@ -95,6 +103,9 @@ impl Stats {
     /// As the cgroup's own file would have been read.
     pub(super) fn stat(&self) -> Option<MemcgStat> {
         use std::fmt::Write as _;
+        if self.is_cut {
+            return None;
+        }
         let mut text = String::new();
         let prefix = if self.is_summed { "total_" } else { "" };
         // One record may have become many lines on its way through another log.
@@ -128,12 +139,32 @@ pub struct NodeMemory {
     pub swap_total: Option<Bytes>,
     /// `Free swap  = NkB`
     pub swap_free: Option<Bytes>,
+    /// Stacks of all threads.
+    pub kernel_stack: Option<Bytes>,
+    /// All huge pages of hugetlbfs, used or not.
+    pub hugetlb: Option<Bytes>,
+    /// Its zones, in the kernel's order.
+    pub zones: Vec<Zone>,
 }
 
 impl NodeMemory {
+    /// The counters are one record of several lines, of which other logs make a line each.
+    fn goes_on(&self, text: &[u8]) -> bool {
+        let is_pair = |word| {
+            let pair = split(word, ":").and_then(|(name, value)| Some((name, leading::<u64>(value)?.1)));
+            pair.is_some_and(|(name, unit)| {
+                name.first().is_some_and(u8::is_ascii_lowercase) && unit.is_empty()
+            })
+        };
+        !self.counts.is_empty() && words(text).next().is_some() && words(text).all(is_pair)
+    }
+
     /// A line between `Mem-Info:` and the table of tasks.
     pub(super) fn add(&mut self, text: &[u8]) {
-        if text.starts_with(b"active_anon:") || self.counts.is_empty() && text.starts_with(b"active:") {
+        if self.add_zone(text).is_some() {
+            return;
+        }
+        if text.starts_with(b"active_anon:") || text.starts_with(b"active:") || self.goes_on(text) {
             for word in words(text).take(MOST_LINES) {
                 let Some((name, value)) = split(word, ":") else { continue };
                 if let (Ok(name), Some((pages, b""))) = (std::str::from_utf8(name), leading(value)) {

@@ -7,6 +7,7 @@ use super::{
     memory::{NodeMemory, Stats},
     summary::{SUMMARY, Summary},
     tasks::{Columns, MOST_TASKS, TaskRow},
+    text::split,
 };
 use crate::{
     ids::{CgroupPath, Comm, Tid},
@@ -29,6 +30,8 @@ pub(super) struct Open {
     cpuset: Option<Vec<u8>>,
     /// Victim's and limit owner's cgroup, as kernels without a summary print them.
     task_in: Option<(CgroupPath, CgroupPath)>,
+    /// The victim's, of such a line that a pager cut.
+    task_cut: Option<CgroupPath>,
     counters: Vec<(Counted, Counter)>,
     stats: Stats,
     node: Option<NodeMemory>,
@@ -47,15 +50,23 @@ pub(super) struct Open {
     first_micros: Option<u64>,
     last_micros: Option<u64>,
     wall: Option<Vec<u8>>,
+    host: Option<Vec<u8>>,
+    boot_id: Option<Vec<u8>>,
+    line: Option<u64>,
+    /// No line says that the chosen process was killed.
+    is_presumed: bool,
     sequences: Option<(u64, u64)>,
 }
 
 impl Open {
-    fn at(place: Place<'_>) -> Self {
+    pub(super) fn at(place: Place<'_>) -> Self {
         Self {
             first_micros: place.micros,
             last_micros: place.micros,
             wall: place.wall.map(<[u8]>::to_vec),
+            host: place.host.map(<[u8]>::to_vec),
+            boot_id: place.boot_id.map(<[u8]>::to_vec),
+            line: place.line,
             sequences: place.sequence.map(|sequence| (sequence, sequence)),
             ..Self::default()
         }
@@ -75,6 +86,36 @@ impl Open {
 
     pub(super) fn has_killed(&self) -> bool {
         !self.killed.is_empty()
+    }
+
+    /// The header's last line, but for the kill, has come.
+    pub(super) fn has_summary(&self) -> bool {
+        self.summary.is_some()
+    }
+
+    /// A line that only stands behind a header's first one, which may have been lost or left out.
+    pub(super) fn is_of_the_end(text: &[u8]) -> bool {
+        text.starts_with(SUMMARY)
+            || task_in(text).is_some()
+            || Counter::parse(text).is_some_and(|(counted, _)| counted == Counted::Memory)
+            || Stats::is_head(text)
+            || Columns::parse(text).is_some()
+    }
+
+    /// Takes the process that was chosen for one that was killed: the kernel prints whom it has chosen right before.
+    pub(super) fn presume_kill(&mut self) -> bool {
+        let chosen = self.choice.as_ref().map(|chosen| Killed {
+            message: Some(chosen.message.clone()),
+            ..Killed::of(chosen.tid, chosen.comm.clone())
+        });
+        let summed_up = || {
+            let task = Summary::parse(self.summary.as_deref()?, |_| Vec::new())?.task?;
+            let listed = self.row(task.tid).and_then(|row| row.comm.clone());
+            Some(Killed { uid: Some(task.uid), ..Killed::of(task.tid, listed.unwrap_or(task.comm)) })
+        };
+        self.killed.extend(chosen.or_else(summed_up));
+        self.is_presumed = self.has_killed();
+        self.is_presumed
     }
 
     /// Whether "Kill process" may be of this invocation.
@@ -159,14 +200,13 @@ impl Open {
         Some(Self { group: true, ..Self::with_kill(first, place) })
     }
 
-    /// Any other line.
-    pub(super) fn detail(&mut self, text: &[u8], place: Place<'_>, page_size: PageSize) {
-        if self.has_killed() {
-            return;
-        }
-        if self.take(text, page_size).is_some() {
+    /// Any other line: whether it is this invocation's.
+    pub(super) fn detail(&mut self, text: &[u8], place: Place<'_>, page_size: PageSize) -> bool {
+        let is_taken = !self.has_killed() && self.take(text, page_size).is_some();
+        if is_taken {
             self.go_on(place);
         }
+        is_taken
     }
 
     fn take(&mut self, text: &[u8], page_size: PageSize) -> Option<()> {
@@ -198,7 +238,12 @@ impl Open {
             self.task_in = Some(paths);
             return Some(());
         }
-        if text == b"Mem-Info:" {
+        if let Some(cut) = text.strip_prefix(b"Task in /").and_then(|rest| rest.strip_suffix(b">")) {
+            self.task_cut = Some(CgroupPath::parse(cut));
+            return Some(());
+        }
+        // Some architectures had it in lower case, until 4.11.
+        if text.eq_ignore_ascii_case(b"Mem-Info:") {
             self.node.get_or_insert_default();
             return Some(());
         }
@@ -212,9 +257,9 @@ impl Open {
             self.stack = Some(stack);
             return Some(());
         }
-        let comm = self.invoked.as_ref()?.comm.as_bytes();
-        let cpuset = text.strip_prefix(comm)?.strip_prefix(b" cpuset=")?;
-        self.cpuset = Some(cpuset.to_vec());
+        let (comm, cpuset) = split(text, " cpuset=")?;
+        comm.starts_with(self.invoked.as_ref()?.comm.as_bytes())
+            .then(|| self.cpuset = Some(cpuset.to_vec()))?;
         Some(())
     }
 
@@ -250,7 +295,7 @@ impl Open {
         Summary::parse(self.summary.as_deref()?, names)
     }
 
-    pub(super) fn finish(self, number: u64, exact_rss: bool) -> Logged {
-        finish::logged(self, number, exact_rss)
+    pub(super) fn finish(self, number: u64, exact_rss: bool, page_size: PageSize) -> Logged {
+        finish::logged(self, number, exact_rss, page_size)
     }
 }

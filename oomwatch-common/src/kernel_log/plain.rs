@@ -3,6 +3,8 @@
 //! Such text can be forged: what a user logs may look the same, and a name may hold a line end. Only `/dev/kmsg` tells
 //! who wrote a record, so the agent reads that; this is for logs that people hand over.
 
+use memchr::memchr_iter;
+
 use super::text::{leading, split};
 
 /// A line's time, as far as it has any, and the kernel's text.
@@ -12,6 +14,8 @@ pub struct PlainLine<'a> {
     pub micros: Option<u64>,
     /// Any other time, as it is written.
     pub wall: Option<&'a [u8]>,
+    /// The machine.
+    pub host: Option<&'a [u8]>,
     /// What the kernel printed.
     pub text: &'a [u8],
 }
@@ -25,16 +29,51 @@ impl<'a> PlainLine<'a> {
     /// Takes off what stands before the text. `None` for a line that something other than the kernel logged.
     pub fn parse(line: &'a [u8]) -> Option<Self> {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
-        let mut read = Self { micros: None, wall: None, text: line };
+        let mut read = Self { micros: None, wall: None, host: None, text: line };
         read.level()?;
         read.text = after_facility(read.text);
+        if let Some(rest) = read.text.strip_prefix(b"1 ") {
+            return read.rfc5424(rest);
+        }
         // Host and tag stand behind the time, and behind the tag there may be the kernel's own time.
         if !read.clock() {
             read.date();
         }
         read.tag()?;
         read.clock();
+        read.console();
         Some(read)
+    }
+
+    /// A console that somebody recorded puts its own words before the kernel's clock.
+    fn console(&mut self) {
+        if self.micros.is_some() || self.host.is_some() {
+            return;
+        }
+        let head = self.text.get(..LONGEST_HEAD).unwrap_or(self.text);
+        for at in memchr_iter(b'[', head).take(4) {
+            let mut behind = Self { text: self.text.get(at..).unwrap_or_default(), ..self.clone() };
+            if behind.clock() {
+                *self = behind;
+                return;
+            }
+        }
+    }
+
+    /// `1 2026-11-21T12:00:00.123456+00:00 node-a kernel - - - text`, RFC 5424, behind its `<4>`.
+    fn rfc5424(mut self, rest: &'a [u8]) -> Option<Self> {
+        let (wall, rest) = split(rest, " ")?;
+        let (host, rest) = split(rest, " ")?;
+        let rest = rest.strip_prefix(b"kernel ")?;
+        let (_, rest) = split(rest, " ")?;
+        let (_, rest) = split(rest, " ")?;
+        // Structured data: none, or in brackets.
+        let rest = rest.strip_prefix(b"-").or_else(|| split(rest, "]").map(|(_, rest)| rest))?;
+        let rest = after_space(rest);
+        self.text = rest.strip_prefix("\u{feff}".as_bytes()).unwrap_or(rest);
+        self.clock();
+        (self.wall, self.host) = (Some(wall).filter(|wall| is_date(wall)), Some(host));
+        Some(self)
     }
 
     /// `<4>`, with `dmesg --raw`: a facility of 1 or more is not the kernel's.
@@ -74,15 +113,19 @@ impl<'a> PlainLine<'a> {
             (self.wall, self.text) = (Some(inside), after_space(after_caller(rest)));
             return;
         }
-        let mut end = 0;
+        let (whole, mut end) = (self.text, 0);
         for word in self.text.get(..LONGEST_HEAD).unwrap_or(self.text).split(|&byte| byte == b' ').take(5) {
             end += word.len() + 1;
             let (Some(date), Some(rest)) = (self.text.get(..end - 1), self.text.get(end..)) else { return };
-            if has_time(word) && is_date(date) {
+            if has_time(word) && is_date(date) || end == word.len() + 1 && is_seconds(word) {
                 (self.wall, self.text) = (Some(date), rest);
-                // A zone behind the time.
-                if let Some(rest) = rest.strip_prefix(b"UTC ") {
-                    self.text = rest;
+                // A zone behind the time, and then a host.
+                if let Some((zone, behind)) = split(rest, " ")
+                    && (2..=5).contains(&zone.len())
+                    && zone.iter().all(u8::is_ascii_uppercase)
+                    && split(behind, TAG).is_some_and(|(host, _)| !host.contains(&b' '))
+                {
+                    (self.wall, self.text) = (whole.get(..end + zone.len()), behind);
                 }
                 return;
             }
@@ -101,7 +144,7 @@ impl<'a> PlainLine<'a> {
             && let Some((host, _)) = split(head, TAG)
             && is_word(host)
         {
-            self.text = self.text.get(host.len() + TAG.len()..)?;
+            (self.host, self.text) = (Some(host), self.text.get(host.len() + TAG.len()..)?);
             return Some(());
         }
         // `host sshd[1]: …`: syslog's form, but not the kernel's tag.
@@ -148,9 +191,16 @@ fn has_time(text: &[u8]) -> bool {
     )
 }
 
+/// `1732190400.123456` (`journalctl -o short-unix`).
+fn is_seconds(text: &[u8]) -> bool {
+    matches!(split(text, "."), Some((seconds, micros)) if seconds.len() >= 9 && micros.len() == 6
+        && seconds.iter().chain(micros).all(u8::is_ascii_digit))
+}
+
 /// A time, and nothing that no date has.
 fn is_date(text: &[u8]) -> bool {
-    let is_of_date = |byte: &u8| byte.is_ascii_alphanumeric() || b" :.,+-".contains(byte);
+    // Days and months in any language.
+    let is_of_date = |byte: &u8| byte.is_ascii_alphanumeric() || !byte.is_ascii() || b" :.,+-".contains(byte);
     (has_time(text) || text.len() <= 12 && text.contains(&b':')) && text.iter().all(is_of_date)
 }
 
@@ -182,9 +232,30 @@ mod tests {
                 Some(1_000_000),
                 Some("2026-11-21T12:00:00.1+00:00"),
             ),
-            ("Sat 2026-11-21 12:00:00 UTC node-a kernel: ", None, Some("Sat 2026-11-21 12:00:00")),
+            ("Sat 2026-11-21 12:00:00 UTC node-a kernel: ", None, Some("Sat 2026-11-21 12:00:00 UTC")),
+            ("Sat 2026-11-21 12:00:00 CET node-a kernel: ", None, Some("Sat 2026-11-21 12:00:00 CET")),
+            ("1795262400.123456 node-a kernel: ", None, Some("1795262400.123456")),
+            ("7月 12 12:11:16 node-a kernel: ", None, Some("7月 12 12:11:16")),
+            ("[日 5月 11 15:41:12 2025] ", None, Some("日 5月 11 15:41:12 2025")),
+            (
+                "<4>1 2026-11-21T12:00:00.123456+00:00 node-a kernel - - - ",
+                None,
+                Some("2026-11-21T12:00:00.123456+00:00"),
+            ),
+            (
+                "<4>1 2026-11-21T12:00:00Z node-a kernel - - [x@1 y=\"z\"] [    1.5] ",
+                Some(1_500_000),
+                Some("2026-11-21T12:00:00Z"),
+            ),
             ("[    5.000001] node-a kernel: ", Some(5_000_001), None),
             ("kernel: ", None, None),
+            (
+                "2026-11-21T12:00:00.103Z In(05) vcpu-5 - Guest: <4>[39261021.091603] ",
+                Some(39_261_021_091_603),
+                Some("2026-11-21T12:00:00.103Z"),
+            ),
+            ("node-a login: [   12.345678] ", Some(12_345_678), None),
+            ("ttyS0| [   12.345678] ", Some(12_345_678), None),
         ] {
             let line = format!("{head}{TEXT}");
             let read = PlainLine::parse(line.as_bytes()).expect(head);
@@ -214,7 +285,10 @@ mod tests {
     #[test]
     fn a_row_of_the_table_is_no_time() {
         let row = b"[     97]     0    97     8461     8279   102400        0             0 hog";
-        assert_eq!(PlainLine::parse(row).unwrap(), PlainLine { micros: None, wall: None, text: row });
+        assert_eq!(
+            PlainLine::parse(row).unwrap(),
+            PlainLine { micros: None, wall: None, host: None, text: row }
+        );
         let line = [b"[   12.000000] ", &row[..]].concat();
         assert_eq!(PlainLine::parse(&line).unwrap().text, row);
         for text in [&b" dump_stack+0x6b/0x83"[..], b"memory: usage 1kB, limit 2kB, failcnt 3", b"", b"x"] {

@@ -73,6 +73,24 @@ impl Columns {
 }
 
 impl TaskRow {
+    /// The table was read with pages of one size, and they are of another.
+    pub(super) fn rescale(&mut self, from: PageSize, to: PageSize) {
+        if from == to {
+            return;
+        }
+        let sizes = [
+            &mut self.total_vm,
+            &mut self.rss,
+            &mut self.rss_anon,
+            &mut self.rss_file,
+            &mut self.rss_shmem,
+            &mut self.swap,
+        ];
+        for Bytes(size) in sizes.into_iter().flatten() {
+            *size = to.bytes(Pages(*size / from.get().0)).0;
+        }
+    }
+
     fn set(&mut self, column: &str, value: i64, page_size: PageSize) -> Option<()> {
         if column == "oom_score_adj" {
             self.oom_score_adj = Some(value.try_into().ok()?);

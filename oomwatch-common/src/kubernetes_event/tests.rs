@@ -29,8 +29,9 @@ fn a_pod_is_told_of_its_kill() {
     assert_eq!((notice.namespace.as_str(), notice.instance.as_str()), ("default", "worker-3"));
     assert_eq!(notice.time, "2026-11-21T02:03:05.719954Z");
     assert!(notice.name.starts_with("n-burst.oomwatch-"), "{}", notice.name);
-    let begins = "OOM kill of 4 processes: java (pid 155, uid 0) and 3 more in container hog: 57.1 MiB anon + 6.9 MiB \
-                  shmem of a 64.0 MiB limit; container limit reached. The container's memory limit, 64.0 MiB, was";
+    let begins = "OOM kill of 4 processes: java (pid 155, uid 0) and 3 more in container hog: 57.1 MiB anon + \
+                  6.9 MiB shmem of a 64.0 MiB limit; container limit reached. Container default/n-burst/hog \
+                  reached its memory limit of 64.0 MiB: ";
     assert!(notice.note.starts_with(begins), "{}", notice.note);
     assert!(notice.note.contains("Whose limit: /kubepods.slice/"), "{}", notice.note);
 }

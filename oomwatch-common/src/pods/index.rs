@@ -87,13 +87,8 @@ impl PodIndex {
                 Some(container) => container.ids.push(log.id.to_owned()),
                 None => pod.containers.push(PodContainer {
                     name: name.to_owned(),
-                    kind: None,
-                    image: None,
-                    request: None,
-                    limit: None,
-                    restarts: None,
                     ids: vec![log.id.to_owned()],
-                    runtime: None,
+                    ..PodContainer::default()
                 }),
             }
         }
@@ -151,8 +146,12 @@ fn key(uid: &str) -> String {
 fn remember_ids(pod: &mut Pod, before: &Pod) {
     for container in &mut pod.containers {
         let earlier = before.containers.iter().find(|earlier| earlier.name == container.name);
-        for id in earlier.iter().flat_map(|earlier| &earlier.ids) {
+        for (id, earlier) in
+            earlier.iter().flat_map(|earlier| earlier.ids.iter().map(move |id| (id, earlier)))
+        {
             if container.ids.len() < IDS && !container.ids.contains(id) {
+                container.started_at.resize(container.ids.len(), None);
+                container.started_at.push(earlier.started(id));
                 container.ids.push(id.clone());
             }
         }

@@ -1,15 +1,21 @@
 //! One pod of the kubelet's answer (`k8s.io/api/core/v1` types.go, `Pod`) → [`Pod`].
 
+mod wire;
+
 use std::borrow::Cow;
 
-use serde::{Deserialize, Deserializer};
+use jiff::Timestamp;
 
-use super::{Pod, PodContainer, quantity, workload};
+use self::wire::{Amount, Condition, ContainerSpec, ContainerStatus, PodJson, Volume};
+use super::{Pod, PodContainer, Resize, workload};
 use crate::{
     cgroup_path::{Qos, Runtime},
-    report::ContainerKind,
-    units::Bytes,
+    escape::escape,
+    report::{ContainerKind, MemoryVolume},
 };
+
+/// Volumes kept of a pod.
+const VOLUMES: usize = 32;
 
 /// Reads one pod. `None` for what has no name and uid.
 pub(super) fn pod(json: &[u8]) -> Option<Pod> {
@@ -48,7 +54,48 @@ pub(super) fn pod(json: &[u8]) -> Option<Pod> {
         "BestEffort" => Some(Qos::BestEffort),
         _ => None,
     });
-    Some(Pod { namespace, name, uid, mirror_uid, qos, workload, containers, limit: spec.resources.limit() })
+    let is_over = matches!(status.phase.as_deref(), Some("Succeeded" | "Failed"));
+    let resize = resize(status.resize.as_deref(), &status.conditions);
+    let volumes = spec.volumes.iter().flatten().filter_map(memory_volume);
+    Some(Pod {
+        namespace,
+        name,
+        uid,
+        mirror_uid,
+        qos,
+        workload,
+        containers,
+        limit: spec.resources.limit(),
+        request: spec.resources.request(),
+        memory_volumes: volumes.take(VOLUMES).collect(),
+        resize,
+        is_over,
+    })
+}
+
+fn memory_volume(volume: &Volume<'_>) -> Option<MemoryVolume> {
+    let held = volume.empty_dir.as_ref().filter(|held| held.medium.as_deref() == Some("Memory"))?;
+    let size_limit_bytes = held.size_limit.as_ref().and_then(Amount::bytes);
+    Some(MemoryVolume { name: escape(volume.name.as_deref()?.as_bytes()), size_limit_bytes })
+}
+
+/// By two conditions of the pod (since Kubernetes 1.33), or before that by a field of its own.
+fn resize(field: Option<&str>, conditions: &[Option<Condition<'_>>]) -> Option<Resize> {
+    let of_reason = |reason: Option<&str>| match reason {
+        Some("Proposed") => Some(Resize::Proposed),
+        Some("InProgress") => Some(Resize::InProgress),
+        Some("Deferred") => Some(Resize::Deferred),
+        Some("Infeasible") => Some(Resize::Infeasible),
+        _ => None,
+    };
+    let is_true = |condition: &&Condition<'_>| condition.status.as_deref() == Some("True");
+    let by_condition =
+        conditions.iter().flatten().filter(is_true).find_map(|condition| match condition.kind.as_deref() {
+            Some("PodResizePending") => of_reason(condition.reason.as_deref()).or(Some(Resize::Proposed)),
+            Some("PodResizeInProgress") => Some(Resize::InProgress),
+            _ => None,
+        });
+    by_condition.or_else(|| of_reason(field))
 }
 
 /// Manifest and status of a kind of containers, by name: either may lack some of them.
@@ -79,13 +126,30 @@ fn container(
     status: ContainerStatus<'_>,
 ) -> PodContainer {
     let ContainerStatus { state, last_state, container_id, restart_count, resources, .. } = status;
-    let urls = [container_id, state.terminated.container_id, last_state.terminated.container_id];
-    let mut ids: Vec<String> = Vec::new();
+    let (ended, before) = (state.terminated, last_state.terminated);
+    let urls = [
+        (container_id, state.running.started_at),
+        (ended.container_id, ended.started_at),
+        (before.container_id, before.started_at),
+    ];
+    let (mut ids, mut started_at): (Vec<String>, Vec<Option<Timestamp>>) = (Vec::new(), Vec::new());
     let mut runtime = None;
-    for (scheme, id) in urls.iter().flatten().filter_map(|url| url.split_once("://")) {
+    for (url, started) in &urls {
+        let Some((scheme, id)) = url.as_ref().and_then(|url| url.split_once("://")) else { continue };
+        let started = started.as_ref().and_then(|started| started.parse().ok());
         runtime = runtime.or(of_scheme(scheme));
-        if !id.is_empty() && !ids.iter().any(|known| known == id) {
-            ids.push(id.to_owned());
+        match ids.iter().position(|known| known == id) {
+            // What ended is named twice, and only the second time with its start.
+            Some(place) => {
+                if let Some(known) = started_at.get_mut(place) {
+                    *known = known.or(started);
+                }
+            }
+            None if !id.is_empty() => {
+                ids.push(id.to_owned());
+                started_at.push(started);
+            }
+            None => {}
         }
     }
     PodContainer {
@@ -97,6 +161,8 @@ fn container(
         limit: resources.limit().or_else(|| spec.resources.limit()),
         restarts: restart_count,
         ids,
+        started_at,
+        is_sidecar: spec.restart_policy.as_deref() == Some("Always"),
         runtime,
     }
 }
@@ -104,184 +170,4 @@ fn container(
 /// `containerd://…`
 fn of_scheme(scheme: &str) -> Option<Runtime> {
     [Runtime::Containerd, Runtime::CriO, Runtime::Docker].into_iter().find(|runtime| runtime.name() == scheme)
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct PodJson<'a> {
-    #[serde(borrow, deserialize_with = "or_default")]
-    metadata: Metadata<'a>,
-    #[serde(borrow, deserialize_with = "or_default")]
-    spec: Spec<'a>,
-    #[serde(borrow, deserialize_with = "or_default")]
-    status: Status<'a>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct Metadata<'a> {
-    #[serde(borrow)]
-    name: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    namespace: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    uid: Option<Cow<'a, str>>,
-    #[serde(borrow, deserialize_with = "or_default")]
-    labels: Labels<'a>,
-    #[serde(borrow, deserialize_with = "or_default")]
-    annotations: Annotations<'a>,
-    #[serde(borrow, deserialize_with = "or_default")]
-    owner_references: Vec<Option<Owner<'a>>>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Labels<'a> {
-    #[serde(borrow, rename = "pod-template-hash")]
-    template_hash: Option<Cow<'a, str>>,
-    #[serde(borrow, rename = "rollouts-pod-template-hash")]
-    rollout_hash: Option<Cow<'a, str>>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Annotations<'a> {
-    #[serde(borrow, rename = "kubernetes.io/config.source")]
-    source: Option<Cow<'a, str>>,
-    #[serde(borrow, rename = "kubernetes.io/config.mirror")]
-    mirror: Option<Cow<'a, str>>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Owner<'a> {
-    #[serde(borrow)]
-    kind: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    name: Option<Cow<'a, str>>,
-    controller: Option<bool>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct Spec<'a> {
-    #[serde(borrow)]
-    node_name: Option<Cow<'a, str>>,
-    #[serde(borrow, deserialize_with = "or_default")]
-    resources: Resources<'a>,
-    #[serde(borrow, deserialize_with = "or_default")]
-    containers: Vec<Option<ContainerSpec<'a>>>,
-    #[serde(borrow, deserialize_with = "or_default")]
-    init_containers: Vec<Option<ContainerSpec<'a>>>,
-    #[serde(borrow, deserialize_with = "or_default")]
-    ephemeral_containers: Vec<Option<ContainerSpec<'a>>>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct ContainerSpec<'a> {
-    #[serde(borrow)]
-    name: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    image: Option<Cow<'a, str>>,
-    #[serde(borrow, deserialize_with = "or_default")]
-    resources: Resources<'a>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct Status<'a> {
-    #[serde(borrow)]
-    qos_class: Option<Cow<'a, str>>,
-    #[serde(borrow, deserialize_with = "or_default")]
-    container_statuses: Vec<Option<ContainerStatus<'a>>>,
-    #[serde(borrow, deserialize_with = "or_default")]
-    init_container_statuses: Vec<Option<ContainerStatus<'a>>>,
-    #[serde(borrow, deserialize_with = "or_default")]
-    ephemeral_container_statuses: Vec<Option<ContainerStatus<'a>>>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct ContainerStatus<'a> {
-    #[serde(borrow)]
-    name: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    image: Option<Cow<'a, str>>,
-    #[serde(borrow, rename = "containerID")]
-    container_id: Option<Cow<'a, str>>,
-    #[serde(borrow, deserialize_with = "or_default")]
-    state: State<'a>,
-    #[serde(borrow, deserialize_with = "or_default")]
-    last_state: State<'a>,
-    restart_count: Option<u32>,
-    #[serde(borrow, deserialize_with = "or_default")]
-    resources: Resources<'a>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct State<'a> {
-    #[serde(borrow, deserialize_with = "or_default")]
-    terminated: Terminated<'a>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Terminated<'a> {
-    #[serde(borrow, rename = "containerID")]
-    container_id: Option<Cow<'a, str>>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Resources<'a> {
-    #[serde(borrow, deserialize_with = "or_default")]
-    limits: Amounts<'a>,
-    #[serde(borrow, deserialize_with = "or_default")]
-    requests: Amounts<'a>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Amounts<'a> {
-    #[serde(borrow)]
-    memory: Option<Amount<'a>>,
-}
-
-/// The API writes quantities as text and reads numbers too.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Amount<'a> {
-    #[serde(borrow)]
-    Text(Cow<'a, str>),
-    Number(u64),
-}
-
-impl Resources<'_> {
-    fn limit(&self) -> Option<Bytes> {
-        self.limits.bytes()
-    }
-
-    fn request(&self) -> Option<Bytes> {
-        self.requests.bytes()
-    }
-}
-
-impl Amounts<'_> {
-    fn bytes(&self) -> Option<Bytes> {
-        match self.memory.as_ref()? {
-            Amount::Text(text) => quantity(text),
-            Amount::Number(bytes) => Some(Bytes(*bytes)),
-        }
-    }
-}
-
-/// `null` is as good as absent.
-fn or_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
-where
-    D: Deserializer<'de>,
-    T: Default + Deserialize<'de>,
-{
-    Option::deserialize(deserializer).map(Option::unwrap_or_default)
 }

@@ -15,6 +15,8 @@ const ENVELOPE_BYTES: usize = 64 * 1024;
 const POD_BYTES: usize = 2 * 1024 * 1024;
 /// Kubelets are made for 110 pods, and are run with some hundreds.
 const PODS: usize = 10_000;
+/// Kubernetes is made for 150,000 in a cluster (<https://kubernetes.io/docs/setup/best-practices/cluster-large/>).
+const PODS_OF_A_CLUSTER: usize = 200_000;
 /// How much of an answer that is no PodList is quoted.
 const QUOTED_BYTES: usize = 80;
 
@@ -66,6 +68,15 @@ pub struct ListReader {
     key: Vec<u8>,
     is_value: bool,
     ended: bool,
+    from: From,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum From {
+    #[default]
+    Kubelet,
+    /// What kubectl prints is taken too: lists of all kinds, and a pod alone.
+    File,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -96,6 +107,12 @@ struct Envelope {
 }
 
 impl ListReader {
+    /// Of a file that somebody made of what a kubelet or `kubectl get pods -o json` said: that calls a list `List`, and
+    /// prints a pod that was asked for by its name alone.
+    pub fn of_a_file() -> Self {
+        Self { from: From::File, ..Self::default() }
+    }
+
     /// Takes the next bytes.
     ///
     /// # Errors
@@ -116,7 +133,7 @@ impl ListReader {
                 Position::Pod => self.pod_is_too_long = true,
                 Position::Items => {}
             }
-            if self.envelope.len() > ENVELOPE_BYTES {
+            if self.envelope.len() > if self.from == From::File { POD_BYTES } else { ENVELOPE_BYTES } {
                 return Err(self.no_pod_list());
             }
         }
@@ -135,6 +152,14 @@ impl ListReader {
         let envelope: Envelope = serde_json::from_slice(&self.envelope).map_err(|_| self.no_pod_list())?;
         if envelope.kind.as_deref() == Some("PodList") {
             return Ok(self.list);
+        }
+        match envelope.kind.as_deref() {
+            Some("List") if self.from == From::File => return Ok(self.list),
+            Some("Pod") if self.from == From::File => {
+                let pod = json::pod(&self.envelope).ok_or_else(|| self.no_pod_list())?;
+                return Ok(PodList { pods: vec![pod], malformed: 0 });
+            }
+            _ => {}
         }
         Err(envelope.message.map_or_else(|| self.no_pod_list(), |message| quoted(message.as_bytes())))
     }
@@ -205,7 +230,13 @@ impl ListReader {
         }
         self.pod.clear();
         self.pod_is_too_long = false;
-        if self.list.pods.len() + self.list.malformed > PODS { Err(ListError::TooMany) } else { Ok(()) }
+        if self.list.pods.len() + self.list.malformed
+            > if self.from == From::File { PODS_OF_A_CLUSTER } else { PODS }
+        {
+            Err(ListError::TooMany)
+        } else {
+            Ok(())
+        }
     }
 
     fn no_pod_list(&self) -> ListError {

@@ -224,3 +224,60 @@ fn names_of_log_files_make_an_index() {
     // Without a target its pod's uid is not known, and none contradicts it.
     assert!(matches!(index.find(Some("any"), Some(&"0".repeat(64))), Found::Container(..)));
 }
+
+#[test]
+fn what_a_diagnosis_needs_of_a_pod_is_read() {
+    let eater = &named(&pods(MULTI), "n-multi").containers[1].clone();
+    let started = |id: &str| eater.started(id).map(|started| started.to_string());
+    assert_eq!(started(&eater.ids[0]).as_deref(), Some("2026-11-20T16:11:29Z"));
+    assert_eq!(started(&eater.ids[1]).as_deref(), Some("2026-11-20T16:07:09Z"));
+    assert_eq!(started("another"), None);
+    let answer = |more: &str, status: &str| {
+        format!(
+            r#"{{"kind":"PodList","items":[{{"metadata":{{"name":"a","uid":"u"}},
+            "spec":{{"volumes":[null,{{"name":"disk","emptyDir":{{}}}},{{"name":"cfg","configMap":{{"name":"c"}}}},
+              {{"name":"none","emptyDir":null}},{{"name":"shm","emptyDir":{{"medium":"Memory"}}}},
+              {{"name":"cache","emptyDir":{{"medium":"Memory","sizeLimit":"64Mi"}}}}]{more}}},
+            "status":{{{status}}}}}]}}"#
+        )
+    };
+    let volume = |name: &str, size_limit_bytes| MemoryVolume { name: name.to_owned(), size_limit_bytes };
+    let pod = pods(&answer("", "")).remove(0);
+    assert_eq!(pod.memory_volumes, [volume("shm", None), volume("cache", Some(Bytes(64 << 20)))]);
+    assert_eq!((pod.resize, pod.is_over, pod.requested()), (None, false, Bytes(0)));
+    for (status, resize, is_over) in [
+        (r#""phase":"Running","resize":"Proposed""#, Some(Resize::Proposed), false),
+        (r#""phase":"Succeeded","resize":"""#, None, true),
+        (r#""phase":"Failed","conditions":null"#, None, true),
+        (
+            r#""conditions":[null,{"type":"Ready","status":"True"},
+               {"type":"PodResizePending","status":"True","reason":"Infeasible"}]"#,
+            Some(Resize::Infeasible),
+            false,
+        ),
+        (r#""conditions":[{"type":"PodResizePending","status":"False","reason":"Deferred"}]"#, None, false),
+        (r#""conditions":[{"type":"PodResizeInProgress","status":"True"}]"#, Some(Resize::InProgress), false),
+    ] {
+        let pod = pods(&answer("", status)).remove(0);
+        assert_eq!((pod.resize, pod.is_over), (resize, is_over), "{status}");
+    }
+    let memory = |mebibytes: u64| format!(r#""resources":{{"requests":{{"memory":"{mebibytes}Mi"}}}}"#);
+    for (containers, of_init, sidecar, of_pod, expected) in [
+        (&[10, 20][..], 5, false, None, 30),
+        (&[10, 20], 50, false, None, 50),
+        (&[10, 20], 5, true, None, 35),
+        (&[10, 20], 5, true, Some(100), 100),
+    ] {
+        let all: Vec<_> =
+            containers.iter().map(|size| format!(r#"{{"name":"c{size}",{}}}"#, memory(*size))).collect();
+        let policy = if sidecar { r#","restartPolicy":"Always""# } else { "" };
+        let whole = of_pod.map_or_else(String::new, |size| format!(",{}", memory(size)));
+        let more = format!(
+            r#","containers":[{}],"initContainers":[{{"name":"i",{}{policy}}}]{whole}"#,
+            all.join(","),
+            memory(of_init)
+        );
+        let pod = pods(&answer(&more, "")).remove(0);
+        assert_eq!(pod.requested(), Bytes(expected << 20), "{more}");
+    }
+}

@@ -4,10 +4,13 @@ use super::paper::{Ink, Paper};
 use crate::{
     proc_text::{Pressure, Stall},
     render_text::{milliseconds, short_id},
-    report::{Cgroup, Report, size},
+    report::{Cgroup, Composition, Report, node_parts, size},
     scope::Scope,
     units::Bytes,
 };
+
+/// Slab caches that are named.
+const CACHES: usize = 5;
 
 /// The cgroup's memory by kind, and the limits on the way up from the victim.
 pub(super) fn memory(paper: &mut Paper, report: &Report) {
@@ -28,15 +31,12 @@ fn composition(paper: &mut Paper, cgroup: &Cgroup, is_owner: bool) {
     });
     let whole = cgroup.limit_bytes.unwrap_or(usage).max(usage);
     paper.bar("in use", usage.0, whole.0, &size(usage));
-    let mut rest = usage.0;
-    for (name, part) in parts(cgroup) {
-        rest = rest.saturating_sub(part.0);
-        if part.0 > 0 {
-            paper.bar(&format!("  {name}"), part.0, whole.0, &size(part));
+    if let Some(made) = Composition::of(cgroup) {
+        for (name, part) in made.parts().into_iter().chain([("not in memory.stat", made.unexplained())]) {
+            if part.0 > 0 {
+                paper.bar(&format!("  {name}"), part.0, whole.0, &size(part));
+            }
         }
-    }
-    if cgroup.stat.is_some() && rest > 0 {
-        paper.bar("  not in memory.stat", rest, whole.0, &size(Bytes(rest)));
     }
     let mut facts =
         vec![cgroup.limit_bytes.map_or("no limit".to_owned(), |limit| format!("limit {}", size(limit)))];
@@ -92,29 +92,6 @@ fn swap(name: &str, usage: Option<Bytes>, limit: Option<Bytes>, unlimited: bool)
     })
 }
 
-/// What does not overlap, of what is counted: v2's `file` includes `shmem`, its `kernel` the parts named after it.
-fn parts(cgroup: &Cgroup) -> Vec<(&'static str, Bytes)> {
-    let Some(stat) = &cgroup.stat else { return Vec::new() };
-    let get = |name: &str| stat.size(name).unwrap_or_default();
-    let less = |Bytes(whole): Bytes, Bytes(part): Bytes| Bytes(whole.saturating_sub(part));
-    let mut parts = vec![
-        ("anonymous", get("anon")),
-        ("page cache", less(get("file"), get("shmem"))),
-        ("shared, tmpfs", get("shmem")),
-    ];
-    let kernel_parts = [
-        ("page tables", get("pagetables")),
-        ("slab", get("slab")),
-        ("kernel stacks", get("kernel_stack")),
-        ("per-CPU", get("percpu")),
-    ];
-    parts.extend(kernel_parts);
-    let named = kernel_parts.iter().fold(Bytes(0), |sum, (_, part)| Bytes(sum.0.saturating_add(part.0)));
-    parts.push(("other kernel", less(get("kernel"), named)));
-    parts.push(("socket buffers", get("sock")));
-    parts
-}
-
 /// The victim's path, leaf first: which levels have a limit, and how near they were to it.
 fn levels(paper: &mut Paper, report: &Report) {
     let Some(cgroup) = report.cgroup.as_ref().filter(|cgroup| cgroup.levels.len() > 1) else { return };
@@ -140,7 +117,12 @@ pub(super) fn node(paper: &mut Paper, report: &Report) {
         return;
     }
     let heading = if node_wide { "WHERE THE NODE'S MEMORY WENT" } else { "THE NODE" };
-    paper.heading(&format!("{heading}, {} LATER", milliseconds(report.latency.hook_to_read_us)));
+    let when = if report.node_memory_from_log {
+        "AS THE KERNEL LOGGED IT".to_owned()
+    } else {
+        format!("{} LATER", milliseconds(report.latency.hook_to_read_us))
+    };
+    paper.heading(&format!("{heading}, {when}"));
     if node_wide {
         bars(paper, report);
     }
@@ -169,6 +151,20 @@ pub(super) fn node(paper: &mut Paper, report: &Report) {
     if let Some(pressure) = &report.pressure {
         paper.entry("pressure", &waited(pressure));
     }
+    for zone in &report.zones {
+        let parts = [(zone.free_bytes, "free"), (zone.min_bytes, "min"), (zone.low_bytes, "low")];
+        let parts = parts.into_iter().filter_map(|(bytes, name)| Some(format!("{name} {}", size(bytes?))));
+        let parts = parts.collect::<Vec<_>>().join(", ");
+        if node_wide && !parts.is_empty() {
+            paper.entry("zone", &format!("{} of memory node {}: {parts}", zone.zone, zone.node));
+        }
+    }
+    if !report.slab.is_empty() {
+        let caches = report.slab.iter().take(CACHES);
+        let caches: Vec<_> =
+            caches.map(|cache| format!("{} {}", cache.name, size(cache.size_bytes))).collect();
+        paper.entry("slab", &format!("the largest caches: {}", caches.join(", ")));
+    }
     if let Some(kills) = report.vmstat.and_then(|vmstat| vmstat.oom_kill) {
         paper.entry("kills", &format!("{kills} OOM kills counted by the kernel since boot"));
     }
@@ -177,21 +173,8 @@ pub(super) fn node(paper: &mut Paper, report: &Report) {
 fn bars(paper: &mut Paper, report: &Report) {
     let Some(node) = report.node_memory else { return };
     let Some(total) = node.mem_total_bytes else { return };
-    let get = |value: Option<Bytes>| value.unwrap_or_default().0;
-    let cache = (get(node.cached_bytes) + get(node.buffers_bytes)).saturating_sub(get(node.shmem_bytes));
-    let parts = [
-        ("anonymous", get(node.anon_pages_bytes)),
-        ("page cache", cache),
-        ("shared, tmpfs", get(node.shmem_bytes)),
-        ("slab", get(node.slab_bytes)),
-        ("page tables", get(node.page_tables_bytes)),
-        ("kernel stacks", get(node.kernel_stack_bytes)),
-        ("per-CPU", get(node.percpu_bytes)),
-        ("huge pages, reserved", get(node.hugetlb_bytes)),
-        ("free", get(node.mem_free_bytes)),
-    ];
     let mut rest = total.0;
-    for (name, part) in parts {
+    for (name, Bytes(part)) in node_parts(&node) {
         rest = rest.saturating_sub(part);
         if part > 0 {
             paper.bar(name, part, total.0, &size(Bytes(part)));

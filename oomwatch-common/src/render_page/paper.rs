@@ -94,7 +94,7 @@ fn percent(part: u64, whole: u64) -> String {
 }
 
 /// Eighths of a column.
-fn bar(part: u64, whole: u64) -> String {
+pub(super) fn bar(part: u64, whole: u64) -> String {
     let columns = u128::try_from(BAR).unwrap_or_default();
     let eighths = (u128::from(part.min(whole)) * columns * 8).checked_div(u128::from(whole)).unwrap_or(0);
     let full = usize::try_from(eighths / 8).unwrap_or(BAR);

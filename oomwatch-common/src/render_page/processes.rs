@@ -4,7 +4,7 @@ use super::paper::{Ink, Paper};
 use crate::{
     incident::ProbeLevel,
     render_text::{names, short_id, trigger_name, triggered_by, victims_cgroup},
-    report::{ContainerKind, Host, HostKind, Kubernetes, Report, StatusFrom, Victim, size},
+    report::{ContainerKind, Host, HostKind, Kubernetes, Report, Source, StatusFrom, Victim, size},
     units::Bytes,
 };
 
@@ -29,6 +29,11 @@ pub(super) fn place(paper: &mut Paper, report: &Report) {
     }
     if let Some(owner) = report.limit_owner.as_ref().filter(|owner| Some(owner.cgroup.as_str()) != victims) {
         paper.entry("whose limit", &owner.cgroup);
+    }
+    if let Some(repeats) = report.repeats.as_ref().filter(|repeats| repeats.count > 1) {
+        let since = repeats.first_time.as_deref().and_then(|time| time.split_once('.'));
+        let since = since.map_or(String::new(), |(time, _)| format!(" since {}", time.replace('T', " ")));
+        paper.entry("repeats", &format!("kill {} of this container{since}", repeats.count));
     }
 }
 
@@ -187,7 +192,7 @@ fn details(paper: &mut Paper, report: &Report, victim: &Victim, of_several: bool
             "RSS is approximate, as in the kernel's own log: some pages of each thread or CPU are missing",
         );
     }
-    if victim.status_from == StatusFrom::Kernel {
+    if victim.status_from == StatusFrom::Kernel && report.source != Source::Log {
         let from =
             if report.probe.level == ProbeLevel::Kmsg.name() { "the kernel's log" } else { "the probe" };
         let note = format!("its files below /proc could not be read in time: all of this is from {from}");

@@ -3,18 +3,19 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    Cgroup, Host, Latency, Oom, Probe, Report, SCHEMA, Source, Trigger, Victim,
+    Candidates, Cgroup, Host, Latency, Oom, Probe, Report, SCHEMA, Source, Trigger, Victim,
     gaps::gaps,
     process::{memory_cgroup, rfc3339},
 };
 use crate::{
     attribution::{Attributed, Attribution},
     capture::Capture,
-    diagnose::{Cause, Facts, diagnose},
+    diagnose::{Cause, Facts, Reason, diagnose},
     escape::escape,
     incident::{self, Constraint, Incident},
-    scope::scope,
+    scope::{Scope, scope},
     snapshot::Snapshot,
+    surroundings::Surroundings,
     units::{BoottimeNs, PageSize},
 };
 
@@ -49,6 +50,7 @@ impl Report {
         incident: &Incident,
         capture: &Capture,
         attribution: &Attribution,
+        surroundings: &Surroundings,
         context: &Context,
     ) -> Self {
         let snapshot = Snapshot::new(capture, context.page_size);
@@ -64,6 +66,7 @@ impl Report {
             time: rfc3339(context.time(incident.at).unwrap_or(Timestamp::MAX)),
             boot_id: context.boot_id.clone(),
             node: escape(context.node.as_bytes()),
+            log: None,
             probe: Probe { level: incident.level.name().to_owned() },
             source: context.source,
             scope: scoped.scope,
@@ -78,7 +81,14 @@ impl Report {
             cgroup: memcg.map(|memcg| Cgroup::new(memcg, &snapshot, incident.level)),
             kubernetes: kubernetes(&attribution.victim),
             host: incident.victims.first().filter(|_| attribution.victim.is_none()).and_then(host),
-            node_memory: snapshot.node.meminfo,
+            candidates: None,
+            consumers: surroundings.consumers.clone(),
+            node_shares: surroundings.node_shares,
+            repeats: surroundings.repeats.clone(),
+            node_memory: snapshot.node.meminfo.or(surroundings.node_memory),
+            node_memory_from_log: snapshot.node.meminfo.is_none() && surroundings.node_memory.is_some(),
+            slab: surroundings.slab.clone(),
+            zones: surroundings.zones.clone(),
             vmstat: snapshot.node.vmstat,
             load: snapshot.node.load.clone(),
             pressure: snapshot.node.pressure,
@@ -90,11 +100,45 @@ impl Report {
                 hook_to_report_us: since_hook(context.built_at),
             },
         };
+        report.candidates = surroundings.tasks.as_ref().map(|tasks| {
+            Candidates::new(tasks, &report.victims, totalpages(&report, context.page_size), context.page_size)
+        });
+        if let Some(candidates) = report.candidates.as_mut().filter(|_| !kills_who_asks(incident)) {
+            candidates.mark_grown();
+        }
         report.findings = diagnose(&Facts { report: &report, basis: scoped.basis });
-        report.cause = report.findings.first().map_or(Cause::Unknown, |finding| finding.cause);
+        if let Some(Reason::Cause(cause)) = report.findings.first().map(|finding| finding.cause) {
+            report.cause = cause;
+        }
         report.gaps = gaps(&report, incident, capture, attribution, &snapshot);
+        report.gaps.extend(surroundings.gaps.iter().cloned());
         report
     }
+}
+
+/// The size of the OOM domain in pages: the kernel's, or where it did not say so, as in its log, reckoned as it does
+/// (`mem_cgroup_get_max`, mm/memcontrol.c; `constrained_alloc`, mm/oom_kill.c). How much swap a node has is not in the
+/// log of a cgroup's limit: there it is taken for none.
+fn totalpages(report: &Report, page_size: PageSize) -> Option<u64> {
+    let reckoned = || {
+        let swap = report.node_memory.and_then(|memory| memory.swap_total_bytes);
+        let bytes = match (report.scope, &report.limit_owner) {
+            (Scope::Node, _) => report.node_memory?.mem_total_bytes?.0.checked_add(swap?.0)?,
+            (_, Some(owner)) => {
+                let allowed = owner.swap_limit_bytes.into_iter().chain(swap).min().unwrap_or_default();
+                owner.limit_bytes?.0.checked_add(allowed.0)?
+            }
+            _ => return None,
+        };
+        Some(bytes / page_size.get().0)
+    };
+    report.oom.as_ref().and_then(|oom| oom.totalpages).or_else(reckoned)
+}
+
+/// `vm.oom_kill_allocating_task` is set (`out_of_memory`, mm/oom_kill.c, says so): nobody was ranked.
+fn kills_who_asks(incident: &Incident) -> bool {
+    let message = incident.oom.as_ref().and_then(|oom| oom.message.as_deref());
+    message.is_some_and(|message| message.contains("oom_kill_allocating_task"))
 }
 
 fn domain(oom: &incident::Oom, page_size: PageSize) -> Oom {

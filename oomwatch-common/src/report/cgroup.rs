@@ -101,6 +101,13 @@ pub struct Level {
     pub unlimited: bool,
 }
 
+impl Level {
+    /// How many components its path has.
+    pub fn components(&self) -> usize {
+        self.cgroup.split('/').filter(|part| !part.is_empty()).count()
+    }
+}
+
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 pub(super) fn is_false(value: &bool) -> bool {
     !value

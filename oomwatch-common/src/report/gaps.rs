@@ -1,6 +1,6 @@
 //! What a report does not have, and why: named source by source, field by field.
 
-use super::{Gap, Report, process::subject};
+use super::{Gap, Report, Source, process::subject};
 use crate::{
     attribution::Attribution,
     capture::{Capture, Outcome, Subject},
@@ -52,9 +52,16 @@ pub(super) fn gaps(
         not_read(&mut gaps, incident.level, "cgroup");
     }
     names(&mut gaps, attribution);
-    not_tried(&mut gaps, incident, capture);
+    if report.source != Source::Log {
+        not_tried(&mut gaps, incident, capture);
+    }
     files(&mut gaps, incident, capture, snapshot);
     gaps
+}
+
+/// Whether a gap is one of the victim's names.
+pub(super) fn is_of_names(gap: &Gap) -> bool {
+    gap.what.starts_with("kubernetes.")
 }
 
 /// Names of pods and containers that nobody told.

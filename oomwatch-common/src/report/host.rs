@@ -71,7 +71,7 @@ impl HostKind {
 
 impl Host {
     /// `None` for what is Kubernetes', and for paths that are of no known shape.
-    pub(super) fn new(path: &CgroupPath) -> Option<Self> {
+    pub fn new(path: &CgroupPath) -> Option<Self> {
         let named = |kind, name: Option<&[u8]>| Self {
             kind,
             name: name.map(escape),

@@ -58,6 +58,29 @@ pub struct Kubernetes {
     /// How often the container had been started again when the kubelet was last asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restarts: Option<u32>,
+    /// When this instance of the container started, as the kubelet says: RFC 3339, UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container_started_at: Option<String>,
+    /// The memory limit that was set for the pod as a whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod_limits_bytes: Option<Bytes>,
+    /// How far a resize of the pod in place has come, as its status says: `Proposed`, `InProgress`, `Deferred`,
+    /// `Infeasible`. Absent where none is under way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resize: Option<String>,
+    /// The pod's volumes that are held in memory: `emptyDir` with `medium: Memory`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub memory_volumes: Vec<MemoryVolume>,
+}
+
+/// A volume that is held in memory. What is in it is charged to the pod, and outlives its containers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemoryVolume {
+    /// Its name in the pod's manifest.
+    pub name: String,
+    /// `sizeLimit`. Absent: it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size_limit_bytes: Option<Bytes>,
 }
 
 /// Who told the names of a pod.

@@ -213,7 +213,7 @@ impl Trigger {
 }
 
 /// Under which id the capture thread reads a process: its thread id, where no other is known.
-pub(super) fn subject(process: &Process) -> Option<Tgid> {
+pub(crate) fn subject(process: &Process) -> Option<Tgid> {
     process.tgid.or(process.tid.map(|Tid(tid)| Tgid(tid)))
 }
 

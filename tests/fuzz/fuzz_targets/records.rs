@@ -11,6 +11,7 @@ use oomwatch_common::{
     peek::peek,
     render_bcc, render_page, render_text,
     report::{Context, Report, Source},
+    surroundings::Surroundings,
     units::{BoottimeNs, PageSize},
 };
 
@@ -77,7 +78,7 @@ fn report(parcel: Vec<u8>) {
     };
     let paths = Paths::new(&incident, &capture, page_size);
     let attribution = Attribution::new(&paths, &[], "nobody was asked");
-    let report = Report::build(&incident, &capture, &attribution, &context);
+    let report = Report::build(&incident, &capture, &attribution, &Surroundings::default(), &context);
     let json = report.to_json().unwrap();
     assert_eq!(Report::from_json(&json).unwrap().to_json().unwrap(), json);
     for text in [render_text::text(&report), render_page::page(&report, render_page::Style::Plain)] {

@@ -10,10 +10,12 @@ use std::{
 use anyhow::{Result, anyhow, ensure};
 use oomwatch_tests::{
     agent::command,
+    deadline::PATIENCE,
     here::binary,
     hog::Hog,
     http::get,
-    lines::Lines,
+    lines::{Lines, Next},
+    report::Report,
     trial::{LOST, Trial},
 };
 use rustix::{pipe::fcntl_setpipe_size, process::Signal};
@@ -94,6 +96,37 @@ fn what_finds_the_ring_buffer_full_is_counted_to_the_kill() -> Result<()> {
     trial.balance(&reports)?;
     ensure!(after.iter().all(|pid| trial.reported.contains(pid)), "it does not go on");
     trial.end()
+}
+
+/// What no record told of, the kernel's log has.
+#[test]
+fn what_was_lost_on_the_way_is_told_from_the_kernels_log() -> Result<()> {
+    let Some(_guard) = alone_and_root()? else { return Ok(()) };
+    let journal = tempfile::tempdir()?;
+    let folder = journal.path().to_str().ok_or_else(|| anyhow!("the folder's name is no text"))?;
+    let arguments = ["--ring-buffer-kib", "4", "--journal", folder, "--backlog", "on"];
+    let mut trial = super::trial("recovered", &arguments)?;
+    let reports = Lines::of(trial.agent.take_stdout()?);
+    trial.signal(Signal::STOP)?;
+    let mut pids = trial.kill(KILLS)?;
+    pids.sort_unstable();
+    trial.signal(Signal::CONT)?;
+    trial.wait_for_metric(LOST, &["record"], |lost| lost >= 1.0)?;
+    let mut told = Vec::new();
+    while told.len() < KILLS {
+        let Next::Line(line) = reports.next(PATIENCE) else { anyhow::bail!("told of {told:?} of {pids:?}") };
+        told.extend(Report::parse(&line)?.victims.into_iter().filter_map(|victim| victim.tid));
+        told.retain(|tid| pids.contains(tid));
+    }
+    // None twice: what the probe told of is in the log as well.
+    trial.agent.terminate()?;
+    while let Next::Line(line) = reports.next(PATIENCE) {
+        told.extend(Report::parse(&line)?.victims.into_iter().filter_map(|victim| victim.tid));
+    }
+    told.retain(|tid| pids.contains(tid));
+    told.sort_unstable();
+    ensure!(told == pids, "{pids:?} died, told were {told:?}");
+    Ok(())
 }
 
 #[test]

@@ -9,6 +9,7 @@ use oomwatch_common::{
     render_table::{Table, When},
     render_text::text,
     report::Report,
+    surroundings::Surroundings,
 };
 
 use super::{
@@ -17,7 +18,13 @@ use super::{
 };
 
 fn report(case: &Case) -> Report {
-    Report::build(&case.incident, &case.capture, &case.attribution(), &case.context())
+    Report::build(
+        &case.incident,
+        &case.capture,
+        &case.attribution(),
+        &Surroundings::default(),
+        &case.context(),
+    )
 }
 
 #[test]

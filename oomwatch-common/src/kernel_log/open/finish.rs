@@ -2,6 +2,7 @@
 
 use super::{Logged, Open};
 use crate::{
+    escape::escape,
     ids::{CgroupPath, Tgid, Tid},
     incident::{Constraint, Gap, Incident, Memcg, Oom, ProbeLevel, Process, ProcessMemory},
     kernel_log::{
@@ -9,13 +10,22 @@ use crate::{
         kills::Killed,
         summary::Summary,
         tasks::TaskRow,
+        text::split,
     },
-    units::{BoottimeNs, Bytes},
+    units::{BoottimeNs, Bytes, PageSize},
 };
 
-const NO_HEADER: &str = "the kernel's log has no header for this kill: it prints 10 of them in 5 s at most";
+/// What is left of a container's name must leave no doubt.
+const LEAST_OF_A_NAME: usize = 16;
 
-pub(super) fn logged(mut open: Open, number: u64, exact_rss: bool) -> Logged {
+const NO_HEADER: &str =
+    "the kernel's log has no header for this kill: it prints 10 of them in 5 s at most, or the log was cut";
+
+pub(super) fn logged(mut open: Open, number: u64, exact_rss: bool, assumed: PageSize) -> Logged {
+    let page_size = page_size(&open, assumed).unwrap_or(assumed);
+    for row in &mut open.tasks {
+        row.rescale(assumed, page_size);
+    }
     let summary = open.killed.first().and_then(|first| open.summary(first));
     let exact =
         open.stack.as_ref().map_or(exact_rss, |stack| stack.release.is_some() && stack.prints_exact_rss());
@@ -44,6 +54,12 @@ pub(super) fn logged(mut open: Open, number: u64, exact_rss: bool) -> Logged {
             gaps.push(Gap::new(*what, NO_HEADER));
         }
     }
+    if open.is_presumed {
+        gaps.push(Gap::new(
+            "victims",
+            "the log does not say who was killed: this is the process that was chosen",
+        ));
+    }
     if open.lost {
         gaps.push(Gap::new("victims", "records of the kernel's log were lost: there may be more"));
     }
@@ -59,13 +75,29 @@ pub(super) fn logged(mut open: Open, number: u64, exact_rss: bool) -> Logged {
             limit_owner,
             gaps,
         },
-        wall: open.wall.as_deref().map(crate::escape::escape),
+        wall: open.wall.as_deref().map(escape),
+        host: open.host.as_deref().map(escape),
+        boot_id: open.boot_id.as_deref().map(escape),
+        line: open.line,
+        page_size,
         sequences: open.sequences,
         kills: open.kills,
         tasks: open.tasks,
         node: open.node,
         release: open.stack.and_then(|stack| stack.release),
     }
+}
+
+/// The table counts pages and the line of the kill kB, of the same address space.
+fn page_size(open: &Open, assumed: PageSize) -> Option<PageSize> {
+    open.killed.iter().find_map(|killed| {
+        let (Bytes(size), Bytes(listed)) = (killed.total_vm?, open.row(killed.tid)?.total_vm?);
+        let pages = listed / assumed.get().0;
+        let is_whole = pages > 0 && size.is_multiple_of(pages);
+        // x86 has 4 KiB, arm64 and powerpc have up to 64.
+        let page_size = PageSize::new(size / pages.max(1)).filter(|page_size| page_size.get().0 <= 64 << 10);
+        page_size.filter(|_| is_whole)
+    })
 }
 
 /// A process as the table lists it.
@@ -112,8 +144,18 @@ fn victim(open: &Open, killed: &Killed, summary: Option<&Summary>, exact: bool) 
     let is_first = open.killed.first().is_some_and(|first| first.tid == killed.tid);
     let path = summary.and_then(|summary| summary.task_memcg.clone());
     let path = path.or_else(|| open.task_in.as_ref().filter(|_| is_first).map(|(task, _)| task.clone()));
+    let path = path.or_else(|| mended(open).filter(|_| is_first));
     victim.memcg = path.map(|path| memcg(open, path, summary));
     victim
+}
+
+/// The victim's cgroup of a line that a pager cut: where the trigger's cpuset is the same, its name is whole.
+fn mended(open: &Open) -> Option<CgroupPath> {
+    let (name, _) = split(open.cpuset.as_deref()?, " mems_allowed=")?;
+    let mut path = open.task_cut.clone()?;
+    let last = path.components.last_mut().filter(|last| last.len() >= LEAST_OF_A_NAME)?;
+    name.starts_with(last).then(|| *last = name.to_vec())?;
+    Some(path)
 }
 
 /// A cgroup, with the header's counters where they are its own.

@@ -1,5 +1,6 @@
 //! The kills, each made for real and compared with what the kernel said of it.
 
+mod around;
 mod check;
 mod faults;
 mod group;
@@ -61,6 +62,8 @@ pub(crate) const CASES: &[Case] = &[
     case("sysrq_f", Setup::Highest, Needs::Memcg, node::sysrq),
     case("an_exiting_victim_is_not_reported", Setup::Kprobe, Needs::Memcg, unkilled::already_exiting),
     case("nothing_killable_is_no_incident", Setup::Highest, Needs::Memcg, unkilled::nothing_killable),
+    case("around_the_smaller_by_oom_score_adj", Setup::Kprobe, Needs::Memcg, around::smaller_by_adjustment),
+    case("around_the_whole_node", Setup::Kprobe, Needs::Memcg, around::consumers_of_the_node),
     case("twenty_kills_in_a_row", Setup::Highest, Needs::Memcg, many::in_a_row),
     case("survive_a_node_full_of_processes", Setup::Highest, Needs::Memcg, survive::processes),
     case("survive_a_node_full_of_tmpfs", Setup::Highest, Needs::Memcg, survive::tmpfs),

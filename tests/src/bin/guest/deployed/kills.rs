@@ -7,7 +7,7 @@ use oomwatch_tests::{
     agent::Agent,
     deadline::PATIENCE,
     lines::{Lines, Next},
-    report::{Kubernetes, Report},
+    report::{Around, Kubernetes, Report},
 };
 
 use super::{Granted, World, agents_cgroup, capabilities, pods::NodesPod};
@@ -107,6 +107,10 @@ fn check(report: &Report, victim: &NodesPod, known: bool, cgroup: &str) -> Resul
     ensure!(owner.cgroup.as_deref() == Some(cgroup.as_bytes()), "expected the limit of {cgroup}");
     ensure!(owner.limit == Some(LIMIT << 20), "expected a limit of {LIMIT} MiB");
     ensure!(report.scope.as_deref() == Some("container"), "expected scope container");
+    // From a pid namespace of its own the agent sees who is in a container by the host's /proc alone.
+    let around = Around::of(&report.line)?.candidates;
+    let is_alone = around.count == Some(1) && around.processes.iter().all(|process| process.is_victim);
+    ensure!(is_alone, "the victim was alone in its container: {around:?}");
     // On a slow machine the victim may be gone before it is read, and the report then says so.
     let of_process =
         report.gaps.iter().all(|gap| gap.starts_with("victims[0]/") || gap.starts_with("trigger/"));

@@ -1,0 +1,124 @@
+//! The kernel's own memory is a large part: of a cgroup's usage, or of the node.
+
+use super::{Confidence, Facts, Finding, Refinement, evidence::EvidenceList, facts::percent, words::list};
+use crate::{
+    report::{Composition, size},
+    units::Bytes,
+};
+
+/// From this share of the usage, or of the node's memory, on, percent.
+const WORTH_A_WORD: u64 = 20;
+const LEAST: Bytes = Bytes(4 << 20);
+/// Slab caches that are named.
+const CACHES: usize = 3;
+
+pub(super) fn kernel_memory(facts: &Facts<'_>) -> Option<Finding> {
+    if facts.is_node_wide() { of_node(facts) } else { of_cgroup(facts) }
+}
+
+fn of_cgroup(facts: &Facts<'_>) -> Option<Finding> {
+    let made = facts.composition()?;
+    let all = Bytes(made.kernel.0.saturating_add(made.sockets.0));
+    if all < LEAST || made.percent(all) < WORTH_A_WORD {
+        return unlisted(facts, &made);
+    }
+    let kinds = [
+        (
+            made.slab,
+            "slab",
+            "Slab: look for very many files, inotify watches or connections (slabtop on the node).",
+        ),
+        (
+            made.pagetables,
+            "page tables",
+            "Page tables: look for many processes that map the same large memory, each with tables of its own; huge \
+             pages need few.",
+        ),
+        (made.stacks, "kernel stacks", "Stacks: look for very many threads."),
+        (
+            made.percpu,
+            "per-CPU memory",
+            "Per-CPU memory: look for very many cgroups, BPF maps or network devices.",
+        ),
+        (
+            made.sockets,
+            "socket buffers",
+            "Socket buffers: look for receivers that do not read (ss -tm in the container).",
+        ),
+    ];
+    let mut evidence = EvidenceList::default();
+    let from = facts.stat_from();
+    evidence.bytes("kernel", Some(made.kernel), from);
+    for (part, name, _) in kinds {
+        evidence.bytes(
+            &name.replace([' ', '-'], "_").to_lowercase(),
+            Some(part).filter(|part| part.0 > 0),
+            from,
+        );
+    }
+    let &(most, name, advice) = kinds.iter().max_by_key(|(part, ..)| *part)?;
+    let text = format!(
+        "{}, {} % of the usage, is the kernel's own memory for these processes, {} of it {name}. No process's \
+         RSS has it.",
+        size(all),
+        made.percent(all).min(100),
+        size(most),
+    );
+    let advice = vec![advice.to_owned()];
+    Some(Finding::refining(Refinement::KernelMemory, Confidence::Certain, text, evidence, advice))
+}
+
+/// On cgroup v1 `memory.stat` does not list the kernel's memory: it is what the rest leaves of the usage.
+fn unlisted(facts: &Facts<'_>, made: &Composition) -> Option<Finding> {
+    let rest = made.unexplained();
+    // An account that was read after the victim's memory had been freed leaves a rest, too.
+    let is_of_later = facts.victims_anon() > Some(made.anon);
+    if rest < LEAST || made.percent(rest) < WORTH_A_WORD || is_of_later {
+        return None;
+    }
+    let mut evidence = EvidenceList::default();
+    evidence.bytes("not_in_memory_stat", Some(rest), facts.stat_from());
+    let text = format!(
+        "{}, {} % of the usage, is neither memory of processes nor page cache nor tmpfs: the kernel's own \
+         memory for these processes is what is left. Of which kind, is not told here.",
+        size(rest),
+        made.percent(rest),
+    );
+    let advice = vec![
+        "Look at memory.kmem.slabinfo of the cgroup (v1), and at slabtop and ss -tm on the node: very many \
+         files, watches or connections, or socket buffers."
+            .to_owned(),
+    ];
+    Some(Finding::refining(Refinement::KernelMemory, Confidence::Likely, text, evidence, advice))
+}
+
+fn of_node(facts: &Facts<'_>) -> Option<Finding> {
+    let memory = facts.report.node_memory?;
+    let (total, slab) = (memory.mem_total_bytes?, memory.sunreclaim_bytes?);
+    if percent(slab, total) < WORTH_A_WORD {
+        return None;
+    }
+    let mut evidence = EvidenceList::default();
+    evidence.bytes("sunreclaim", Some(slab), facts.node_from());
+    evidence.bytes("mem_total", Some(total), facts.node_from());
+    let caches: Vec<_> = facts
+        .report
+        .slab
+        .iter()
+        .take(CACHES)
+        .map(|cache| format!("{} {}", cache.name, size(cache.size_bytes)))
+        .collect();
+    let largest =
+        if caches.is_empty() { String::new() } else { format!(" The largest caches: {}.", list(&caches)) };
+    let text = format!(
+        "{} of slab that cannot be reclaimed, {} % of the node's memory: the kernel's own objects grew.{largest}",
+        size(slab),
+        percent(slab, total),
+    );
+    let advice = vec![
+        "Look at slabtop -s c over time: a cache that only grows is a leak of the kernel or of a driver, or \
+         of whoever opens files, sockets or watches and never closes them."
+            .to_owned(),
+    ];
+    Some(Finding::refining(Refinement::KernelMemory, Confidence::Certain, text, evidence, advice))
+}

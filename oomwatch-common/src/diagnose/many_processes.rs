@@ -1,0 +1,48 @@
+//! Many small processes filled the limit together.
+
+use super::{Confidence, Facts, Finding, Refinement, evidence::EvidenceList};
+use crate::{
+    report::{Candidate, CandidatesFrom, size},
+    units::Bytes,
+};
+
+/// Fewer are not many.
+const MANY: u64 = 10;
+/// The largest had less than one part in this many.
+const PARTS: u64 = 4;
+
+pub(super) fn many_processes(facts: &Facts<'_>) -> Option<Finding> {
+    let candidates = facts.report.candidates.as_ref().filter(|_| facts.is_local())?;
+    let all = [candidates.rss_bytes, candidates.swap_bytes, candidates.pgtables_bytes];
+    let all = Bytes(all.iter().fold(0, |sum, Bytes(part)| sum.saturating_add(*part)));
+    let largest = candidates.processes.iter().map(Candidate::used).max()?;
+    if candidates.count < MANY || largest.0.saturating_mul(PARTS) >= all.0 {
+        return None;
+    }
+    let from = if candidates.from == CandidatesFrom::Proc { "/proc" } else { "kernel log" };
+    let mut evidence = EvidenceList::default();
+    evidence.count("processes", candidates.count, "processes", from);
+    evidence.bytes("of_all", Some(all), from);
+    evidence.bytes("of_the_largest", Some(largest), from);
+    let mut names: Vec<&str> =
+        candidates.processes.iter().filter_map(|process| process.comm.as_deref()).collect();
+    let first = names.first().copied().unwrap_or_default();
+    names.retain(|name| *name == first);
+    let alike = if names.len().saturating_mul(2) >= candidates.processes.len() && !first.is_empty() {
+        format!(" (most of them {first})")
+    } else {
+        String::new()
+    };
+    let text = format!(
+        "No process was large: {} together{alike} had {}, the largest of them {}. To kill one frees little.",
+        candidates.count,
+        size(all),
+        size(largest),
+    );
+    let advice = vec![
+        "Bound how many there are: set the number of workers by the limit and not by the node's CPUs, and look for \
+         children that never end."
+            .to_owned(),
+    ];
+    Some(Finding::refining(Refinement::ManyProcesses, Confidence::Certain, text, evidence, advice))
+}

@@ -1,0 +1,59 @@
+//! A report that was published before, diagnosed by the rules of now, perhaps with names that were not known then.
+
+use super::{Report, gaps::is_of_names};
+use crate::{
+    attribution::{Attribution, Paths, PodSource},
+    diagnose::{Cause, Facts, Reason, diagnose},
+    escape::unescape,
+    ids::CgroupPath,
+    scope::{Basis, Scope, scope_of},
+};
+
+impl Report {
+    /// Diagnoses it anew. What was read stays as it is; names that are missing are taken from `pods`.
+    pub fn diagnose_again(&mut self, pods: &[PodSource<'_>], why_unknown: &str) {
+        let is_nameless = self.kubernetes.as_ref().is_some_and(|kubernetes| kubernetes.pod.is_none());
+        if is_nameless && !pods.is_empty() {
+            let path = self.victims.first().and_then(|victim| path(victim.cgroup.as_deref()?));
+            let attribution = Attribution::new(&Paths::of_victim(path), pods, why_unknown);
+            if let Some(victim) = attribution.victim {
+                self.kubernetes = Some(victim.kubernetes);
+                self.gaps.retain(|gap| !is_of_names(gap));
+                self.gaps.extend(victim.gaps);
+            }
+        }
+        self.findings = diagnose(&Facts { report: self, basis: self.basis() });
+        self.cause = match self.findings.first().map(|finding| finding.cause) {
+            Some(Reason::Cause(cause)) => cause,
+            _ => Cause::Unknown,
+        };
+    }
+
+    /// How its scope was known, as far as that shows.
+    fn basis(&self) -> Basis {
+        let owner = self.limit_owner.as_ref().and_then(|owner| path(&owner.cgroup));
+        let is_pods = owner.as_ref().is_some_and(|owner| scope_of(owner) == Scope::Pod);
+        match (&self.oom, &self.cgroup) {
+            (Some(_), _) if self.scope == Scope::Unknown => Basis::Nothing,
+            (Some(_), _) if self.scope == Scope::Container && is_pods => Basis::EqualLimits,
+            (Some(_), _) => Basis::Kernel,
+            (None, Some(cgroup)) if !cgroup.levels.is_empty() => {
+                let depth = path(&cgroup.cgroup).map_or(0, |path| path.components.len());
+                let at = cgroup.levels.iter().position(|level| {
+                    level
+                        .usage_bytes
+                        .zip(level.limit_bytes)
+                        .is_some_and(|(usage, limit)| usage.0 + (256 << 10) >= limit.0)
+                });
+                at.filter(|_| self.scope != Scope::Unknown)
+                    .and_then(|at| depth.checked_sub(at))
+                    .map_or(Basis::NoLevelAtLimit, |depth| Basis::LevelAtLimit { depth })
+            }
+            (None, _) => Basis::Nothing,
+        }
+    }
+}
+
+fn path(escaped: &str) -> Option<CgroupPath> {
+    Some(CgroupPath::parse(&unescape(escaped)?))
+}
