@@ -46,7 +46,7 @@ const LOGS: [(&str, u64); 3] = [
 /// What else stands in a node's log.
 const LINES: [&str; 5] = [
     "kubelet[1203]: I1121 12:00:00.123456    1203 kubelet_pods.go:1024] \"Killing unwanted pod\" podName=\"web-0\"",
-    "containerd[988]: time=\"2026-11-21T12:00:00Z\" level=info msg=\"StopContainer for \\\"abc\\\" returns successfully\"",
+    "containerd[988]: time=\"2026-11-21T12:00:00Z\" level=info msg=\"StopContainer for abc returns successfully\"",
     "kernel: [12345.678901] IPv6: ADDRCONF(NETDEV_CHANGE): veth12345678: link becomes ready",
     "systemd[1]: session-12345.scope: Deactivated successfully.",
     "app[77]: {\"level\":\"info\",\"msg\":\"request processed\",\"path\":\"/api/v1/things\",\"status\":200}",
@@ -117,8 +117,8 @@ fn measure(repo: &Repo, log: &Path, incidents: u64, runs: u32) -> Result<ExitCod
     }
     let [searched, explained] = fastest;
     say::progress(&format!(
-        "bench: {incidents} incidents; the fastest: grep -c {searched:.2?}, explain {explained:.2?}, {:.2} times as long; \
-         {peak} KiB of memory at most",
+        "bench: {incidents} incidents; grep -c {searched:.2?}, explain {explained:.2?} at the fastest: {:.2} times \
+         as long; {peak} KiB of memory at most",
         explained.as_secs_f64() / searched.as_secs_f64()
     ));
     ensure!(peak <= MOST_KIB, "more than {MOST_KIB} KiB of memory were used");
