@@ -154,7 +154,7 @@ impl Drop for Agent {
 }
 
 /// `… ready level=kprobe …`: the one line of the log that the tests rest on.
-fn ready_level(line: &str) -> Option<String> {
+pub(crate) fn ready_level(line: &str) -> Option<String> {
     let words = || line.split_whitespace();
     let level = words().find_map(|word| word.strip_prefix("level="))?;
     words().any(|word| word == "ready" || word == "ready:").then(|| level.trim_matches('"').to_owned())

@@ -4,9 +4,12 @@
 //! bcc's reads it in its callback, by a changed copy in a temporary folder; of libbpf-tools' the lines are read, and
 //! the file as soon as there is one.
 
+mod bench;
+mod bpf;
 mod line;
 mod running;
 mod storm;
+mod trace;
 
 use std::{
     fs,
@@ -18,6 +21,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 
 pub use self::{
+    bench::{Compared, PeerBench, Turn},
     line::{Line, kill},
     running::Running,
     storm::{PeerStorm, Raced},
@@ -32,6 +36,8 @@ pub enum Peer {
     Bpftrace,
     /// bcc's `oomkill`
     Bcc,
+    /// A line of bpftrace on the tracepoint: for kernels without kprobes.
+    Mark,
 }
 
 /// Who reads the victim's status.
@@ -44,8 +50,8 @@ pub enum Status {
 }
 
 impl Peer {
-    /// All.
-    pub const ALL: [Self; 3] = [Self::Libbpf, Self::Bpftrace, Self::Bcc];
+    /// What hooks the function.
+    pub const KPROBES: [Self; 3] = [Self::Libbpf, Self::Bpftrace, Self::Bcc];
 
     /// For people.
     pub fn name(self) -> &'static str {
@@ -53,6 +59,7 @@ impl Peer {
             Self::Libbpf => "libbpf-tools oomkill",
             Self::Bpftrace => "bpftrace oomkill.bt",
             Self::Bcc => "bcc oomkill",
+            Self::Mark => "bpftrace on mark_victim",
         }
     }
 
@@ -65,6 +72,7 @@ impl Peer {
             Self::Libbpf => "/usr/sbin/oomkill",
             Self::Bpftrace => "/usr/sbin/oomkill.bt",
             Self::Bcc => "/usr/sbin/oomkill-bpfcc",
+            Self::Mark => "/usr/bin/bpftrace",
         });
         ensure!(path.exists(), "{} is not installed: {} is not there", self.name(), path.display());
         let mut command;
@@ -76,6 +84,10 @@ impl Peer {
             Self::Bpftrace => {
                 command = Command::new("bpftrace");
                 command.args(["-B", "line"]).arg(path);
+            }
+            Self::Mark => {
+                command = Command::new(path);
+                command.args(["-B", "line", "-e", MARK]);
             }
             Self::Bcc => {
                 command = Command::new("/usr/bin/python3");
@@ -89,6 +101,10 @@ impl Peer {
         Ok(command)
     }
 }
+
+/// What can be had without kprobes, in the words of the others.
+const MARK: &str = r#"BEGIN { printf("Tracing mark_victim\n"); }
+tracepoint:oom:mark_victim { time("%H:%M:%S "); printf("OOM kill of PID %d\n", args->pid); }"#;
 
 /// bcc's program with the victim's status read first of all in its callback.
 fn changed(path: &Path, folder: &Path) -> Result<PathBuf> {

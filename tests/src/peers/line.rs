@@ -1,5 +1,9 @@
 //! The lines that peers print.
 
+use serde_json::Value;
+
+use crate::agent;
+
 /// Begins the line that a changed copy adds.
 pub(super) const STATUS: &str = "status";
 /// It was read and had memory.
@@ -41,6 +45,16 @@ impl Line {
         }
         kill(text).map_or(Self::Other, Self::Kill)
     }
+
+    /// Of oomwatch's: of its log, or a report in JSON, of which only the first victim counts.
+    pub fn of_oomwatch(text: &str) -> Self {
+        if agent::ready_level(text).is_some() {
+            return Self::Ready;
+        }
+        let report: Value = serde_json::from_str(text).unwrap_or_default();
+        let pid = report.pointer("/victims/0/tgid").and_then(Value::as_u64);
+        pid.and_then(|pid| u32::try_from(pid).ok()).map_or(Self::Other, Self::Kill)
+    }
 }
 
 /// The victim of `… OOM kill of PID 210 ("tail"), …`, the form of all three.
@@ -71,6 +85,18 @@ mod tests {
             ("", Other),
         ] {
             assert_eq!(Line::parse(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn oomwatchs_lines_are_understood() {
+        for (text, expected) in [
+            ("2026-11-20T10:00:00Z  INFO ready level=kprobe", Ready),
+            (r#"{"victims":[{"tgid":7},{"tgid":8}]}"#, Kill(7)),
+            (r#"{"victims":[]}"#, Other),
+            ("INFO ended", Other),
+        ] {
+            assert_eq!(Line::of_oomwatch(text), expected, "{text}");
         }
     }
 }

@@ -4,7 +4,7 @@ use std::{
     fs,
     io::{BufRead as _, BufReader, Read},
     path::Path,
-    process::{Child, Stdio},
+    process::{Child, Command, Stdio},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -18,7 +18,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
 use super::{Line, Peer, Status};
-use crate::storm::StatusCaptured;
+use crate::{agent, storm::StatusCaptured};
 
 /// bcc compiles its program with the headers of the kernel, which takes an emulated CPU half a minute.
 const START: Duration = Duration::from_mins(5);
@@ -53,7 +53,26 @@ impl Running {
     /// # Errors
     /// It is not installed, or ends or stays silent.
     pub fn start(peer: Peer, status: Status, folder: &Path) -> Result<(Self, Duration)> {
-        let mut command = peer.command(status, folder)?;
+        let by_reader = status == Status::Read && peer == Peer::Libbpf;
+        Self::spawn(peer.name(), peer.command(status, folder)?, Line::parse, by_reader)
+    }
+
+    /// oomwatch, read in the same way.
+    ///
+    /// # Errors
+    /// It ends or stays silent.
+    pub fn oomwatch(binary: &Path, args: &[&str]) -> Result<(Self, Duration)> {
+        let mut command = agent::command(binary);
+        command.args(["run", "--output", "json"]).args(args);
+        Self::spawn("oomwatch", command, Line::of_oomwatch, false)
+    }
+
+    fn spawn(
+        name: &str,
+        mut command: Command,
+        parse: fn(&str) -> Line,
+        by_reader: bool,
+    ) -> Result<(Self, Duration)> {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let begun = Instant::now();
         let mut child = command.spawn().with_context(|| format!("cannot run {command:?}"))?;
@@ -61,26 +80,26 @@ impl Running {
         let (ready, is_ready) = mpsc::channel();
         let kills = Arc::new(AtomicU64::new(0));
         let seen = Arc::clone(&kills);
-        let by_reader = status == Status::Read && peer == Peer::Libbpf;
-        let reader = thread::spawn(move || read(stdout, by_reader, &seen, &ready));
-        let complaints = thread::spawn(move || complaints(stderr));
+        let also_ready = ready.clone();
+        let reader = thread::spawn(move || read(stdout, parse, by_reader, &seen, &ready));
+        let complaints = thread::spawn(move || complaints(stderr, parse, &also_ready));
         let mut running = Self { child, kills, reader: Some(reader), complaints: Some(complaints) };
-        running.wait_until_ready(&is_ready, peer)?;
-        Ok((running, begun.elapsed()))
+        let ready_at = running.wait_until_ready(&is_ready, name)?;
+        Ok((running, ready_at.saturating_duration_since(begun)))
     }
 
-    fn wait_until_ready(&mut self, ready: &Receiver<()>, peer: Peer) -> Result<()> {
+    fn wait_until_ready(&mut self, ready: &Receiver<Instant>, name: &str) -> Result<Instant> {
         let begun = Instant::now();
         while begun.elapsed() < START {
             match ready.recv_timeout(LOOK_EVERY) {
-                Ok(()) => return Ok(()),
+                Ok(at) => return Ok(at),
                 Err(RecvTimeoutError::Timeout) if self.child.try_wait()?.is_none() => {}
                 Err(_) => break,
             }
         }
         self.child.kill().ok();
         let complaints = self.complaints.take().and_then(|thread| thread.join().ok()).unwrap_or_default();
-        bail!("{} did not get ready: {}", peer.name(), complaints.text)
+        bail!("{name} did not get ready: {}", complaints.text)
     }
 
     /// Its pid.
@@ -137,10 +156,12 @@ struct Complaints {
     text: String,
 }
 
-fn complaints(pipe: impl Read) -> Complaints {
+fn complaints(pipe: impl Read, parse: fn(&str) -> Line, ready: &Sender<Instant>) -> Complaints {
     let mut complaints = Complaints::default();
     for line in BufReader::new(pipe).lines().map_while(Result::ok) {
-        match Line::parse(&line) {
+        match parse(&line) {
+            // Whoever waited for it may have given up.
+            Line::Ready => ready.send(Instant::now()).unwrap_or_default(),
             Line::Lost(count) => complaints.lost += count,
             _ if complaints.text.len() < COMPLAINTS_KEPT => complaints.text.extend(["\n    ", &line]),
             _ => {}
@@ -149,20 +170,25 @@ fn complaints(pipe: impl Read) -> Complaints {
     complaints
 }
 
-fn read(pipe: impl Read, read_status: bool, seen: &AtomicU64, ready: &Sender<()>) -> Said {
+fn read(
+    pipe: impl Read,
+    parse: fn(&str) -> Line,
+    read_status: bool,
+    seen: &AtomicU64,
+    ready: &Sender<Instant>,
+) -> Said {
     let mut said = Said::default();
     for line in BufReader::new(pipe).lines().map_while(Result::ok) {
-        let line = Line::parse(&line);
+        let now = clock_gettime(ClockId::Monotonic);
+        let line = parse(&line);
         if let (Line::Kill(pid), true) = (line, read_status) {
-            // Before the clock or anything else: this is the race.
+            // Before anything else: this is the race.
             said.status.count(has_memory(pid));
         }
         match line {
-            // Whoever waited for it may have given up.
-            Line::Ready => ready.send(()).unwrap_or_default(),
+            Line::Ready => ready.send(Instant::now()).unwrap_or_default(),
             Line::Status { alive } => said.status.count(alive),
             Line::Kill(pid) => {
-                let now = clock_gettime(ClockId::Monotonic);
                 said.kills.push((pid, nanoseconds(now)));
                 seen.fetch_add(1, Ordering::Relaxed);
             }

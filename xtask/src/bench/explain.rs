@@ -117,8 +117,8 @@ fn measure(repo: &Repo, log: &Path, incidents: u64, runs: u32) -> Result<ExitCod
     }
     let [searched, explained] = fastest;
     say::progress(&format!(
-        "bench: {incidents} incidents; grep -c {searched:.2?}, explain {explained:.2?} at the fastest: {:.2} times \
-         as long; {peak} KiB of memory at most",
+        "bench: {incidents} incidents; the fastest: grep -c {searched:.2?}, explain {explained:.2?}, {:.2} times as \
+         long; {peak} KiB of memory at most",
         explained.as_secs_f64() / searched.as_secs_f64()
     ));
     ensure!(peak <= MOST_KIB, "more than {MOST_KIB} KiB of memory were used");

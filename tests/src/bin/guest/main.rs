@@ -22,6 +22,9 @@ oomwatch-guest storm LEVEL KILLS [json]
                                makes so many kills as fast as it can, and says what became of each
 oomwatch-guest storm-beside-peers HEADERS KILLS PEERKILLS text|json
                                the same at level kprobe, and then beside bcc's and libbpf-tools' oomkill
+oomwatch-guest peers kprobe ROUNDS KILLS HEADERS
+oomwatch-guest peers tracepoint ROUNDS KILLS
+                               so many kills beside oomwatch and each peer, in turn; the figures as JSON
 oomwatch-guest deployed DAEMONSET IMAGE NAME PODS STANDIN
                                runs the image as the DaemonSet says, under containerd, and makes kills in containers
 oomwatch-guest hog STEP…       takes memory, step by step, and then waits to be killed
@@ -68,6 +71,10 @@ fn main() -> ExitCode {
             let form = if *form == "json" { storm::Form::Json } else { storm::Form::Text };
             storm::run_beside_peers(headers, kills, peer_kills, form)
         }
+        ["peers", "kprobe", rounds, kills, headers] => {
+            storm::run_peers("kprobe", Some(headers), rounds, kills)
+        }
+        ["peers", "tracepoint", rounds, kills] => storm::run_peers("tracepoint", None, rounds, kills),
         ["demo"] => demo::run(),
         _ => Err(anyhow::anyhow!("{USAGE}")),
     };

@@ -4,7 +4,7 @@ use std::{env, fmt::Display, path::Path, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use oomwatch_tests::{
-    peers::{PeerStorm, install_headers},
+    peers::{PeerBench, PeerStorm, install_headers},
     storm::{QuietConsole, Storm},
 };
 use serde::Serialize;
@@ -46,6 +46,23 @@ pub(crate) fn run_beside_peers(headers: &str, kills: &str, peer_kills: &str, for
     Ok(())
 }
 
+/// oomwatch and its peers in turn, beside the same kills; one object of figures. At level `kprobe` one of them needs
+/// the kernel's `headers`.
+pub(crate) fn run_peers(level: &str, headers: Option<&str>, rounds: &str, kills: &str) -> Result<()> {
+    let _quiet = QuietConsole::begin()?;
+    if let Some(headers) = headers {
+        install_headers(Path::new(headers))?;
+    }
+    let bench = PeerBench {
+        binary: &agent_binary(),
+        program: &env::current_exe()?,
+        level,
+        rounds: rounds.parse().context("how often?")?,
+        kills: kills.parse().context("how many kills?")?,
+    };
+    say_json(&bench.run()?)
+}
+
 fn storm<'a>(binary: &'a Path, program: &'a Path, level: &'a str, kills: &str) -> Result<Storm<'a>> {
     Ok(Storm { binary, program, level, kills: kills.parse().context("how many kills?")?, within: WITHIN })
 }
@@ -53,6 +70,10 @@ fn storm<'a>(binary: &'a Path, program: &'a Path, level: &'a str, kills: &str) -
 fn print(outcome: &(impl Display + Serialize), form: Form) -> Result<()> {
     match form {
         Form::Text => say(&outcome.to_string()),
-        Form::Json => say(&format!("{}\n", serde_json::to_string(outcome)?)),
+        Form::Json => say_json(outcome),
     }
+}
+
+fn say_json(figures: &impl Serialize) -> Result<()> {
+    say(&format!("{}\n", serde_json::to_string(figures)?))
 }
