@@ -10,6 +10,7 @@ use tokio::{sync::Semaphore, time::sleep};
 
 use crate::{
     metrics::Metrics,
+    relief::Relief,
     sources::{
         Roots,
         watch::{Watched, watch},
@@ -30,23 +31,26 @@ const EARLY: Duration = Duration::from_millis(100);
 pub struct Exits {
     roots: Roots,
     metrics: Arc<Metrics>,
+    relief: Relief,
     room: Arc<Semaphore>,
 }
 
 impl Exits {
     /// Nobody is watched yet.
-    pub fn new(roots: Roots, metrics: Arc<Metrics>) -> Self {
-        Self { roots, metrics, room: Arc::new(Semaphore::new(AT_A_TIME)) }
+    pub fn new(roots: Roots, metrics: Arc<Metrics>, relief: Relief) -> Self {
+        Self { roots, metrics, relief, room: Arc::new(Semaphore::new(AT_A_TIME)) }
     }
 
     /// Watches an incident's victims, within a tokio runtime and without waiting.
     pub fn watch(&self, incident: &Incident) {
+        // To look takes a page.
+        let relief = if incident.limit_owner.is_none() { self.relief } else { Relief::default() };
         for victim in &incident.victims {
             let Ok(room) = Arc::clone(&self.room).try_acquire_owned() else { return };
             let (metrics, killed_at) = (Arc::clone(&self.metrics), incident.at);
             match watch(&self.roots, victim) {
                 Some(victim) => drop(tokio::spawn(async move {
-                    if let Some(after) = end_of(&victim, killed_at).await {
+                    if let Some(after) = end_of(&victim, killed_at, relief).await {
                         metrics.exited(after);
                     }
                     drop(room);
@@ -58,9 +62,9 @@ impl Exits {
     }
 }
 
-async fn end_of(victim: &Watched, killed_at: BoottimeNs) -> Option<Duration> {
+async fn end_of(victim: &Watched, killed_at: BoottimeNs, relief: Relief) -> Option<Duration> {
     let mut wait = FIRST_LOOK_AFTER;
-    while !victim.has_ended() {
+    while !(relief.is_there() && victim.has_ended()) {
         if since(killed_at) > AT_MOST {
             return None;
         }

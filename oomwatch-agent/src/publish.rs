@@ -104,11 +104,13 @@ impl Publisher {
             attribution: None,
             surroundings: None,
         };
+        let roots = Roots::new(&options.node.proc, &options.node.cgroup);
+        let surroundings = Reader::new(roots, audience.relief);
         Self {
             printer: Printer::new(Some(Arc::clone(&audience.metrics))),
             recurrence: recurring::since_start(&audience.history),
             audience: Some(audience),
-            surroundings: Some(Reader::new(Roots::new(&options.node.proc, &options.node.cgroup))),
+            surroundings: Some(surroundings),
             record_to: options.record_to.clone(),
             ..Self::replayed(&options.output, circumstances)
         }

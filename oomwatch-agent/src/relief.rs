@@ -18,10 +18,11 @@ use tokio::time::sleep;
 use crate::sys;
 
 /// A report is not held back for longer, counted from the hook. The victim may be stuck, or the next be at it already.
-const AT_MOST: Duration = Duration::from_millis(500);
+const AT_MOST: Duration = Duration::from_secs(1);
 const LOOK_EVERY: Duration = Duration::from_millis(2);
 
-/// Knows how much is enough.
+/// Knows how much is enough; by default nothing, and then it always is.
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Relief {
     enough: Bytes,
 }
@@ -35,13 +36,24 @@ impl Relief {
         Self { enough: Bytes(highs.fold(0, |sum: u64, high| sum.saturating_add(high.0)).saturating_mul(2)) }
     }
 
+    /// For which there never is.
+    #[cfg(test)]
+    pub(crate) fn never() -> Self {
+        Self { enough: Bytes(u64::MAX) }
+    }
+
+    /// Whether there is enough, now.
+    pub fn is_there(self) -> bool {
+        free() >= self.enough
+    }
+
     /// Waits, asking for no memory, if this incident says that there is none. A cgroup's limit says nothing about the
     /// node, and a node whose memory is full of page cache has little free at all times.
-    pub async fn wait(&self, incident: &Incident) {
+    pub async fn wait(self, incident: &Incident) {
         if incident.limit_owner.is_some() {
             return;
         }
-        while free() < self.enough && since(incident.at) < AT_MOST {
+        while !self.is_there() && since(incident.at) < AT_MOST {
             sleep(LOOK_EVERY).await;
         }
     }
@@ -80,13 +92,13 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn only_a_fresh_incident_of_a_node_without_memory_waits() {
-        let never = Relief { enough: Bytes(u64::MAX) };
-        let old = BoottimeNs(sys::boottime().0 - 500_000_000);
+        let never = Relief::never();
+        let old = BoottimeNs(sys::boottime().0 - 1_000_000_000);
         let of_a_cgroup = incident(sys::boottime(), Some(Memcg::default()));
         for (relief, incident) in [
             (&never, incident(old, None)),
             (&never, of_a_cgroup),
-            (&Relief { enough: Bytes(0) }, incident(sys::boottime(), None)),
+            (&Relief::default(), incident(sys::boottime(), None)),
         ] {
             let began = tokio::time::Instant::now();
             relief.wait(&incident).await;

@@ -1,6 +1,11 @@
 //! `oomwatch run`: probe attached → capture thread → reporter → wait for the end → drain.
 
-use std::{fs, future::pending, sync::Arc, time::Duration};
+use std::{
+    fs,
+    future::pending,
+    sync::{Arc, Barrier},
+    time::Duration,
+};
 
 use oomwatch_common::{counters::ProbeCounter, incident::ProbeLevel, units::PageSize};
 use tokio::{
@@ -102,13 +107,14 @@ pub fn run(options: &RunOptions) -> Result<(), Refusal> {
     let watch = attach::watch(&options.node, page_size, LogBook::open(options, page_size))?;
     let failed = |error| Refusal::failed(format!("making the queue to the reporter: {error}"));
     let (to_reporter, logged) = queue(options.queue.into()).map_err(failed)?;
+    let relief = Relief::of_node(&options.node.proc, page_size);
     let audience = Audience {
         pods,
         events,
         history: Arc::clone(&history),
         metrics: Arc::clone(&metrics),
-        relief: Relief::of_node(&options.node.proc, page_size),
-        exits: Exits::new(settings.roots.clone(), Arc::clone(&metrics)),
+        relief,
+        exits: Exits::new(settings.roots.clone(), Arc::clone(&metrics), relief),
         busy: health.reporter(),
         logged: Some(logged),
     };
@@ -182,8 +188,8 @@ fn sum_up<A: Outcome, T: Outcome>(answers: Option<&Tally<A>>, told: Option<&Tall
     }
 }
 
-/// One thread for everything that waits, and one more that is kept for what blocks: stdout, the names of log files. It
-/// is there from the start, because a thread cannot be made on a node that has no memory.
+/// One thread for everything that waits, and two more that are kept for what blocks: stdout, and what is around an
+/// incident. They are there from the start, because a thread cannot be made on a node that has no memory.
 fn runtime() -> Result<Runtime, Refusal> {
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()
@@ -191,7 +197,11 @@ fn runtime() -> Result<Runtime, Refusal> {
         .thread_keep_alive(Duration::MAX)
         .build()
         .map_err(|error| Refusal::failed(format!("starting the async runtime: {error}")))?;
-    drop(runtime.spawn_blocking(|| ()));
+    let both = Arc::new(Barrier::new(2));
+    for _ in 0..2 {
+        let both = Arc::clone(&both);
+        drop(runtime.spawn_blocking(move || both.wait()));
+    }
     Ok(runtime)
 }
 

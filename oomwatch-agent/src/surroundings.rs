@@ -17,7 +17,7 @@ use std::{
 };
 
 use oomwatch_common::{
-    domain::Vantage,
+    domain::{Domain, Vantage},
     proc_text::{add_buddyinfo, slabinfo, zoneinfo},
     report::Gap,
     surroundings::Surroundings,
@@ -29,7 +29,7 @@ use tokio::{
 };
 
 use self::allowance::Allowance;
-use crate::sources::Roots;
+use crate::{relief::Relief, sources::Roots};
 
 /// What the reads of one incident may take: processes first, which may be gone soon, and of the rest what is left.
 const AT_MOST: Duration = Duration::from_millis(200);
@@ -48,6 +48,26 @@ pub struct Reader {
     roots: Roots,
     vantage: Option<Vantage>,
     allowance: Arc<Mutex<Allowance>>,
+    relief: Relief,
+}
+
+/// When to stop reading.
+#[derive(Clone, Copy, Debug)]
+pub struct Until {
+    at: Instant,
+    relief: Option<Relief>,
+}
+
+impl Until {
+    /// At that time; on a node that has run out also when there is no memory, which each file asks for some of.
+    #[must_use]
+    pub fn new(at: Instant, relief: Option<Relief>) -> Self {
+        Self { at, relief }
+    }
+
+    fn is_over(self) -> bool {
+        Instant::now() >= self.at || self.relief.is_some_and(|relief| !relief.is_there())
+    }
 }
 
 /// Surroundings that are being read.
@@ -55,8 +75,9 @@ pub struct Reading(Result<JoinHandle<Surroundings>, &'static str>);
 
 impl Reader {
     /// Nothing has been read yet.
-    pub fn new(roots: Roots) -> Self {
-        Self { roots, vantage: None, allowance: Arc::new(Mutex::new(Allowance::new(Instant::now()))) }
+    pub fn new(roots: Roots, relief: Relief) -> Self {
+        let allowance = Arc::new(Mutex::new(Allowance::new(Instant::now())));
+        Self { roots, vantage: None, allowance, relief }
     }
 
     /// From where the agent sees cgroups, by its own.
@@ -79,10 +100,11 @@ impl Reader {
         };
         drop(allowance);
         let (roots, allowance) = (self.roots.clone(), Arc::clone(&self.allowance));
+        let relief = matches!(wanted.domain, Domain::Node | Domain::Nodemask).then_some(self.relief);
         Reading(Ok(spawn_blocking(move || {
             let mut allowance = allowance.lock().unwrap_or_else(PoisonError::into_inner);
             let begun = Instant::now();
-            let surroundings = read(&roots, &wanted, begun, most);
+            let surroundings = read(&roots, &wanted, (begun, most), relief);
             allowance.spend(begun.elapsed());
             surroundings
         })))
@@ -120,12 +142,18 @@ pub fn completed(logged: Surroundings, read: Surroundings) -> Surroundings {
 }
 
 /// Reads all that is wanted, as far as there is time.
-pub fn read(roots: &Roots, wanted: &Wanted, begun: Instant, most: Duration) -> Surroundings {
+pub fn read(
+    roots: &Roots,
+    wanted: &Wanted,
+    (begun, most): (Instant, Duration),
+    relief: Option<Relief>,
+) -> Surroundings {
+    let until = |time: Duration| Until::new(begun + time, relief);
     let mut surroundings = Surroundings::default();
     let gaps = &mut surroundings.gaps;
-    surroundings.tasks = processes::read_tasks(roots, wanted, begun + PROCESSES_AT_MOST.min(most), gaps);
+    surroundings.tasks = processes::read_tasks(roots, wanted, until(PROCESSES_AT_MOST.min(most)), gaps);
     if wanted.consumers
-        && let Some(accounts) = cgroups::read_accounts(roots, wanted, begun + most, gaps)
+        && let Some(accounts) = cgroups::read_accounts(roots, wanted, until(most), gaps)
     {
         surroundings.consumers = accounts.consumers;
         surroundings.node_shares = Some(accounts.shares);

@@ -7,7 +7,6 @@ use std::{
     fs,
     os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
-    time::Instant,
 };
 
 use oomwatch_common::{
@@ -21,7 +20,10 @@ use oomwatch_common::{
     wanted::Wanted,
 };
 
-use super::files::{Dir, SMALL};
+use super::{
+    Until,
+    files::{Dir, SMALL},
+};
 use crate::sources::Roots;
 
 /// Consumers that are told of, the largest.
@@ -45,7 +47,7 @@ pub(super) struct Accounts {
 pub(super) fn read_accounts(
     roots: &Roots,
     wanted: &Wanted,
-    until: Instant,
+    until: Until,
     gaps: &mut Vec<Gap>,
 ) -> Option<Accounts> {
     let mut gap = |why: &str| gaps.push(Gap { what: "consumers".to_owned(), why: why.to_owned() });
@@ -123,7 +125,7 @@ const V1: &Files = &Files {
 
 struct Tree {
     files: &'static Files,
-    until: Instant,
+    until: Until,
     left: usize,
     page_size: PageSize,
     found: Vec<Found>,
@@ -152,7 +154,7 @@ impl Tree {
 
     /// Whether there was an account in it.
     fn visit(&mut self, dir: &Path, path: &CgroupPath) -> bool {
-        if self.left == 0 || path.components.len() > DEEPEST || Instant::now() >= self.until {
+        if self.left == 0 || path.components.len() > DEEPEST || self.until.is_over() {
             self.is_cut = true;
             return true;
         }
@@ -207,7 +209,7 @@ impl Tree {
 
     fn consumer(&self, found: &Found) -> Consumer {
         let stat = || (self.files.read_stat)(&found.dir.read("memory.stat", SMALL)?);
-        let stat = Some(found.usage).filter(|_| Instant::now() < self.until).and_then(|_| stat());
+        let stat = Some(found.usage).filter(|_| !self.until.is_over()).and_then(|_| stat());
         let size = |name: &str| stat.as_ref().and_then(|stat| stat.size(name));
         Consumer {
             cgroup: escape(&found.path.to_bytes()),

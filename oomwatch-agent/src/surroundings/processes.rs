@@ -7,7 +7,6 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
     process,
-    time::Instant,
 };
 
 use oomwatch_common::{
@@ -20,7 +19,10 @@ use oomwatch_common::{
     wanted::Wanted,
 };
 
-use super::files::{Dir, SMALL, read};
+use super::{
+    Until,
+    files::{Dir, SMALL, read},
+};
 use crate::sources::Roots;
 
 /// Processes that are read.
@@ -31,12 +33,7 @@ const MOST_CGROUPS: usize = 1024;
 const LIST_BYTES: u64 = 256 * 1024;
 
 /// Reads them, the worst by the kernel's measure first. Nothing where nobody lists the domain; why, is in `gaps`.
-pub(super) fn read_tasks(
-    roots: &Roots,
-    wanted: &Wanted,
-    until: Instant,
-    gaps: &mut Vec<Gap>,
-) -> Option<Tasks> {
+pub(super) fn read_tasks(roots: &Roots, wanted: &Wanted, until: Until, gaps: &mut Vec<Gap>) -> Option<Tasks> {
     let mut gap = |why: String| gaps.push(Gap { what: super::CANDIDATES.to_owned(), why });
     let mut scan = Scan { proc: &roots.proc, until, rows: Vec::new(), unread: 0 };
     let found = match &wanted.domain {
@@ -66,7 +63,7 @@ pub(super) fn read_tasks(
 
 struct Scan<'a> {
     proc: &'a Path,
-    until: Instant,
+    until: Until,
     rows: Vec<Task>,
     /// Processes that there was no time or no room for.
     unread: u64,
@@ -74,7 +71,7 @@ struct Scan<'a> {
 
 impl Scan<'_> {
     fn is_over(&self) -> bool {
-        self.rows.len() >= MOST || Instant::now() >= self.until
+        self.rows.len() >= MOST || self.until.is_over()
     }
 
     /// All processes that have memory; of a cgroup only where it is given.

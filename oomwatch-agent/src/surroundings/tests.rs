@@ -84,7 +84,7 @@ impl Node {
     }
 
     fn read(&self, wanted: &Wanted) -> Surroundings {
-        read(&self.roots(), wanted, Instant::now(), Duration::from_mins(1))
+        read(&self.roots(), wanted, (Instant::now(), Duration::from_mins(1)), None)
     }
 }
 
@@ -196,7 +196,7 @@ fn what_cannot_be_listed_or_takes_too_long_is_a_gap() {
     node.cgroup("/a", 60, &[11, 12]);
     node.process(11, 20, 0, "/a");
     node.process(12, 20, 0, "/a");
-    let around = read(&node.roots(), &of_cgroup("/a", true), Instant::now(), Duration::ZERO);
+    let around = read(&node.roots(), &of_cgroup("/a", true), (Instant::now(), Duration::ZERO), None);
     let tasks = around.tasks.unwrap();
     assert_eq!((tasks.count, tasks.rows.len()), (2, 0));
     assert!(around.gaps[0].why.starts_with("cut: 2 "), "{:?}", around.gaps);
@@ -212,7 +212,7 @@ fn more_processes_than_are_read_are_counted() {
     }
     let wanted = of_cgroup("/a", true);
     let mut gaps = Vec::new();
-    let until = Instant::now() + Duration::from_mins(1);
+    let until = Until::new(Instant::now() + Duration::from_mins(1), None);
     let tasks = processes::read_tasks(&node.roots(), &wanted, until, &mut gaps).unwrap();
     assert_eq!((tasks.count, tasks.rows.len()), (u64::from(last - 10), processes::MOST));
     assert!(gaps[0].why.starts_with("cut: 100 "), "{gaps:?}");
@@ -309,7 +309,7 @@ fn of_a_hierarchy_that_is_seen_in_part_the_whole_is_not_told() {
     let around = node.read(&wanted(Domain::Node));
     assert_eq!((around.consumers.len(), around.node_shares.unwrap().host_usage_bytes), (1, None));
     assert!(around.gaps[0].why.contains("this container's own cgroup"), "{:?}", around.gaps);
-    let late = read(&node.roots(), &wanted(Domain::Node), Instant::now(), Duration::ZERO);
+    let late = read(&node.roots(), &wanted(Domain::Node), (Instant::now(), Duration::ZERO), None);
     assert!(
         late.gaps.iter().any(|gap| gap.what == "consumers" && gap.why.starts_with("cut")),
         "{:?}",
@@ -322,7 +322,7 @@ async fn a_storm_gets_a_gap_and_no_delay() {
     let node = Node::new(true);
     node.cgroup("/a", 10, &[11]);
     node.process(11, 20, 0, "/a");
-    let reader = Reader::new(node.roots());
+    let reader = Reader::new(node.roots(), Relief::default());
     let wanted = of_cgroup("/a", true);
     assert_eq!(numbers(&reader.begin(wanted.clone(), false).end().await), [11]);
     let why = |around: Surroundings| around.gaps[0].why.clone();
@@ -334,6 +334,19 @@ async fn a_storm_gets_a_gap_and_no_delay() {
     assert!(why(refused.end().await).contains("earlier incident"));
     reader.allowance.lock().unwrap().spend(Duration::from_mins(1));
     assert!(why(reader.begin(wanted, false).end().await).contains("come faster"));
+}
+
+/// Each file asks for a page, and on a node without one that costs another process its life.
+#[test]
+fn while_the_node_has_no_memory_no_further_file_is_read() {
+    let node = Node::new(true);
+    node.cgroup("/a", 10, &[11]);
+    node.process(11, 20, 0, "/a");
+    for (relief, expected) in [(Relief::default(), 1), (Relief::never(), 0)] {
+        let until = (Instant::now(), Duration::from_mins(1));
+        let around = read(&node.roots(), &wanted(Domain::Node), until, Some(relief));
+        assert_eq!(around.tasks.map_or(0, |tasks| tasks.rows.len()), expected);
+    }
 }
 
 #[test]

@@ -1,7 +1,12 @@
 //! Paths against a recorded kubelet's pods.
 
 use super::*;
-use crate::{pods::ListReader, units::BoottimeNs};
+use crate::{
+    pods::ListReader,
+    report::{CandidatesFrom, Consumer, NodeShares},
+    surroundings::{Surroundings, Task, Tasks},
+    units::BoottimeNs,
+};
 
 const MULTI: &str = include_str!("../../../tests/fixtures/kubelet/api-multi-t2.json");
 const MULTI_UID: &str = "4e3b9b0a-c2ea-401c-9a5c-0c1a15523d69";
@@ -152,4 +157,48 @@ fn names_that_no_api_admits_are_escaped() {
     let victim = Attribution::new(&paths(&path, false), &kubelet(&index), "").victim.unwrap();
     assert_eq!(victim.kubernetes.namespace.as_deref(), Some("a\\x1b[2J"));
     assert_eq!(victim.kubernetes.pod.as_deref(), Some("b\\x0ac"));
+}
+
+#[test]
+fn candidates_get_names_and_consumers_what_they_were_granted() {
+    let index = index();
+    let at =
+        |path: &str| path.replace("MULTI", MULTI_UID).replace("STEADY", STEADY).replace("UNKNOWN", UNKNOWN);
+    let steady = at("/kubepods/burstable/podMULTI/STEADY");
+    let task = |cgroup: Option<String>| Task { cgroup, ..Task::default() };
+    let rows = vec![task(Some(steady.clone())), task(Some("/system.slice/a.service".to_owned())), task(None)];
+    let consumer = |cgroup: String| Consumer { cgroup, ..Consumer::default() };
+    let mut around = Surroundings {
+        tasks: Some(Tasks { from: CandidatesFrom::Proc, count: 3, rows }),
+        consumers: vec![
+            consumer(steady),
+            // A pod of which nobody knows more than the path.
+            consumer(at("/kubepods/besteffort/pod0b1e6f1d-3a47-4d1e-9c55-0b7e6f1d2a3c/UNKNOWN")),
+            consumer(r"/system.slice/odd\x1b.service".to_owned()),
+        ],
+        node_shares: Some(NodeShares::default()),
+        ..Surroundings::default()
+    };
+    name(&mut around, &kubelet(&index));
+    let json = |kubernetes: &Option<Kubernetes>| serde_json::to_value(kubernetes).unwrap();
+    let named = serde_json::json!({ "namespace": "default", "pod": "n-multi", "container": "steady" });
+    let rows: Vec<_> =
+        around.tasks.iter().flat_map(|tasks| &tasks.rows).map(|row| json(&row.kubernetes)).collect();
+    assert_eq!(rows, [named, serde_json::Value::Null, serde_json::Value::Null]);
+    let consumers: Vec<_> = around.consumers.iter().map(|consumer| json(&consumer.kubernetes)).collect();
+    let expected = [
+        serde_json::json!({
+            "namespace": "default", "pod": "n-multi", "container": "steady", "qos": "burstable",
+            "workload": { "kind": "Pod", "name": "n-multi" }, "requests_bytes": 16 << 20, "limits_bytes": 32 << 20,
+        }),
+        serde_json::json!({
+            "pod_uid": "0b1e6f1d-3a47-4d1e-9c55-0b7e6f1d2a3c", "container_id": UNKNOWN, "qos": "besteffort",
+        }),
+        serde_json::Value::Null,
+    ];
+    assert_eq!(consumers, expected);
+    assert_eq!(around.node_shares.unwrap().pods_requests_bytes, Some(Bytes(192 << 20)));
+    // Without the kubelet nobody knows.
+    name(&mut around, &[]);
+    assert_eq!(around.node_shares.unwrap().pods_requests_bytes, None);
 }

@@ -4,13 +4,14 @@ use super::{
     Cause, Confidence, Facts, Finding, Reason,
     evidence::EvidenceList,
     why_this_victim::why_this_victim,
-    words::{capital, made_of},
+    words::{capital, list, made_of},
 };
 use crate::{
     cgroup_path::Qos,
     render_text::{names, short_path},
     report::{Level, size},
     scope::{Basis, Scope},
+    units::Bytes,
 };
 
 pub(super) fn cgroup_limit(facts: &Facts<'_>) -> Option<Finding> {
@@ -54,9 +55,10 @@ pub(super) fn cgroup_limit(facts: &Facts<'_>) -> Option<Finding> {
             ""
         };
         let why = why_this_victim(facts);
+        let shares = by_container(facts).map_or(String::new(), |shares| format!(" By container: {shares}."));
         (
             Confidence::Certain,
-            format!("{} reached {}{limit}{made}. {why}{equal}", subject(facts), its(report.scope)),
+            format!("{} reached {}{limit}{made}. {why}{shares}{equal}", subject(facts), its(report.scope)),
         )
     };
     evidence.victims(report);
@@ -117,6 +119,24 @@ fn whose(scope: Scope) -> &'static str {
         Scope::Kubepods => "what the node has for pods (node allocatable)",
         _ => "the memory limit of a cgroup outside Kubernetes",
     }
+}
+
+/// How a pod's processes share its memory between its containers, where all of them are known.
+fn by_container(facts: &Facts<'_>) -> Option<String> {
+    let candidates = facts.report.candidates.as_ref().filter(|_| facts.report.scope == Scope::Pod)?;
+    let mut shares: Vec<(&str, u64)> = Vec::new();
+    for process in &candidates.processes {
+        let container = process.kubernetes.as_ref()?.container.as_deref()?;
+        let Bytes(used) = process.used();
+        match shares.iter_mut().find(|(name, _)| *name == container) {
+            Some((_, sum)) => *sum = sum.saturating_add(used),
+            None => shares.push((container, used)),
+        }
+    }
+    let is_all = u64::try_from(candidates.processes.len()) == Ok(candidates.count);
+    shares.sort_by_key(|(_, used)| std::cmp::Reverse(*used));
+    let told: Vec<_> = shares.iter().map(|(name, used)| format!("{name} {}", size(Bytes(*used)))).collect();
+    (is_all && told.len() > 1).then(|| list(&told))
 }
 
 /// Where to look. What to set is [`super::limit`]'s to say.

@@ -22,6 +22,9 @@ const SHIMS: &[&str] = &["containerd-shim", "conmon", "crio", "podman", "dockerd
 /// What the kubelet gives the processes that start a container, until the program runs.
 const RUNTIME_ADJ: i64 = -998;
 
+/// The kernel rounds a limit down to whole pages, of 64 KiB at most.
+pub(super) const ROUNDING: u64 = 64 * 1024;
+
 impl<'a> Facts<'a> {
     /// The process that the kernel chose.
     pub(super) fn victim(&self) -> Option<&'a Victim> {
@@ -108,6 +111,23 @@ impl<'a> Facts<'a> {
             return Some(SHIMS.contains(&parent));
         }
         victim.pid_in_namespace.map(|_| false)
+    }
+
+    /// The limit is not the container's, but of a cgroup that the container made in its own.
+    pub(super) fn is_inner(&self) -> bool {
+        let (Some(kubernetes), Some(owner)) = (self.kubernetes(), self.report.limit_owner.as_ref()) else {
+            return false;
+        };
+        let leaf = owner.cgroup.rsplit('/').next().unwrap_or_default();
+        // crun puts a container's processes into a cgroup of this name.
+        let is_containers = leaf == "container"
+            || kubernetes.container_id.as_ref().is_none_or(|id| leaf.contains(id.as_str()));
+        let is_its_limit = match (owner.limit_bytes, kubernetes.limits_bytes) {
+            (Some(Bytes(kernels)), Some(Bytes(specified))) => kernels.abs_diff(specified) < ROUNDING,
+            _ => false,
+        };
+        let is_kernels = self.report.scope == Scope::Container && self.basis == Basis::Kernel;
+        is_kernels && !is_containers && !is_its_limit
     }
 
     /// The victim was no program of the container's, but the runtime's own on its way to start one.

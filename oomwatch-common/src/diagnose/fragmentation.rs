@@ -17,7 +17,10 @@ pub(super) fn fragmentation(facts: &Facts<'_>) -> Option<Finding> {
     let in_pieces = !with_room.is_empty() && with_room.iter().all(|zone| has_none(zone));
     let asked = format!("2^{order} contiguous pages were asked for");
     let (confidence, text) = if in_pieces {
-        let free = with_room.iter().filter_map(|zone| zone.free_bytes).fold(0, |sum, Bytes(free)| sum + free);
+        let free = with_room
+            .iter()
+            .filter_map(|zone| zone.free_bytes)
+            .fold(0_u64, |sum, Bytes(free)| sum.saturating_add(free));
         evidence.bytes("free", Some(Bytes(free)), "zones");
         (Confidence::Certain, format!("{asked}, and memory was free, but in no piece of that size."))
     } else if facts.report.zones.is_empty() {

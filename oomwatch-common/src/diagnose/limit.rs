@@ -6,10 +6,11 @@ use super::{
     Confidence, Facts, Finding, Refinement,
     evidence::{EvidenceList, hook},
     facts::percent,
-    words::{quantity, shell},
+    words::{self, quantity, shell},
     young_process::young,
 };
 use crate::{
+    render_text::short_path,
     report::{Kubernetes, Workload, size},
     scope::Scope,
     units::Bytes,
@@ -75,7 +76,7 @@ pub(super) fn suggested_limit(facts: &Facts<'_>) -> Option<Finding> {
         size(suggested),
         size(needed),
     );
-    let advice = if above { Vec::new() } else { how(facts, suggested).into_iter().collect() };
+    let advice = if above { Vec::new() } else { how(facts, limit, suggested).into_iter().collect() };
     Some(Finding::refining(Refinement::SuggestedLimit, Confidence::Possible, text, evidence, advice))
 }
 
@@ -83,8 +84,10 @@ pub(super) fn suggested_limit(facts: &Facts<'_>) -> Option<Finding> {
 fn suggestion(facts: &Facts<'_>, limit: Bytes, needed: Bytes) -> (Bytes, String) {
     let base = limit.max(needed);
     let volumes = facts.kubernetes().map_or(&[][..], |kubernetes| kubernetes.memory_volumes.as_slice());
-    let volumes =
-        volumes.iter().filter_map(|volume| volume.size_limit_bytes).fold(0, |sum, Bytes(size)| sum + size);
+    let volumes = volumes
+        .iter()
+        .filter_map(|volume| volume.size_limit_bytes)
+        .fold(0_u64, |sum, Bytes(size)| sum.saturating_add(size));
     let shmem = facts.composition().map_or(0, |made| made.shmem.0);
     if volumes > shmem && shmem > 0 {
         let suggested = rounded(base.0.saturating_add(volumes - shmem));
@@ -118,7 +121,7 @@ fn most(facts: &Facts<'_>) -> Option<Bytes> {
 }
 
 /// The command that sets it, or where it is set.
-fn how(facts: &Facts<'_>, limit: Bytes) -> Option<String> {
+fn how(facts: &Facts<'_>, old: Bytes, limit: Bytes) -> Option<String> {
     let quantity = quantity(limit);
     let Some(kubernetes) = facts.kubernetes() else {
         let host = facts.report.host.as_ref()?;
@@ -130,7 +133,21 @@ fn how(facts: &Facts<'_>, limit: Bytes) -> Option<String> {
     if facts.report.scope == Scope::Pod && kubernetes.pod_limits_bytes.is_some() {
         return Some(format!("Set spec.resources.limits.memory of the pod to {quantity}."));
     }
+    if facts.is_inner() {
+        let owner = facts.owner()?;
+        return Some(format!(
+            "Look at who in the container made {} and set its limit: the container's own was not reached.",
+            short_path(&owner.cgroup)
+        ));
+    }
     let container = kubernetes.container.as_deref()?;
+    let quantity = if facts.report.scope == Scope::Pod {
+        // The pod's limit is the sum of its containers'.
+        let own = kubernetes.limits_bytes?.0;
+        words::quantity(Bytes(own.saturating_add(limit.0.saturating_sub(old.0))))
+    } else {
+        quantity
+    };
     let namespace = shell(kubernetes.namespace.as_deref()?);
     let workload = kubernetes.workload.as_ref();
     if let Some(resource) = workload.and_then(resource) {

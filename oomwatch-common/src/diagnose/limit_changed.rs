@@ -1,13 +1,10 @@
 //! The kernel's limit is not the one of the pod's specification: it was changed since, or is being changed.
 
-use super::{Confidence, Facts, Finding, Refinement, evidence::EvidenceList};
+use super::{Confidence, Facts, Finding, Refinement, evidence::EvidenceList, facts::ROUNDING};
 use crate::{report::size, scope::Scope, units::Bytes};
 
-/// The kernel rounds a limit down to whole pages, of 64 KiB at most.
-const ROUNDING: u64 = 64 * 1024;
-
 pub(super) fn limit_changed(facts: &Facts<'_>) -> Option<Finding> {
-    let kubernetes = facts.kubernetes()?;
+    let kubernetes = facts.kubernetes().filter(|_| !facts.is_inner())?;
     // A pod's limit is compared only where it was set for the pod itself: else it is a sum that nobody told.
     let (kernels, specified, whose) = match facts.report.scope {
         Scope::Pod => (facts.report.limit_owner.as_ref()?.limit_bytes?, kubernetes.pod_limits_bytes?, "pod"),

@@ -43,7 +43,7 @@ impl Report {
                     level
                         .usage_bytes
                         .zip(level.limit_bytes)
-                        .is_some_and(|(usage, limit)| usage.0 + (256 << 10) >= limit.0)
+                        .is_some_and(|(usage, limit)| usage.0.saturating_add(256 << 10) >= limit.0)
                 });
                 at.filter(|_| self.scope != Scope::Unknown)
                     .and_then(|at| depth.checked_sub(at))
@@ -56,4 +56,25 @@ impl Report {
 
 fn path(escaped: &str) -> Option<CgroupPath> {
     Some(CgroupPath::parse(&unescape(escaped)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{
+        report::{Cgroup, Level, Report},
+        units::Bytes,
+    };
+
+    #[test]
+    fn a_usage_that_no_machine_has_is_compared_all_the_same() {
+        let json = r#"{"schema":1,"id":"b-1","time":"2026-11-21T07:00:00.000000Z","boot_id":"b","node":"n",
+            "probe":{"level":"tracepoint"},"source":"live","scope":"system","cause":"system_service_limit",
+            "victims":[{"tgid":7,"status_from":"proc"}],"findings":[],"gaps":[],
+            "latency":{"hook_to_capture_us":1,"hook_to_read_us":2,"hook_to_report_us":3}}"#;
+        let mut report = Report::from_json(json).unwrap();
+        let most = Some(Bytes(u64::MAX));
+        let level = Level { cgroup: "/a".into(), usage_bytes: most, limit_bytes: most, unlimited: false };
+        report.cgroup = Some(Cgroup { cgroup: "/a".into(), levels: vec![level], ..Cgroup::default() });
+        assert_eq!(report.basis(), crate::scope::Basis::LevelAtLimit { depth: 1 });
+    }
 }

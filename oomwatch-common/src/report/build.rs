@@ -13,10 +13,10 @@ use crate::{
     diagnose::{Cause, Facts, Reason, diagnose},
     escape::escape,
     incident::{self, Constraint, Incident},
-    scope::{Scope, scope},
+    scope::{Basis, Scope, level, scope},
     snapshot::Snapshot,
     surroundings::Surroundings,
-    units::{BoottimeNs, PageSize},
+    units::{BoottimeNs, Bytes, PageSize},
 };
 
 /// What a report needs beside the incident: the core has no clock and reads no environment.
@@ -100,9 +100,15 @@ impl Report {
                 hook_to_report_us: since_hook(context.built_at),
             },
         };
-        report.candidates = surroundings.tasks.as_ref().map(|tasks| {
-            Candidates::new(tasks, &report.victims, totalpages(&report, context.page_size), context.page_size)
+        let at_limit = memcg.and_then(|memcg| match scoped.basis {
+            Basis::LevelAtLimit { depth } => level(memcg, depth)?.limit?.bytes(),
+            _ => None,
         });
+        let totalpages = totalpages(&report, at_limit, context.page_size);
+        report.candidates = surroundings
+            .tasks
+            .as_ref()
+            .map(|tasks| Candidates::new(tasks, &report.victims, totalpages, context.page_size));
         if let Some(candidates) = report.candidates.as_mut().filter(|_| !kills_who_asks(incident)) {
             candidates.mark_grown();
         }
@@ -118,8 +124,9 @@ impl Report {
 
 /// The size of the OOM domain in pages: the kernel's, or where it did not say so, as in its log, reckoned as it does
 /// (`mem_cgroup_get_max`, mm/memcontrol.c; `constrained_alloc`, mm/oom_kill.c). How much swap a node has is not in the
-/// log of a cgroup's limit: there it is taken for none.
-fn totalpages(report: &Report, page_size: PageSize) -> Option<u64> {
+/// log of a cgroup's limit: there it is taken for none. At level tracepoint `at_limit` is the limit that was reached;
+/// how much swap it allowed is not known then, unless there was none.
+fn totalpages(report: &Report, at_limit: Option<Bytes>, page_size: PageSize) -> Option<u64> {
     let reckoned = || {
         let swap = report.node_memory.and_then(|memory| memory.swap_total_bytes);
         let bytes = match (report.scope, &report.limit_owner) {
@@ -128,7 +135,7 @@ fn totalpages(report: &Report, page_size: PageSize) -> Option<u64> {
                 let allowed = owner.swap_limit_bytes.into_iter().chain(swap).min().unwrap_or_default();
                 owner.limit_bytes?.0.checked_add(allowed.0)?
             }
-            _ => return None,
+            (_, None) => at_limit.filter(|_| swap == Some(Bytes(0)))?.0,
         };
         Some(bytes / page_size.get().0)
     };

@@ -31,6 +31,12 @@ fuzz_target!(|data: &[u8]| {
     }
     let snapshot = Snapshot::new(&capture, PageSize::default());
     assert!(snapshot.missing.len() <= capture.sources.len());
+    let mut zones = proc_text::zoneinfo(data, PageSize::default()).unwrap_or_default();
+    // What it added before it came to what it does not know stays: no more than there are lines.
+    proc_text::add_buddyinfo(&mut zones, data).ok();
+    assert!(zones.len() <= 2 * data.len());
+    let slabs = proc_text::slabinfo(data, 3, PageSize::default()).unwrap_or_default();
+    assert!(slabs.len() <= 3 && slabs.iter().all(|slab| slab.size_bytes.0 > 0));
     for argument in proc_text::cmdline(data) {
         assert!(!argument.contains(&0), "an argument ends at NUL");
     }

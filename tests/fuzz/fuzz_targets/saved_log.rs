@@ -1,5 +1,5 @@
-//! A log that somebody saved, in any form: it says the same in whatever pieces it comes, each incident has a victim, and
-//! each gives a report that can be printed and read again.
+//! A log that somebody saved, in any form: it says the same in whatever pieces it comes, and each incident gives a
+//! report that can be printed and read again.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -51,6 +51,7 @@ fn container() -> Report {
     report.findings.clear();
     report.time = "2026-11-21T07:10:00.000000Z".into();
     let owner = report.limit_owner.as_mut().unwrap();
+    owner.cgroup = "/kubepods/burstable/pod1/id-of-app".into();
     (owner.usage_bytes, owner.limit_bytes, owner.figures_from) =
         (mib(100), mib(100), Some(FiguresFrom::Probe));
     let own = report.cgroup.as_mut().unwrap();
@@ -152,6 +153,11 @@ fn repeats(count: u64) -> Repeats {
     Repeats { count, window_seconds: 7200, first_time: None, mean_interval_seconds: Some(300) }
 }
 
+fn inner(report: &mut Report) {
+    report.limit_owner.as_mut().unwrap().cgroup.push_str("/jobs");
+    report.kubernetes.as_mut().unwrap().limits_bytes = mib(500);
+}
+
 fn child(report: &mut Report) {
     report.victims[0].pid_in_namespace = Some(12);
     report.victims[0].parent = Some(Parent { tgid: 3, comm: Some("app".into()) });
@@ -187,6 +193,52 @@ fn every_refinement_has_a_case_in_which_it_speaks_and_one_in_which_not() {
             let is_it = |case: &&Case| case.0 == refinement && case.3.is_some() == speaks;
             assert!(cases().any(|case| is_it(&case)), "{} {speaks}", refinement.name());
         }
+    }
+}
+
+#[test]
+fn a_pods_headline_says_which_container_had_how_much() {
+    let mut report = container();
+    report.scope = Scope::Pod;
+    candidates(&mut report, &[(7, 20, 900), (8, 30, 900), (9, 25, 900)]);
+    let named = |container| Some(kubernetes("web-1", container, None));
+    for (process, container) in
+        report.candidates.as_mut().unwrap().processes.iter_mut().zip(["app", "log", "app"])
+    {
+        process.kubernetes = named(container);
+    }
+    let text = |report: &Report| diagnose(&Facts { report, basis: Basis::Kernel }).remove(0).text;
+    assert!(text(&report).contains("By container: app 45.0 MiB and log 30.0 MiB."), "{}", text(&report));
+    report.candidates.as_mut().unwrap().count = 4;
+    assert!(!text(&report).contains("By container"), "one was not read");
+}
+
+#[test]
+fn no_size_is_too_large_for_a_rule() {
+    let most = Some(Bytes(u64::MAX));
+    for mut report in [container(), node()] {
+        candidates(&mut report, &[(7, 1, 999), (8, 1, 0), (9, 1, 0)]);
+        let all = report.candidates.as_mut().unwrap();
+        (all.count, all.rss_bytes, all.swap_bytes) = (u64::MAX, Bytes(u64::MAX), Bytes(u64::MAX));
+        for process in &mut all.processes {
+            (process.rss_bytes, process.swap_bytes) = (most, most);
+        }
+        let kubernetes = report.kubernetes.as_mut().unwrap();
+        let volume = MemoryVolume { name: "v".into(), size_limit_bytes: most };
+        kubernetes.memory_volumes = vec![volume.clone(), volume];
+        (kubernetes.limits_bytes, kubernetes.requests_bytes) = (most, most);
+        report.victims[0].rss = Some(Rss { anon_bytes: most, shmem_bytes: most, ..Rss::default() });
+        report.zones = vec![Zone { free_bytes: most, ..zone(5, &[1]) }; 2];
+        report.oom.as_mut().unwrap().order = Some(i32::MAX);
+        report.consumers = vec![Consumer { usage_bytes: most, ..consumer("big", 1, None) }; 2];
+        report.node_shares = Some(NodeShares { host_usage_bytes: most, ..shares(1) });
+        if let Some(owner) = &mut report.limit_owner {
+            (owner.usage_bytes, owner.limit_bytes, owner.peak_bytes) = (most, most, most);
+            let values = ["anon", "file", "shmem", "kernel", "slab", "sock", "unevictable", "file_dirty"];
+            let values = values.iter().map(|name| (format!("{name}_bytes"), u64::MAX)).collect();
+            owner.stat = Some(MemcgStat(values));
+        }
+        assert!(diagnose(&Facts { report: &report, basis: Basis::Kernel }).len() > 2);
     }
 }
 

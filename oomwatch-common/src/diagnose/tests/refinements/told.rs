@@ -165,5 +165,26 @@ pub(super) const CASES: &[Case] = &[
         |r| r.node_shares = Some(NodeShares { allocatable_bytes: mib(120), ..NodeShares::default() }),
         Some((POSSIBLE, &["no limit can be told that fits"])),
     ),
+    // A pod's limit is the sum of its containers'.
+    (
+        R::SuggestedLimit,
+        container,
+        |r| {
+            r.scope = Scope::Pod;
+            r.kubernetes.as_mut().unwrap().limits_bytes = mib(50);
+        },
+        Some((POSSIBLE, &["128.0 MiB is a limit to try", "-c app --limits=memory=78Mi"])),
+    ),
+    // What a container makes below its own cgroup is not the container's limit.
+    (
+        R::SuggestedLimit,
+        container,
+        inner,
+        Some((
+            POSSIBLE,
+            &["Look at who in the container made /kubepods/burstable/pod1/id-of-app/jobs and set its limit"],
+        )),
+    ),
+    (R::LimitChanged, container, inner, None),
     (R::SuggestedLimit, node, |_| {}, None),
 ];
