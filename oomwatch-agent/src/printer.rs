@@ -1,15 +1,16 @@
 //! Reports on their way to stdout: in a storm several at a time, because each write is a wait for another thread, and
 //! one that nobody reads may be a wait for good.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, mem, sync::Arc, time::Duration};
 
 use oomwatch_common::units::BoottimeNs;
-use tokio::io::{AsyncWriteExt as _, Stdout, stdout};
+use rustix::io::{retry_on_intr, write};
+use tokio::task::spawn_blocking;
 
 use crate::{
     losses::{Losses, Stage},
     metrics::Metrics,
-    sys,
+    sys::{self, OutOfReserve},
 };
 
 /// Text that is written without waiting for more: what a pipe holds. A report in JSON has about 10 KiB.
@@ -17,7 +18,6 @@ const ENOUGH: usize = 64 * 1024;
 
 /// Prints reports, and answers for each that was not printed.
 pub struct Printer {
-    stdout: Stdout,
     text: String,
     waiting: Vec<Waiting>,
     metrics: Option<Arc<Metrics>>,
@@ -33,7 +33,7 @@ struct Waiting {
 impl Printer {
     /// Nothing waits. Live, `metrics` are told when a report is out.
     pub fn new(metrics: Option<Arc<Metrics>>) -> Self {
-        Self { stdout: stdout(), text: String::new(), waiting: Vec::new(), metrics }
+        Self { text: String::new(), waiting: Vec::new(), metrics }
     }
 
     /// Adds the report of an incident; `hook`: when that was, where it is to be measured how late this comes.
@@ -55,11 +55,11 @@ impl Printer {
         if self.waiting.is_empty() {
             return Ok(());
         }
-        let written = async {
-            self.stdout.write_all(self.text.as_bytes()).await?;
-            self.stdout.flush().await
-        };
-        let written = written.await;
+        let text = mem::take(&mut self.text);
+        let writing = spawn_blocking(move || (write_all(text.as_bytes()), text));
+        let (written, text) =
+            writing.await.unwrap_or_else(|error| (Err(io::Error::other(error)), String::new()));
+        self.text = text;
         self.text.clear();
         self.text.shrink_to(ENOUGH * 2);
         let printed = self.waiting.drain(..);
@@ -87,6 +87,20 @@ impl Printer {
         }
         Ok(())
     }
+}
+
+/// A pipe takes a page for what nobody has read yet, and on a node without one that would cost another process its
+/// life.
+fn write_all(mut text: &[u8]) -> io::Result<()> {
+    let _reserve = OutOfReserve::begin();
+    let stdout = io::stdout();
+    while !text.is_empty() {
+        match retry_on_intr(|| write(&stdout, text))? {
+            0 => return Err(io::ErrorKind::WriteZero.into()),
+            written => text = text.get(written..).unwrap_or_default(),
+        }
+    }
+    Ok(())
 }
 
 /// Nobody reads stdout any more.

@@ -32,7 +32,7 @@ use crate::{
     render,
     sources::Roots,
     surroundings::{Reader, completed},
-    sys,
+    sys::{self, OutOfReserve},
     unpack::Captured,
 };
 
@@ -171,6 +171,8 @@ impl Publisher {
             };
             let Some(captured) = captured else { continue };
             let hook = captured.incident.at;
+            let ran_out = source == Source::Live && captured.incident.limit_owner.is_none();
+            let _reserve = ran_out.then(OutOfReserve::begin);
             if let Some(audience) = &self.audience {
                 audience.busy.begins(sys::boottime());
                 if source == Source::Live {

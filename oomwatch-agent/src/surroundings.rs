@@ -29,7 +29,7 @@ use tokio::{
 };
 
 use self::allowance::Allowance;
-use crate::{relief::Relief, sources::Roots};
+use crate::{relief::Relief, sources::Roots, sys::OutOfReserve};
 
 /// What the reads of one incident may take: processes first, which may be gone soon, and of the rest what is left.
 const AT_MOST: Duration = Duration::from_millis(200);
@@ -103,6 +103,7 @@ impl Reader {
         let relief = matches!(wanted.domain, Domain::Node | Domain::Nodemask).then_some(self.relief);
         Reading(Ok(spawn_blocking(move || {
             let mut allowance = allowance.lock().unwrap_or_else(PoisonError::into_inner);
+            let _reserve = relief.map(|_| OutOfReserve::begin());
             let begun = Instant::now();
             let surroundings = read(&roots, &wanted, (begun, most), relief);
             allowance.spend(begun.elapsed());

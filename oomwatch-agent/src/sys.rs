@@ -11,6 +11,7 @@ use std::{
     ffi::c_int,
     fs, hint,
     io::{self, IsTerminal},
+    marker::PhantomData,
     os::fd::OwnedFd,
     path::Path,
     ptr,
@@ -75,12 +76,40 @@ pub fn possible_cpus() -> u32 {
 /// # Errors
 /// Not permitted without `CAP_SYS_NICE`, or in a v1 cgroup without real-time runtime.
 pub fn make_realtime(priority: Priority) -> io::Result<()> {
-    let parameters = libc::sched_param { sched_priority: priority as i32 };
+    schedule(libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK, priority as c_int)
+}
+
+fn schedule(policy: c_int, priority: c_int) -> io::Result<()> {
+    let parameters = libc::sched_param { sched_priority: priority };
     // SAFETY: `parameters` is a valid sched_param for the time of the call; 0 is the calling thread.
-    let result = unsafe {
-        libc::sched_setscheduler(0, libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK, &raw const parameters)
-    };
+    let result = unsafe { libc::sched_setscheduler(0, policy, &raw const parameters) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// While this is there the thread that made it gets pages out of the kernel's reserve, where others have to reclaim or
+/// kill: real-time tasks do (`gfp_to_alloc_flags`, mm/page_alloc.c; `ALLOC_HARDER` until 6.2, `ALLOC_MIN_RESERVE`
+/// since).
+#[derive(Debug)]
+pub struct OutOfReserve {
+    is_granted: bool,
+    of_this_thread: PhantomData<*const ()>,
+}
+
+impl OutOfReserve {
+    /// Without `CAP_SYS_NICE` it does nothing.
+    pub fn begin() -> Self {
+        Self { is_granted: make_realtime(Priority::Anchor).is_ok(), of_this_thread: PhantomData }
+    }
+}
+
+impl Drop for OutOfReserve {
+    fn drop(&mut self) {
+        if self.is_granted
+            && let Err(error) = schedule(libc::SCHED_OTHER, 0)
+        {
+            tracing::error!(%error, "a thread stays at real-time priority");
+        }
+    }
 }
 
 /// Of the threads that report: before ordinary work of the node. Reports wait in memory, and no work takes so little.

@@ -22,7 +22,7 @@ use super::{
     ring::Ring,
     store::{Bounds, Store, time_of},
 };
-use crate::tally::Tally;
+use crate::{sys::OutOfReserve, tally::Tally};
 
 /// What is written is on the disk after so long at most, unless the disk is slower.
 const SYNC_EVERY: Duration = Duration::from_secs(1);
@@ -158,6 +158,7 @@ impl Writer {
     }
 
     fn keep(&mut self, incident: &Kept) {
+        let _reserve = OutOfReserve::begin();
         match self.write(incident) {
             Ok(()) => {
                 self.shared.outcomes.count(WriteOutcome::Written);
