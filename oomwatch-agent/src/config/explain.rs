@@ -7,17 +7,17 @@ use clap::Args;
 use super::{Color, Output};
 
 pub(super) const EXAMPLES: &str = "\
-Reads kernel logs as they are: dmesg (also -T, --time-format iso, --raw, in colour), journalctl (short and its kin,\n\
-json, export), /var/log/messages and syslog, containers' logs, /dev/kmsg; from any machine, with other lines between,\n\
+Reads kernel logs as they are: dmesg (also -T, --time-format iso, --raw, in colour), journalctl (short and its kin, \
+json, export), /var/log/messages and syslog, containers' logs, /dev/kmsg; from any machine, with other lines between, \
 cut anywhere, compressed (gzip, zstd, xz, bzip2), UTF-16. Reports of oomwatch itself are diagnosed anew:\n\n  \
   dmesg | oomwatch explain                           this machine, since its boot\n  \
-  journalctl -k -b -1 -o json | oomwatch explain     the boot before, with times and names of machines\n  \
+  journalctl -k -b -1 -o json | oomwatch explain     the boot before, with times\n  \
   oomwatch explain /var/log/messages*                rotated and compressed ones too\n  \
   kubectl get pods -A -o json > pods.json && oomwatch explain --pods pods.json node.log\n  \
   oomwatch events --output json | oomwatch explain --last 1\n  \
   oomwatch explain --cause container_limit           what that means, and what to do\n\n\
-No root is needed, and no kernel with BPF: the log may be another machine's.\n\
-Exit codes: 0 an incident was found and every file was read, 1 none was found or a file could not be read, 64 wrong\n\
+No root is needed, and no kernel with BPF: the log may be another machine's.\n\n\
+Exit codes: 0 an incident was found and every file was read, 1 none was found or a file could not be read, 64 wrong \
 option. How it finds what it says: docs/explain.md.";
 
 /// Options of `oomwatch explain`.
