@@ -44,7 +44,7 @@ impl Exits {
     /// Watches an incident's victims, within a tokio runtime and without waiting.
     pub fn watch(&self, incident: &Incident) {
         // To look takes a page.
-        let relief = if incident.limit_owner.is_none() { self.relief } else { Relief::default() };
+        let relief = if self.relief.concerns(incident) { self.relief } else { Relief::default() };
         for victim in &incident.victims {
             let Ok(room) = Arc::clone(&self.room).try_acquire_owned() else { return };
             let (metrics, killed_at) = (Arc::clone(&self.metrics), incident.at);

@@ -171,7 +171,8 @@ impl Publisher {
             };
             let Some(captured) = captured else { continue };
             let hook = captured.incident.at;
-            let ran_out = source == Source::Live && captured.incident.limit_owner.is_none();
+            let live = self.audience.as_ref().filter(|_| source == Source::Live);
+            let ran_out = live.is_some_and(|audience| audience.relief.concerns(&captured.incident));
             let _reserve = ran_out.then(OutOfReserve::begin);
             if let Some(audience) = &self.audience {
                 audience.busy.begins(sys::boottime());

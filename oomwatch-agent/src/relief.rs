@@ -47,10 +47,16 @@ impl Relief {
         free() >= self.enough
     }
 
-    /// Waits, asking for no memory, if this incident says that there is none. A cgroup's limit says nothing about the
-    /// node, and a node whose memory is full of page cache has little free at all times.
+    /// Whether this incident says that there is none. A cgroup's limit says nothing about the node, and a node whose
+    /// memory is full of page cache has little free at all times. Level tracepoint does not tell the one from the
+    /// other: there it is asked whether there is enough.
+    pub fn concerns(self, incident: &Incident) -> bool {
+        incident.limit_owner.is_none() && (incident.oom.is_some() || !self.is_there())
+    }
+
+    /// Waits, asking for no memory, if this incident concerns the node.
     pub async fn wait(self, incident: &Incident) {
-        if incident.limit_owner.is_some() {
+        if !self.concerns(incident) {
             return;
         }
         while !self.is_there() && since(incident.at) < AT_MOST {
