@@ -1,9 +1,10 @@
 //! After a node has run out of memory: waits until there is some again, because who asks for a page before that has
 //! another process killed.
 //!
-//! A victim's memory is not back when the kernel looks for the next one to kill: `exit_mmap` (mm/mmap.c, since 4.x)
-//! sets `MMF_OOM_SKIP` first and frees most pages of a small process last. Seen on 6.1: the reporter's own write to its
-//! pipe killed a third process.
+//! A victim's memory may not be back when the kernel looks for the next one to kill: `exit_mmap` (mm/mmap.c, "mm: drop
+//! oom code from exit_mmap") sets `MMF_OOM_SKIP` after `unmap_vmas`, and `tlb_finish_mmu` frees what that gathered only
+//! then. Seen on 6.1: the reporter's own write to its pipe killed a third process. Kernels before that change reap the
+//! victim first, and then set it.
 
 use std::{fs, path::Path, time::Duration};
 
