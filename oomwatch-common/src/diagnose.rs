@@ -44,7 +44,7 @@ use serde::{Deserialize, Serialize};
 
 pub use causes::cause_text;
 pub use facts::Facts;
-pub use reason::{Reason, Refinement};
+pub use reason::{Reason, ReasonSet, Refinement};
 
 use evidence::EvidenceList;
 

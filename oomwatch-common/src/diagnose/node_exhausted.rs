@@ -5,7 +5,7 @@ use super::{
     why_this_victim::why_this_victim, words::list,
 };
 use crate::{
-    report::{node_parts, size},
+    report::{node_parts, node_total, size},
     scope::Scope,
     units::Bytes,
 };
@@ -68,7 +68,7 @@ pub(super) fn node_exhausted(facts: &Facts<'_>) -> Option<Finding> {
 /// What the node's memory is used for, as far as it is worth a word.
 fn made_of(facts: &Facts<'_>) -> Option<String> {
     let memory = facts.report.node_memory?;
-    let total = memory.mem_total_bytes?;
+    let total = node_total(&memory)?;
     let mut parts = node_parts(&memory);
     parts.sort_by_key(|(_, part)| std::cmp::Reverse(*part));
     let told: Vec<_> = parts

@@ -1,6 +1,6 @@
 //! What a finding is of: a cause, which may be the headline, or what refines it. Both are closed sets of names.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::Cause;
 
@@ -27,6 +27,41 @@ impl Reason {
     pub fn all() -> impl Iterator<Item = Self> {
         let refinements = Refinement::ALL.into_iter().map(Self::Refinement);
         Cause::ALL.into_iter().map(Self::Cause).chain(refinements)
+    }
+}
+
+/// Which reasons a report has findings of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReasonSet(u64);
+
+impl ReasonSet {
+    /// Whether it has this one.
+    pub fn contains(self, reason: Reason) -> bool {
+        self.0 & Self::bit(reason.name()) != 0
+    }
+
+    /// Its own bit; none for a name of another version's.
+    fn bit(name: &str) -> u64 {
+        let place = Reason::all().position(|known| known.name() == name);
+        place.and_then(|place| 1_u64.checked_shl(place.try_into().ok()?)).unwrap_or_default()
+    }
+}
+
+impl<'a> FromIterator<&'a str> for ReasonSet {
+    fn from_iter<I: IntoIterator<Item = &'a str>>(names: I) -> Self {
+        Self(names.into_iter().fold(0, |set, name| set | Self::bit(name)))
+    }
+}
+
+/// From the findings of a report.
+impl<'de> Deserialize<'de> for ReasonSet {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Named {
+            cause: String,
+        }
+        let findings = Vec::<Named>::deserialize(deserializer)?;
+        Ok(findings.iter().map(|finding| finding.cause.as_str()).collect())
     }
 }
 
@@ -150,7 +185,16 @@ impl Refinement {
 
 #[cfg(test)]
 mod tests {
-    use super::Reason;
+    use super::{Reason, ReasonSet};
+
+    #[test]
+    fn a_set_has_what_was_put_in_and_no_more() {
+        for reason in Reason::all() {
+            let json = format!(r#"[{{"cause":"{}","text":"x"}},{{"cause":"of next year"}}]"#, reason.name());
+            let set: ReasonSet = serde_json::from_str(&json).unwrap();
+            assert!(Reason::all().all(|other| set.contains(other) == (other == reason)), "{json}");
+        }
+    }
 
     #[test]
     fn a_reason_is_its_name() {

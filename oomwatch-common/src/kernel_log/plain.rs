@@ -86,7 +86,7 @@ impl<'a> PlainLine<'a> {
         Some(())
     }
 
-    /// `[   12.345678]`, perhaps `[   12.345678][  T97]`.
+    /// `[   12.345678]`, perhaps `[   12.345678][  T97]`, with `dmesg -d` `[   12.345678 <    0.000001>]`.
     fn clock(&mut self) -> bool {
         let read = || {
             let inside = self.text.strip_prefix(b"[")?.trim_ascii_start();
@@ -95,7 +95,7 @@ impl<'a> PlainLine<'a> {
             let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
             let (fraction, _) = leading::<u64>(rest)?;
             let scale = 10_u64.checked_pow(6_usize.checked_sub(digits)?.try_into().ok()?)?;
-            let rest = after_caller(rest.get(digits..)?.strip_prefix(b"]")?);
+            let rest = after_caller(after_delta(rest.get(digits..)?).strip_prefix(b"]")?);
             let micros = seconds.checked_mul(1_000_000)?.checked_add(fraction.checked_mul(scale)?)?;
             Some((micros, rest.strip_prefix(b" ").unwrap_or(rest)))
         };
@@ -171,13 +171,18 @@ fn after_facility(text: &[u8]) -> &[u8] {
 /// `[  T97]` or `[  C1]`: the thread or CPU (`CONFIG_PRINTK_CALLER`).
 fn after_caller(text: &[u8]) -> &[u8] {
     let caller = || {
-        let (inside, rest) = split(text.strip_prefix(b"[")?, "]")?;
+        let (inside, rest) = split(after_space(text).strip_prefix(b"[")?, "]")?;
         let (kind, number) = inside.trim_ascii_start().split_first()?;
         let is_one =
             matches!(kind, b'T' | b'C') && !number.is_empty() && number.iter().all(u8::is_ascii_digit);
         is_one.then_some(rest)
     };
     caller().unwrap_or(text)
+}
+
+/// ` <    0.000001>`: the time since the line before.
+fn after_delta(text: &[u8]) -> &[u8] {
+    text.strip_prefix(b" <").and_then(|rest| split(rest, ">")).map_or(text, |(_, rest)| rest)
 }
 
 fn after_space(text: &[u8]) -> &[u8] {
@@ -217,6 +222,8 @@ mod tests {
             ("[   12.345678] ", Some(12_345_678), None),
             ("[12.34] ", Some(12_340_000), None),
             ("[    0.000001][   T97] ", Some(1), None),
+            ("[   12.345678 <    0.000001>] ", Some(12_345_678), None),
+            ("[   12.345678] [  T97] ", Some(12_345_678), None),
             ("<3>[    8.999588] ", Some(8_999_588), None),
             ("kern  :err   : [   12.345678] ", Some(12_345_678), None),
             ("[Sat Nov 21 12:00:00 2026] ", None, Some("Sat Nov 21 12:00:00 2026")),
