@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     report::{node_parts, node_total, size},
-    scope::Scope,
+    scope::{Basis, Scope},
     units::Bytes,
 };
 
@@ -41,8 +41,16 @@ pub(super) fn node_exhausted(facts: &Facts<'_>) -> Option<Finding> {
     // A file shows what was left after the kill had begun.
     let when = if report.node_memory_from_log { "" } else { ", when it was read" };
     let made = made_of(facts).map_or(String::new(), |made| format!(" What used it{when}: {made}."));
+    let (confidence, doubt) = match facts.basis {
+        Basis::Message => (
+            Confidence::Likely,
+            " (The kernel's message is the same where only the part of it ran out that a cpuset or a memory \
+             policy allows.)",
+        ),
+        _ => (Confidence::Certain, ""),
+    };
     let text = format!(
-        "The node's memory{total} ran out; no cgroup limit was reached.{made}{swap} {}",
+        "The node's memory{total} ran out; no cgroup limit was reached.{doubt}{made}{swap} {}",
         why_this_victim(facts)
     );
     let mut advice = vec![
@@ -58,7 +66,7 @@ pub(super) fn node_exhausted(facts: &Facts<'_>) -> Option<Finding> {
     );
     Some(Finding {
         cause: Reason::Cause(Cause::NodeExhausted),
-        confidence: Confidence::Certain,
+        confidence,
         text,
         evidence: evidence.done(),
         advice,
