@@ -1,7 +1,7 @@
 //! One line an incident, for a person on call. The whole story is [`crate::render_page`]'s.
 
 use crate::{
-    diagnose::{Cause, Confidence},
+    diagnose::{Cause, Confidence, Reason, Refinement},
     report::{Report, Rss, Trigger, Victim, size},
     units::Bytes,
 };
@@ -153,6 +153,10 @@ fn unknown(report: &Report) -> &'static str {
 
 /// `node-wide: its 463.4 MiB ran out, 12.0 MiB available 1.9 ms later`
 fn node_wide(report: &Report) -> String {
+    let page_fault = Reason::Refinement(Refinement::PageFault);
+    if report.findings.iter().any(|finding| finding.cause == page_fault) {
+        return "node-wide, for a page fault that failed".to_owned();
+    }
     let memory = report.node_memory.unwrap_or_default();
     let total =
         memory.mem_total_bytes.map_or("its memory".to_owned(), |total| format!("its {}", size(total)));

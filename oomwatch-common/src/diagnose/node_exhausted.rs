@@ -1,8 +1,8 @@
 //! The whole node ran out of memory.
 
 use super::{
-    Cause, Confidence, Facts, Finding, Reason, evidence::EvidenceList, facts::percent,
-    why_this_victim::why_this_victim, words::list,
+    Cause, Confidence, Facts, Finding, Reason, evidence::EvidenceList, facts::percent, fragmentation,
+    page_fault, why_this_victim::why_this_victim, words::list,
 };
 use crate::{
     report::{node_parts, node_total, size},
@@ -41,18 +41,29 @@ pub(super) fn node_exhausted(facts: &Facts<'_>) -> Option<Finding> {
     // A file shows what was left after the kill had begun.
     let when = if report.node_memory_from_log { "" } else { ", when it was read" };
     let made = made_of(facts).map_or(String::new(), |made| format!(" What used it{when}: {made}."));
-    let (confidence, doubt) = match facts.basis {
+    let (confidence, what) = match facts.basis {
+        _ if page_fault::is_one(facts) => (
+            Confidence::Possible,
+            "The kernel killed as if the node's memory had run out, though only a page fault had failed \
+             (page_fault)."
+                .to_owned(),
+        ),
+        _ if fragmentation::is_one(facts) => (
+            Confidence::Certain,
+            "The node had no contiguous block of the size that was asked for, though memory was free \
+             (fragmentation); no cgroup limit was reached."
+                .to_owned(),
+        ),
         Basis::Message => (
             Confidence::Likely,
-            " (The kernel's message is the same where only the part of it ran out that a cpuset or a memory \
-             policy allows.)",
+            format!(
+                "The node's memory{total} ran out; no cgroup limit was reached. (The kernel's message is the \
+                 same where only the part of it ran out that a cpuset or a memory policy allows.)"
+            ),
         ),
-        _ => (Confidence::Certain, ""),
+        _ => (Confidence::Certain, format!("The node's memory{total} ran out; no cgroup limit was reached.")),
     };
-    let text = format!(
-        "The node's memory{total} ran out; no cgroup limit was reached.{doubt}{made}{swap} {}",
-        why_this_victim(facts)
-    );
+    let text = format!("{what}{made}{swap} {}", why_this_victim(facts));
     let mut advice = vec![
         "Look for pods and host services that use more than they request, the largest first.".to_owned(),
     ];

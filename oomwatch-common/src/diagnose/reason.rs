@@ -89,6 +89,8 @@ pub enum Refinement {
     SwapExhausted,
     /// `memory.high` had slowed the cgroup down before.
     Throttled,
+    /// A page fault failed, and no allocation of the node's.
+    PageFault,
     /// Free memory was below the node's reserve.
     BelowWatermarks,
     /// Free memory was in pieces too small.
@@ -123,7 +125,7 @@ pub enum Refinement {
 
 impl Refinement {
     /// All of them, in the order in which a report has them.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::AnonymousMemory,
         Self::DirtyPageCache,
         Self::SharedMemory,
@@ -134,6 +136,7 @@ impl Refinement {
         Self::YoungProcess,
         Self::SwapExhausted,
         Self::Throttled,
+        Self::PageFault,
         Self::BelowWatermarks,
         Self::Fragmentation,
         Self::HugePages,
@@ -164,6 +167,7 @@ impl Refinement {
             Self::YoungProcess => "young_process",
             Self::SwapExhausted => "swap_exhausted",
             Self::Throttled => "throttled",
+            Self::PageFault => "page_fault",
             Self::BelowWatermarks => "below_watermarks",
             Self::Fragmentation => "fragmentation",
             Self::HugePages => "huge_pages",

@@ -5,7 +5,7 @@
 
 use memchr::memchr_iter;
 
-use super::text::{leading, split};
+use super::text::{leading, rsplit, split};
 
 /// A line's time, as far as it has any, and the kernel's text.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +31,9 @@ impl<'a> PlainLine<'a> {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         let mut read = Self { micros: None, wall: None, host: None, text: line };
         read.level()?;
+        if read.talos()? {
+            return Some(read);
+        }
         read.text = after_facility(read.text);
         if let Some(rest) = read.text.strip_prefix(b"1 ") {
             return read.rfc5424(rest);
@@ -74,6 +77,25 @@ impl<'a> PlainLine<'a> {
         self.clock();
         (self.wall, self.host) = (Some(wall).filter(|wall| is_date(wall)), Some(host));
         Some(self)
+    }
+
+    /// `10.0.0.1: kern: warning: [2026-11-21T12:00:00.123456789Z]: text`, as `talosctl dmesg` prints it; of one node
+    /// without its name. `None`: another facility than the kernel's.
+    fn talos(&mut self) -> Option<bool> {
+        let read = || {
+            let head = self.text.get(..LONGEST_HEAD).unwrap_or(self.text);
+            let (before, _) = split(head, ": [")?;
+            let (time, text) = split(self.text.get(before.len() + 3..)?, "]: ")?;
+            let (named, level) = rsplit(before, ": ")?;
+            let (host, facility) =
+                rsplit(named, ": ").map_or((None, named), |(host, rest)| (Some(host), rest));
+            let is_word = |text: &[u8]| !text.is_empty() && text.iter().all(u8::is_ascii_lowercase);
+            let is_one = is_date(time) && is_word(facility.trim_ascii()) && is_word(level.trim_ascii());
+            is_one.then(|| (host.map(<[u8]>::trim_ascii), facility.trim_ascii(), time, text))
+        };
+        let Some((host, facility, time, text)) = read() else { return Some(false) };
+        (self.host, self.wall, self.text) = (host, Some(time), text);
+        (facility == b"kern").then_some(true)
     }
 
     /// `<4>`, with `dmesg --raw`: a facility of 1 or more is not the kernel's.
@@ -254,6 +276,12 @@ mod tests {
                 Some(1_500_000),
                 Some("2026-11-21T12:00:00Z"),
             ),
+            (
+                "10.0.0.1: kern: warning: [2026-11-21T12:00:00.123456789Z]: ",
+                None,
+                Some("2026-11-21T12:00:00.123456789Z"),
+            ),
+            (" kern:    info: [2026-11-21T12:00:00.1Z]: ", None, Some("2026-11-21T12:00:00.1Z")),
             ("[    5.000001] node-a kernel: ", Some(5_000_001), None),
             ("kernel: ", None, None),
             (
@@ -279,6 +307,7 @@ mod tests {
         for head in [
             "Nov 21 12:00:00 node-a sshd[17]: ",
             "<14>[   12.345678] ",
+            "10.0.0.1: user: warning: [2026-11-21T12:00:00.123456789Z]: ",
             "2026-11-21T12:00:00+00:00 a app[1]: ",
         ] {
             let line = format!("{head}{TEXT}");

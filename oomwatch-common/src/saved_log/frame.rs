@@ -1,5 +1,5 @@
 //! What stands around the kernel's text in a form of log that is not known by name, learned from a line that leaves no
-//! doubt where the text begins: `10.0.0.1: kern: warning: [2026-11-21T12:00:00Z]: hog invoked oom-killer: …`.
+//! doubt where the text begins: `node-a kern.warn kernel: hog invoked oom-killer: …`.
 //!
 //! A head is remembered by its shape, not its bytes: times and levels change from line to line, blanks and punctuation
 //! stay.

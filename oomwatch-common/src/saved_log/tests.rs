@@ -144,12 +144,12 @@ fn wrapped() -> Vec<(&'static str, String, [&'static str; 3])> {
         ("indented", lines("    [   12.345678] "), ["", "", ""]),
         ("dmesg -d", lines("[   12.345678 <    0.000001>] "), ["", "", ""]),
         ("with the thread", lines("[   12.345678] [  T97] "), ["", "", ""]),
-        // None of these is known by name.
         (
             "talosctl dmesg",
-            lines("10.0.0.1: kern: warning: [2026-11-21T12:00:00.123456789Z]: "),
-            ["", "", ""],
+            lines("node-a: kern: warning: [2026-11-21T12:00:00.000000Z]: "),
+            [time, "node-a", ""],
         ),
+        // None of these is known by name.
         ("busybox", lines("Nov 21 12:00:00 node-a kern.warn kernel: "), ["", "", ""]),
         ("logcat", lines("11-21 12:00:00.123     0     0 W kernel  : "), ["", "", ""]),
         ("grep -H", lines("/var/log/messages.1:Nov 21 12:00:00 node-a kernel: "), ["", "", ""]),
