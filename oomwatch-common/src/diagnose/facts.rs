@@ -110,7 +110,8 @@ impl<'a> Facts<'a> {
         if let Some(parent) = victim.parent.as_ref().and_then(|parent| parent.comm.as_deref()) {
             return Some(SHIMS.contains(&parent));
         }
-        victim.pid_in_namespace.map(|_| false)
+        // In the node's own pid namespace (hostPID) no container has a PID 1 of its own.
+        victim.pid_in_namespace.filter(|inside| Some(*inside) != victim.tgid).map(|_| false)
     }
 
     /// The limit is not the container's, but of a cgroup that the container made in its own.

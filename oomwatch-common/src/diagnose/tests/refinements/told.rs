@@ -22,6 +22,23 @@ pub(super) const CASES: &[Case] = &[
         child,
         Some((LIKELY, &["pid 12 in its container", "Kubernetes will not show OOMKilled"])),
     ),
+    // Its pid says nothing in the node's own pid namespace: there it is the parent that tells.
+    (
+        R::ChildKilled,
+        container,
+        |r| {
+            child(r);
+            r.victims[0].pid_in_namespace = r.victims[0].tgid;
+        },
+        Some((LIKELY, &["not the container's main process"])),
+    ),
+    (R::ChildKilled, container, |r| r.victims[0].pid_in_namespace = r.victims[0].tgid, None),
+    (
+        R::KubernetesStatus,
+        container,
+        |r| r.victims[0].pid_in_namespace = r.victims[0].tgid,
+        Some((POSSIBLE, &["if the victim was the container's main process"])),
+    ),
     (
         R::ChildKilled,
         container,
