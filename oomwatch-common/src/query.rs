@@ -121,7 +121,8 @@ mod tests {
     #[test]
     fn what_is_asked_for_fits() {
         let shop = header(
-            r#"{"id":"b-1","time":"2026-11-21T07:00:00.5Z","scope":"container","findings":[{"cause":"container_limit"},{"cause":"child_killed"}],
+            r#"{"id":"b-1","time":"2026-11-21T07:00:00.5Z","scope":"container",
+               "findings":[{"cause":"container_limit"},{"cause":"child_killed"}],
                "kubernetes":{"namespace":"shop","pod":"web-0","container":"app","pod_uid":"u"}}"#,
         );
         let node = header(

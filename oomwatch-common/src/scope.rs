@@ -114,12 +114,11 @@ pub fn scope(incident: &Incident, whose: Option<&Attributed>, page_size: PageSiz
         Some(Constraint::Memcg) | None if incident.limit_owner.is_some() => {
             from_owner(incident.limit_owner.as_ref(), victim, whose)
         }
-        // A limit owner that could not be read: the levels may still tell.
-        Some(Constraint::Memcg) => from_levels(victim, page_size),
         None if oom.message.as_deref().is_some_and(is_without_cgroup) => {
             Scoped { scope: Scope::Node, basis: Basis::Message }
         }
-        None => from_levels(victim, page_size),
+        // A limit owner that could not be read: the levels may still tell.
+        Some(Constraint::Memcg) | None => from_levels(victim, page_size),
         Some(Constraint::Unknown(_)) => Scoped { scope: Scope::Unknown, basis: Basis::Nothing },
     }
 }

@@ -27,7 +27,8 @@ pub struct EventsOptions {
     /// Only containers of this name
     #[arg(long, env = "OOMWATCH_EVENTS_CONTAINER", value_name = "CONTAINER")]
     pub container: Option<String>,
-    /// Only with a finding of this cause: container_limit, node_exhausted, child_killed, … (`oomwatch explain --cause help` lists them)
+    /// Only with a finding of this cause: container_limit, node_exhausted, child_killed, …
+    /// (`oomwatch explain --cause help` lists them)
     #[arg(long, env = "OOMWATCH_EVENTS_CAUSE", value_parser = cause, value_name = "CAUSE")]
     pub cause: Option<Reason>,
     /// Only the newest so many

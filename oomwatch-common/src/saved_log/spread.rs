@@ -83,7 +83,7 @@ mod tests {
     #[test]
     fn an_object_with_a_schema_is_put_together() {
         for pretty in [
-            "{\n  \"schema\": 1,\n  \"a\": {\n    \"b\": [\n      1,\n      \"}\\\"]{\\\\\"\n    ]\n  },\n  \"d\": []\n}",
+            "{\n  \"schema\": 1,\n  \"a\": {\n    \"b\": [\n      \"}\\\"]{\\\\\"\n    ]\n  },\n  \"d\": []\n}",
             "{\n\t\"schema\" : 1\n}",
         ] {
             let value: serde_json::Value = serde_json::from_str(pretty).unwrap();
