@@ -142,6 +142,7 @@ fn in_vm(
         cpus: options.cpus,
         nodes: 1,
         swap_mib: 0,
+        disk_bps: 0,
         append: "",
         timeout: Duration::from_secs(options.timeout),
         files: vm_options::own_files(repo),
