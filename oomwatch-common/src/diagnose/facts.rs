@@ -85,6 +85,11 @@ impl<'a> Facts<'a> {
         if self.report.node_memory_from_log { "kernel log" } else { "node/meminfo" }
     }
 
+    /// Where the zones' figures are from.
+    pub(super) fn zones_from(&self) -> &'static str {
+        if self.report.node_memory_from_log { "kernel log" } else { "node/zoneinfo" }
+    }
+
     /// One cgroup's limit was hit, of a container, a pod or a service: it is enough to look there.
     pub(super) fn is_local(&self) -> bool {
         matches!(self.report.scope, Scope::Container | Scope::Pod | Scope::System)

@@ -236,9 +236,7 @@ mod tests {
         let stat = stats.stat().unwrap();
         assert_eq!((stat.size("anon"), stat.size("slab")), (Some(Bytes(33_386_496)), Some(Bytes(12))));
         let mut node = NodeMemory::default();
-        node.add(
-            b"active_anon:73 isolated_anon:0#012 unevictable:0 unstable:1#012 slab_unreclaimable:13708#012 free:5",
-        );
+        node.add(b"active_anon:7 isolated_anon:0#012 unstable:1#012 slab_unreclaimable:13708#012 free:5");
         for (name, pages) in
             [("isolated_anon", 0), ("unstable", 1), ("slab_unreclaimable", 13708), ("free", 5)]
         {

@@ -85,9 +85,13 @@ impl Composition {
         less(self.usage, sum(&[self.anon, self.cache, self.shmem, self.kernel, self.sockets]))
     }
 
+    /// The kernel's own memory that it counts under no name: pages of pipes, vmalloc, what drivers and BPF maps take.
+    pub fn other_kernel(&self) -> Bytes {
+        less(self.kernel, sum(&[self.pagetables, self.slab, self.stacks, self.percpu]))
+    }
+
     /// Parts that do not overlap and make up the usage, by name.
     pub fn parts(&self) -> [(&'static str, Bytes); 9] {
-        let other = less(self.kernel, sum(&[self.pagetables, self.slab, self.stacks, self.percpu]));
         [
             ("anonymous", self.anon),
             ("page cache", self.cache),
@@ -96,7 +100,7 @@ impl Composition {
             ("slab", self.slab),
             ("kernel stacks", self.stacks),
             ("per-CPU", self.percpu),
-            ("other kernel", other),
+            ("other kernel", self.other_kernel()),
             ("socket buffers", self.sockets),
         ]
     }

@@ -188,6 +188,31 @@ pub(super) const CASES: &[Case] = &[
         |r| stat(r, &[("anon", 10), ("file", 90), ("file_dirty", 80)]),
         Some((POSSIBLE, &["No limit can be told: 80.0 MiB", "The rest of it was 10.0 MiB"])),
     ),
+    // What nothing is known to bound fills a higher limit too.
+    (
+        R::SuggestedLimit,
+        container,
+        |r| stat(r, &[("anon", 40), ("file", 50), ("shmem", 50)]),
+        Some((POSSIBLE, &["No limit can be told: 50.0 MiB of what could not be dropped is files on tmpfs"])),
+    ),
+    (
+        R::SuggestedLimit,
+        container,
+        |r| {
+            stat(r, &[("anon", 40), ("file", 50), ("shmem", 50)]);
+            r.victims[0].rss.as_mut().unwrap().shmem_bytes = mib(2);
+        },
+        Some((POSSIBLE, &["128.0 MiB is a limit to try"])),
+    ),
+    (
+        R::SuggestedLimit,
+        container,
+        |r| stat(r, &[("anon", 40), ("kernel", 48), ("sock", 2)]),
+        Some((
+            POSSIBLE,
+            &["No limit can be told: 50.0 MiB of what could not be dropped is the kernel's own"],
+        )),
+    ),
     (
         R::SuggestedLimit,
         container,
