@@ -1,4 +1,4 @@
-//! Hands the eBPF object, which another toolchain builds, to the compiler.
+//! Hands the eBPF object, which another toolchain builds, to the compiler; and says how a release is linked.
 
 use std::{env, path::PathBuf};
 
@@ -19,4 +19,13 @@ fn main() {
         );
     }
     println!("cargo::rustc-env=OOMWATCH_EBPF_OBJECT={}", object.display());
+    println!("cargo::rerun-if-changed=link.ld");
+    if env::var("CARGO_CFG_TARGET_FEATURE")
+        .is_ok_and(|features| features.split(',').any(|it| it == "crt-static"))
+    {
+        let script = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default()).join("link.ld");
+        println!("cargo::rustc-link-arg-bins=-Wl,-T,{}", script.display());
+        // Relocations in a bitmap, 0.4 MiB less: glibc does those of a static program since 2.36.
+        println!("cargo::rustc-link-arg-bins=-Wl,-z,pack-relative-relocs");
+    }
 }
