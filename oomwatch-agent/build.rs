@@ -31,8 +31,8 @@ fn main() {
     }
 }
 
-/// Relocations in a bitmap, 0.4 MiB less: glibc does those of a static program since 2.36, and an earlier one dies at its
-/// start. That of a cross toolchain is taken for as new as this machine's.
+/// Relocations in a bitmap, 0.4 MiB less: glibc does those of a static program since 2.36, and an earlier one dies at
+/// its start. That of a cross toolchain is taken for as new as this machine's.
 fn has_relr() -> bool {
     let answer = Command::new("getconf").arg("GNU_LIBC_VERSION").output();
     let version = answer.ok().and_then(|answer| String::from_utf8(answer.stdout).ok());
