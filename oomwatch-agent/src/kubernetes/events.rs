@@ -1,8 +1,7 @@
 //! Kubernetes Events: a report is handed over at once, and told to the API server as well as that goes.
 //!
 //! One task keeps the book (`book.rs`: what is told, what is folded together) and never waits for the network; one
-//! request at a time is under way (`api.rs`). The Recorder of the crate `kube` is not used: it keeps an Event's first note for all
-//! that follow, and neither limits its rate nor sends an Event anew that has been deleted.
+//! request at a time is under way (`api.rs`).
 
 mod api;
 pub mod book;
