@@ -45,6 +45,7 @@ pub(crate) fn demo(repo: &Repo) -> Result<ExitCode> {
         cpus: 2,
         nodes: 1,
         swap_mib: 0,
+        disk_bps: 0,
         append: "",
         timeout: Duration::from_mins(3),
         files: vm_options::own_files(repo, Arch::HOST),

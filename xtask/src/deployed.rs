@@ -48,6 +48,7 @@ pub(crate) fn test(repo: &Repo, output: &mut dyn FnMut(&[u8]) -> Result<()>) -> 
         cpus: 2,
         nodes: 1,
         swap_mib: 0,
+        disk_bps: 0,
         append: "",
         timeout: Duration::from_mins(10),
         files: vm_options::own_files(repo, Arch::HOST),

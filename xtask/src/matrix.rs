@@ -50,6 +50,7 @@ impl Matrix {
             cpus: shape.cpus,
             nodes: shape.nodes,
             swap_mib: shape.swap,
+            disk_bps: 0,
             append: "",
             timeout: TIME_LIMIT,
             files: vm_options::own_files(repo, kernel.arch),

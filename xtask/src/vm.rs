@@ -85,6 +85,8 @@ pub(crate) struct Machine<'a> {
     pub(crate) nodes: u32,
     /// Size of a disk to swap to, `/dev/nvme0n1`; 0 for none.
     pub(crate) swap_mib: u32,
+    /// Bytes that this disk writes in a second, at most; 0 for as many as it can.
+    pub(crate) disk_bps: u32,
     /// More arguments for the kernel.
     pub(crate) append: &'a str,
     pub(crate) timeout: Duration,
@@ -195,7 +197,13 @@ impl Machine<'_> {
         }
         if self.swap_mib > 0 {
             // Of all of QEMU's disks the one whose driver is in every kernel of Debian's, and no module.
-            let drive = format!("if=none,id=swap,format=raw,cache=unsafe,file={}", folder.disk().display());
+            let throttling = match self.disk_bps {
+                0 => String::new(),
+                bps => format!(",throttling.bps-write={bps}"),
+            };
+            let file = folder.disk();
+            let drive =
+                format!("if=none,id=swap,format=raw,cache=unsafe,file={}{throttling}", file.display());
             qemu.args(["-drive", &drive, "-device", "nvme,drive=swap,serial=swap"]);
         }
         // The file server reads and writes the guest's memory directly.

@@ -47,6 +47,9 @@ pub(crate) struct VmOptions {
     /// A disk to swap to, /dev/nvme0n1, in MiB
     #[arg(long, value_name = "MiB", default_value_t = 0)]
     swap: u32,
+    /// Bytes that this disk writes in a second, at most; 0 for as many as it can
+    #[arg(long, value_name = "BYTES", default_value_t = 0)]
+    disk_bps: u32,
     /// The cgroup hierarchy to mount
     #[arg(long, value_enum, default_value_t = Cgroup::V2)]
     cgroup: Cgroup,
@@ -94,6 +97,7 @@ pub(crate) fn run(repo: &Repo, options: &VmOptions) -> Result<ExitCode> {
         cpus: options.cpus,
         nodes: options.nodes,
         swap_mib: options.swap,
+        disk_bps: options.disk_bps,
         append: &options.append,
         timeout: Duration::from_secs(options.timeout),
         files,

@@ -4,7 +4,7 @@ use super::paper::{Ink, Paper};
 use crate::{
     proc_text::{Pressure, Stall},
     render_text::{milliseconds, short_id},
-    report::{Cgroup, Composition, Report, node_parts, size},
+    report::{Cgroup, Composition, Report, node_parts, node_total, size},
     scope::Scope,
     units::Bytes,
 };
@@ -59,13 +59,9 @@ fn composition(paper: &mut Paper, cgroup: &Cgroup, is_owner: bool) {
             .map(|(name, count)| format!("{name} {count}"))
             .collect();
         if !counted.is_empty() {
-            paper.entry(
-                "events",
-                &format!(
-                    "{} (since it was made; a group kill counts its first victim twice)",
-                    counted.join(", ")
-                ),
-            );
+            let has_kills = events.0.get("oom_kill").is_some_and(|kills| *kills > 0);
+            let twice = if has_kills { "; a group kill counts its first victim twice" } else { "" };
+            paper.entry("events", &format!("{} (since it was made{twice})", counted.join(", ")));
         }
     }
     if let Some(pressure) = &cgroup.pressure {
@@ -172,7 +168,7 @@ pub(super) fn node(paper: &mut Paper, report: &Report) {
 
 fn bars(paper: &mut Paper, report: &Report) {
     let Some(node) = report.node_memory else { return };
-    let Some(total) = node.mem_total_bytes else { return };
+    let Some(total) = node_total(&node) else { return };
     let mut rest = total.0;
     for (name, Bytes(part)) in node_parts(&node) {
         rest = rest.saturating_sub(part);

@@ -141,6 +141,7 @@ fn in_vm(repo: &Repo, options: &PeersOptions) -> Result<String> {
         cpus: options.cpus,
         nodes: 1,
         swap_mib: 0,
+        disk_bps: 0,
         append: "",
         timeout: Duration::from_secs(options.timeout),
         files: vm_options::own_files(repo, Arch::HOST),

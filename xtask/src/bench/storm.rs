@@ -143,6 +143,7 @@ fn in_vm(
         cpus: options.cpus,
         nodes: 1,
         swap_mib: 0,
+        disk_bps: 0,
         append: "",
         timeout: Duration::from_secs(options.timeout),
         files: vm_options::own_files(repo, Arch::HOST),

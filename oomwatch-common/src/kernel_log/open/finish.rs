@@ -37,7 +37,7 @@ pub(super) fn logged(mut open: Open, number: u64, exact_rss: bool, assumed: Page
             && victim.tid.map(|Tid(tid)| tid) == victim.tgid.map(|Tgid(tgid)| tgid)
         {
             let what = format!("victims[{}].tgid", victims.len());
-            gaps.push(Gap::new(what, "the log names a thread of it, taken for the process itself"));
+            gaps.push(Gap::new(what, "the log has a thread's id, taken for the process's"));
         }
         victims.push(victim);
     }
@@ -176,6 +176,7 @@ fn memcg(open: &Open, path: CgroupPath, summary: Option<&Summary>) -> Memcg {
         Some(false) => set(counter(Counted::MemoryAndSwap).filter(|both| both.usage != Bytes(0))),
         None => (None, None),
     };
+    memcg.failcnt = counter(Counted::Memory).and_then(|read| read.failcnt);
     memcg.stat = open.stats.stat();
     memcg
 }
@@ -246,6 +247,7 @@ fn oom(open: &Open, summary: Option<&Summary>, gaps: &mut Vec<Gap>) -> Option<Oo
     Some(Oom {
         constraint,
         gfp_mask: open.invoked.as_ref().and_then(|invoked| invoked.gfp_mask),
+        gfp_flags: open.invoked.as_ref().and_then(|invoked| invoked.gfp_flags.clone()),
         order: open.invoked.as_ref().and_then(|invoked| invoked.order),
         totalpages: None,
         chosen_points: None,
