@@ -19,6 +19,7 @@ const RECORDINGS: &[&str] = &[
     "node_wide",
     "tracepoint_v1",
     "dirty",
+    "dirty_writer",
     "hugepages",
     "leftover",
     "mempolicy",
