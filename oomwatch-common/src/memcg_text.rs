@@ -3,7 +3,7 @@
 //! `memory.stat` differs from kernel to kernel, so it is kept by name. Sizes are named `…_bytes`; a v1 name becomes
 //! the v2 one only where both mean the same. It does not read files: [`crate::snapshot`] is given their bytes.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::Bound};
 
 use serde::{Deserialize, Serialize};
 
@@ -24,7 +24,10 @@ pub struct MemcgStat(pub BTreeMap<String, u64>);
 impl MemcgStat {
     /// A size by its name without `_bytes`.
     pub fn size(&self, name: &str) -> Option<Bytes> {
-        self.0.get(&format!("{name}_bytes")).copied().map(Bytes)
+        let from = self.0.range::<str, _>((Bound::Included(name), Bound::Unbounded));
+        let mut with_prefix = from.take_while(|(key, _)| key.starts_with(name));
+        let found = with_prefix.find(|(key, _)| key.strip_prefix(name) == Some("_bytes"));
+        found.map(|(_, size)| Bytes(*size))
     }
 
     /// A count.

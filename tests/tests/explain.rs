@@ -6,6 +6,7 @@
 #![cfg(test)]
 
 mod explain {
+    mod captured;
     mod expected;
     mod files;
     mod golden;

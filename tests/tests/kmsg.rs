@@ -66,18 +66,29 @@ fn looking_back(journal: &Path, probe: &str) -> Result<(Agent, Lines)> {
 
 /// The same as in a container that was not given the device: opening it fails.
 fn without_the_device(journal: &Path, probe: &str) -> Result<(Agent, Lines)> {
+    let script = "mount --bind /dev/kmsg /dev/kmsg; mount -o remount,bind,nodev /dev/kmsg; \
+                  ! head -c 1 /dev/kmsg 2>/dev/null || exit 3";
+    looking_back_by(behind(script)?, journal, probe)
+}
+
+/// The same on a kernel without BTF.
+fn without_btf(journal: &Path, probe: &str) -> Result<(Agent, Lines)> {
+    let script = "mount -t tmpfs none /sys/kernel/btf; ! test -e /sys/kernel/btf/vmlinux || exit 3";
+    looking_back_by(behind(script)?, journal, probe)
+}
+
+/// The agent in a mount namespace of its own, in which this was run.
+fn behind(script: &str) -> Result<Command> {
     let agent = command(&binary()?);
     let mut run = Command::new("unshare");
-    let script = "mount --bind /dev/kmsg /dev/kmsg; mount -o remount,bind,nodev /dev/kmsg; \
-                  ! head -c 1 /dev/kmsg 2>/dev/null || exit 3; exec \"$@\"";
-    run.args(["--mount", "sh", "-c", script, "sh"]).arg(agent.get_program());
+    run.args(["--mount", "sh", "-c", &format!("{script}; exec \"$@\""), "sh"]).arg(agent.get_program());
     for (name, value) in agent.get_envs() {
         match value {
             Some(value) => run.env(name, value),
             None => run.env_remove(name),
         };
     }
-    looking_back_by(run, journal, probe)
+    Ok(run)
 }
 
 fn looking_back_by(mut command: Command, journal: &Path, probe: &str) -> Result<(Agent, Lines)> {
@@ -151,6 +162,28 @@ fn told_once(start: fn(&Path, &str) -> Result<(Agent, Lines)>, probes: &[&str]) 
         ensure!(again.is_empty(), "--probe {probe} tells again: {again:?}");
     }
     Ok(())
+}
+
+/// What a node gets whose kernel was built without BTF: whole reports, though not from a probe.
+#[test]
+fn on_a_kernel_without_btf_kills_are_told_from_its_log() -> Result<()> {
+    let Some(_guard) = alone_and_root()? else { return Ok(()) };
+    let journal = TempDir::new()?;
+    let (agent, lines) = without_btf(journal.path(), "auto")?;
+    ensure!(agent.level == "kmsg", "the agent took level {}", agent.level);
+    let mut bench = Bench::start(&binary()?, hog_program(), &["--output", "json"], false)?;
+    let memcg = bench.memcg(&format!("/oomwatch-kmsg-{}/no-btf", std::process::id()), 32)?;
+    let mut hog = bench.hog(&memcg, &["anon=256"])?;
+    bench.begin()?;
+    hog.go()?;
+    hog.wait_for_kill()?;
+    let (_, logged, _) = bench.observe_one(&[hog.pid])?;
+    bench.stop()?;
+    let told = told_of(agent, &lines, hog.pid)?;
+    let [report] = &told[..] else { anyhow::bail!("{} reports of one kill", told.len()) };
+    let mut differences = Differences::default();
+    is_logged(&mut differences, report, &logged);
+    differences.finish().with_context(|| report.line.clone())
 }
 
 /// It was told of by the probe, and then nothing could be noted: the journal knows.

@@ -29,10 +29,9 @@ use crate::{
     status_marker::StatusMarker,
 };
 
-/// Without `no_timer_check` an emulated machine under load now and then panics at boot; without the trusted CPU it
-/// waits for entropy. A panic ends the VM, as it reboots at once and QEMU is told not to.
-const KERNEL_ARGUMENTS: &str =
-    "console=ttyS0 quiet panic=-1 no_timer_check random.trust_cpu=on log_buf_len=1M";
+/// Without the trusted CPU an emulated machine waits for entropy. A panic ends the VM, as it reboots at once and QEMU
+/// is told not to.
+const KERNEL_ARGUMENTS: &str = "quiet panic=-1 random.trust_cpu=on log_buf_len=1M";
 const CONSOLE_LINES_SHOWN: usize = 20;
 /// Boots that an emulated machine gets.
 const BOOTS: u32 = 3;
@@ -86,6 +85,8 @@ pub(crate) struct Machine<'a> {
     pub(crate) nodes: u32,
     /// Size of a disk to swap to, `/dev/nvme0n1`; 0 for none.
     pub(crate) swap_mib: u32,
+    /// Bytes that this disk writes in a second, at most; 0 for as many as it can.
+    pub(crate) disk_bps: u32,
     /// More arguments for the kernel.
     pub(crate) append: &'a str,
     pub(crate) timeout: Duration,
@@ -129,8 +130,8 @@ impl Machine<'_> {
             folder: &here,
             files: self.files.iter().map(|file| file.guest.as_str()).collect(),
         });
-        let init = Init { cgroup: self.cgroup, marker: marker.text(), host };
-        let archive = initramfs::build(self.kernel, &init, command, &self.files)?;
+        let init = Init { cgroup: self.cgroup, board: self.kernel.arch.board(), marker: marker.text(), host };
+        let archive = initramfs::build(repo, self.kernel, &init, command, &self.files)?;
         let initrd = folder.initrd();
         fs::write(&initrd, archive).with_context(|| format!("cannot write {}", initrd.display()))?;
         if self.swap_mib > 0 {
@@ -170,30 +171,39 @@ impl Machine<'_> {
     }
 
     fn command_line(&self, folder: &Folder, server: Option<&FileServer>) -> Command {
-        let program = run::on_path("qemu-system-x86_64").unwrap_or_else(|| "qemu-system-x86_64".into());
+        let board = self.kernel.arch.board();
+        let program = run::on_path(board.qemu).unwrap_or_else(|| board.qemu.into());
         let mut qemu = dies_with_xtask(&program);
         match self.accel {
-            // Emulated CMPXCHG16B is slow and the kernel's slab allocator would use it all the time.
-            Accel::Tcg => qemu.args(["-accel", "tcg,thread=multi", "-cpu", "max,-cx16"]),
-            Accel::Kvm => qemu.args(["-accel", "kvm", "-cpu", "host"]),
+            Accel::Tcg => qemu.args(board.emulated),
+            Accel::Kvm => qemu.args(board.native),
         };
+        let arguments =
+            format!("console={} {} {KERNEL_ARGUMENTS} {}", board.console, board.kernel, self.append);
         qemu.args(["-m", &self.memory_mib.to_string(), "-smp", &self.cpus.to_string()])
             .args(["-nodefaults", "-no-user-config", "-no-reboot", "-nic", "none"])
             .args(["-display", "none", "-monitor", "none"])
             .args(["-serial", &format!("file:{}", folder.console().display())])
-            .args(["-chardev", "stdio,id=command,signal=off", "-serial", "chardev:command"])
+            .args(["-chardev", "stdio,id=command,signal=off"])
+            .args(board.second_line)
             .arg("-kernel")
             .arg(&self.kernel.image)
             .arg("-initrd")
             .arg(folder.initrd())
-            .args(["-append", format!("{KERNEL_ARGUMENTS} {}", self.append).trim_end()]);
+            .args(["-append", arguments.trim_end()]);
         if let Some(server) = server {
             qemu.args(["-chardev", &format!("socket,id=files,path={}", server.socket().display())])
                 .args(["-device", &format!("vhost-user-fs-pci,chardev=files,tag={HOST_TAG}")]);
         }
         if self.swap_mib > 0 {
             // Of all of QEMU's disks the one whose driver is in every kernel of Debian's, and no module.
-            let drive = format!("if=none,id=swap,format=raw,cache=unsafe,file={}", folder.disk().display());
+            let throttling = match self.disk_bps {
+                0 => String::new(),
+                bps => format!(",throttling.bps-write={bps}"),
+            };
+            let file = folder.disk();
+            let drive =
+                format!("if=none,id=swap,format=raw,cache=unsafe,file={}{throttling}", file.display());
             qemu.args(["-drive", &drive, "-device", "nvme,drive=swap,serial=swap"]);
         }
         // The file server reads and writes the guest's memory directly.

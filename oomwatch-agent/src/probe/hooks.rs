@@ -35,7 +35,7 @@ pub enum How {
         /// Also on `__oom_kill_process`, which some kernels inline.
         kill_hook: bool,
     },
-    /// The kernel's own trampolines (fentry, fexit; x86-64 since 5.5, arm64 since 6.0). They need no `perf_event_open`,
+    /// The kernel's own trampolines (fentry, fexit; x86-64 since 5.5, arm64 since 6.4). They need no `perf_event_open`,
     /// which Debian's and Ubuntu's kernels permit to `CAP_SYS_ADMIN` only.
     Trampolines {
         /// The running kernel's BTF.

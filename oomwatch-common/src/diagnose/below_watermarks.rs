@@ -15,11 +15,10 @@ pub(super) fn below_watermarks(facts: &Facts<'_>) -> Option<Finding> {
         return None;
     }
     let mut evidence = EvidenceList::default();
-    let from = if facts.report.node_memory_from_log { "kernel log" } else { "node/zoneinfo" };
     for zone in &below {
         let name = format!("node{}_{}", zone.node, zone.zone.to_lowercase());
-        evidence.bytes(&format!("{name}_free"), zone.free_bytes, from);
-        evidence.bytes(&format!("{name}_min"), zone.min_bytes, from);
+        evidence.bytes(&format!("{name}_free"), zone.free_bytes, facts.zones_from());
+        evidence.bytes(&format!("{name}_min"), zone.min_bytes, facts.zones_from());
     }
     let told: Vec<_> = below
         .iter()

@@ -85,6 +85,11 @@ impl<'a> Facts<'a> {
         if self.report.node_memory_from_log { "kernel log" } else { "node/meminfo" }
     }
 
+    /// Where the zones' figures are from.
+    pub(super) fn zones_from(&self) -> &'static str {
+        if self.report.node_memory_from_log { "kernel log" } else { "node/zoneinfo" }
+    }
+
     /// One cgroup's limit was hit, of a container, a pod or a service: it is enough to look there.
     pub(super) fn is_local(&self) -> bool {
         matches!(self.report.scope, Scope::Container | Scope::Pod | Scope::System)
@@ -110,7 +115,8 @@ impl<'a> Facts<'a> {
         if let Some(parent) = victim.parent.as_ref().and_then(|parent| parent.comm.as_deref()) {
             return Some(SHIMS.contains(&parent));
         }
-        victim.pid_in_namespace.map(|_| false)
+        // In the node's own pid namespace (hostPID) no container has a PID 1 of its own.
+        victim.pid_in_namespace.filter(|inside| Some(*inside) != victim.tgid).map(|_| false)
     }
 
     /// The limit is not the container's, but of a cgroup that the container made in its own.

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     render_text::short_path,
-    report::{Kubernetes, Workload, size},
+    report::{Composition, Kubernetes, Workload, size},
     scope::Scope,
     units::Bytes,
 };
@@ -57,6 +57,12 @@ pub(super) fn suggested_limit(facts: &Facts<'_>) -> Option<Finding> {
         );
         return Some(none(text, evidence));
     }
+    if let Some(what) = made.and_then(|made| boundless(facts, &made, needed)) {
+        return Some(none(
+            format!("No limit can be told: {what}, which a higher limit only lets grow."),
+            evidence,
+        ));
+    }
     let (suggested, why) = suggestion(facts, limit, needed);
     let most = most(facts);
     evidence.bytes("limit", Some(limit), facts.owner_from());
@@ -78,6 +84,25 @@ pub(super) fn suggested_limit(facts: &Facts<'_>) -> Option<Finding> {
     );
     let advice = if above { Vec::new() } else { how(facts, limit, suggested).into_iter().collect() };
     Some(Finding::refining(Refinement::SuggestedLimit, Confidence::Possible, text, evidence, advice))
+}
+
+/// What most of it is, where that grows with what nothing is known to bound: files on tmpfs, the kernel's own objects.
+fn boundless(facts: &Facts<'_>, made: &Composition, needed: Bytes) -> Option<String> {
+    let is_most = |part: u64| part.saturating_mul(2) >= needed.0;
+    let mapped = facts.report.victims.iter().filter_map(|victim| victim.rss?.shmem_bytes);
+    let mapped = mapped.fold(0_u64, |sum, Bytes(mapped)| sum.saturating_add(mapped));
+    let files = made.shmem.0.saturating_sub(mapped);
+    let is_bounded = facts.kubernetes().is_some_and(|kubernetes| {
+        kubernetes.memory_volumes.iter().any(|volume| volume.size_limit_bytes.is_some())
+    });
+    let kernel = made.kernel.0.saturating_add(made.sockets.0);
+    if is_most(files) && !is_bounded {
+        Some(format!("{} of what could not be dropped is files on tmpfs", size(Bytes(files))))
+    } else if is_most(kernel) {
+        Some(format!("{} of what could not be dropped is the kernel's own memory", size(Bytes(kernel))))
+    } else {
+        None
+    }
 }
 
 /// A limit, and what it is reckoned from.

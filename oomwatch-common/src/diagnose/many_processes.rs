@@ -2,7 +2,7 @@
 
 use super::{Confidence, Facts, Finding, Refinement, evidence::EvidenceList};
 use crate::{
-    report::{Candidate, CandidatesFrom, size},
+    report::{Candidate, Candidates, CandidatesFrom, size},
     units::Bytes,
 };
 
@@ -11,14 +11,23 @@ const MANY: u64 = 10;
 /// The largest had less than one part in this many.
 const PARTS: u64 = 4;
 
-pub(super) fn many_processes(facts: &Facts<'_>) -> Option<Finding> {
+/// How many there are, where no single one was large.
+pub(super) fn many(facts: &Facts<'_>) -> Option<u64> {
     let candidates = facts.report.candidates.as_ref().filter(|_| facts.is_local())?;
-    let all = [candidates.rss_bytes, candidates.swap_bytes, candidates.pgtables_bytes];
-    let all = Bytes(all.iter().fold(0, |sum, Bytes(part)| sum.saturating_add(*part)));
     let largest = candidates.processes.iter().map(Candidate::used).max()?;
-    if candidates.count < MANY || largest.0.saturating_mul(PARTS) >= all.0 {
-        return None;
-    }
+    let is_many = candidates.count >= MANY && largest.0.saturating_mul(PARTS) < of_all(candidates).0;
+    is_many.then_some(candidates.count)
+}
+
+fn of_all(candidates: &Candidates) -> Bytes {
+    let all = [candidates.rss_bytes, candidates.swap_bytes, candidates.pgtables_bytes];
+    Bytes(all.iter().fold(0, |sum, Bytes(part)| sum.saturating_add(*part)))
+}
+
+pub(super) fn many_processes(facts: &Facts<'_>) -> Option<Finding> {
+    many(facts)?;
+    let candidates = facts.report.candidates.as_ref()?;
+    let (all, largest) = (of_all(candidates), candidates.processes.iter().map(Candidate::used).max()?);
     let from = if candidates.from == CandidatesFrom::Proc { "/proc" } else { "kernel log" };
     let mut evidence = EvidenceList::default();
     evidence.count("processes", candidates.count, "processes", from);

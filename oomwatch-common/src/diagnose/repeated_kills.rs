@@ -9,7 +9,10 @@ pub(super) fn repeated_kills(facts: &Facts<'_>) -> Option<Finding> {
     evidence.count("window", repeats.window_seconds, "seconds", "oomwatch");
     let interval = repeats.mean_interval_seconds.map_or(String::new(), |interval| {
         evidence.count("mean_interval", interval, "seconds", "oomwatch");
-        format!(", one each {} on average", duration(interval))
+        match interval {
+            0 => ", less than a second apart".to_owned(),
+            _ => format!(", one each {} on average", duration(interval)),
+        }
     });
     let restarts =
         facts.kubernetes().and_then(|kubernetes| kubernetes.restarts).filter(|restarts| *restarts > 0);

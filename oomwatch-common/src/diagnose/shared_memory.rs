@@ -6,7 +6,7 @@ use super::{
     words::{list, quantity},
 };
 use crate::{
-    report::{MemoryVolume, size},
+    report::{MemoryVolume, NamesFrom, size},
     units::Bytes,
 };
 
@@ -49,12 +49,24 @@ pub(super) fn shared_memory(facts: &Facts<'_>) -> Option<Finding> {
             format!("Give volume {} a sizeLimit (emptyDir, medium: Memory): it has none.", volume.name)
         })
         .collect();
+    if volumes.is_empty() && is_of_a_pod_not_known(facts) {
+        advice.push(
+            "Look for volumes in memory in the pod's specification (emptyDir, medium: Memory), and give each a \
+             sizeLimit well below the limit."
+                .to_owned(),
+        );
+    }
     advice.push(
         "Look at what tmpfs holds: df -h -t tmpfs and ipcs -m in the container. Count it into the limit, or \
          keep it on disk."
             .to_owned(),
     );
     Some(Finding::refining(Refinement::SharedMemory, Confidence::Certain, text, evidence, advice))
+}
+
+/// Its volumes would be known if the kubelet had told of the pod.
+fn is_of_a_pod_not_known(facts: &Facts<'_>) -> bool {
+    facts.kubernetes().is_some_and(|kubernetes| kubernetes.names_from != Some(NamesFrom::Kubelet))
 }
 
 /// `cache (sizeLimit 64Mi)`

@@ -6,7 +6,7 @@ use crate::{
     capture::Capture,
     ids::CgroupPath,
     incident::{Constraint, Incident, Memcg, MemcgLevel, Oom, ProbeLevel, Process, ProcessMemory},
-    report::{Context, Report, Source},
+    report::{Context, Report, Source, Zone},
     scope::Basis,
     surroundings::Surroundings,
     units::{BoottimeNs, Bytes, Limit, PageSize, Pages},
@@ -118,6 +118,21 @@ fn no_rule_needs_anything_but_a_scope() {
             assert!(finding.is_none_or(|finding| finding.evidence.iter().all(|evidence| evidence.value > 0)));
         }
         assert!(diagnose(&Facts { report: &report, basis }).len() <= 1);
+    }
+}
+
+#[test]
+fn a_full_memory_node_is_named_with_what_each_had_left() {
+    let zone = |node, free| Zone { node, free_bytes: Some(Bytes(free * MIB)), ..Zone::default() };
+    let mut report = report(Constraint::Cpuset, 0, None, ProbeLevel::Kprobe);
+    report.zones = vec![zone(0, 15), zone(0, 200), zone(1, 2)];
+    for (is_logged, words) in [
+        (false, "When it was read, memory node 0 had 215.0 MiB and node 1 had 2.0 MiB free."),
+        (true, "Of them memory node 0 had 215.0 MiB and node 1 had 2.0 MiB free."),
+    ] {
+        report.node_memory_from_log = is_logged;
+        let text = diagnose(&Facts { report: &report, basis: Basis::Kernel }).remove(0).text;
+        assert!(text.contains(words), "{text}");
     }
 }
 

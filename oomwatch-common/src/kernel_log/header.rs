@@ -7,6 +7,8 @@ use crate::{
     units::{Bytes, Kib, Limit},
 };
 
+const INVOKED: &str = " invoked oom-killer: gfp_mask=0x";
+
 /// `hog invoked oom-killer: gfp_mask=0xcc0(GFP_KERNEL), order=0, oom_score_adj=0`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Invoked {
@@ -20,10 +22,10 @@ pub(super) struct Invoked {
 
 impl Invoked {
     pub(super) fn parse(text: &[u8]) -> Option<Self> {
-        let (name, rest) = rsplit(text, " invoked oom-killer: gfp_mask=0x")?;
-        if name.len() > LONGEST_COMM {
-            return None;
-        }
+        // Every line is looked at: only where it can stand.
+        let head = text.get(..LONGEST_COMM + INVOKED.len()).unwrap_or(text);
+        let (name, _) = rsplit(head, INVOKED)?;
+        let rest = text.get(name.len() + INVOKED.len()..)?;
         let digits = rest.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
         let gfp_mask = u32::from_str_radix(std::str::from_utf8(rest.get(..digits)?).ok()?, 16).ok();
         let nodemask = split(rest, "nodemask=").map(|(_, mask)| mask);
@@ -120,6 +122,9 @@ const UNLIMITED: u64 = ((i64::MAX.unsigned_abs()) >> 10) - 64;
 
 impl Counter {
     pub(super) fn parse(text: &[u8]) -> Option<(Counted, Self)> {
+        if ![&b"memory"[..], b"swap: ", b"kmem: "].iter().any(|name| text.starts_with(name)) {
+            return None;
+        }
         let (name, rest) = split(text, ": usage ")?;
         let counted = match name {
             b"memory" => Counted::Memory,
@@ -146,7 +151,7 @@ mod tests {
     /// Line, name, flags, order, `oom_score_adj`, a mask of nodes.
     type Row<'a> = (&'a str, &'a str, u32, i32, Option<i16>, bool);
 
-    const INVOKED: &[Row<'_>] = &[
+    const LINES: &[Row<'_>] = &[
         (
             "hog invoked oom-killer: gfp_mask=0xcc0(GFP_KERNEL), order=0, oom_score_adj=-998",
             "hog",
@@ -192,7 +197,7 @@ mod tests {
 
     #[test]
     fn every_form_of_the_first_line_is_read() {
-        for (line, comm, gfp, order, adj, nodemask) in INVOKED {
+        for (line, comm, gfp, order, adj, nodemask) in LINES {
             let invoked = Invoked::parse(line.as_bytes()).expect(line);
             assert_eq!(invoked.comm.as_bytes(), comm.as_bytes());
             assert_eq!((invoked.gfp_mask, invoked.order), (Some(*gfp), Some(*order)), "{line}");

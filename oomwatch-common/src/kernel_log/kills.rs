@@ -57,6 +57,7 @@ impl Killed {
         let (message, rest) = if let Some(rest) = text.strip_prefix(b"Killed process ") {
             (None, rest)
         } else {
+            begins_with_message(text)?;
             let (message, rest) = split(text, ": Killed process ")?;
             (Some(oom_message(message)?), rest)
         };
@@ -89,6 +90,7 @@ impl Killed {
 
 impl Chosen {
     pub(super) fn parse(text: &[u8]) -> Option<Self> {
+        begins_with_message(text)?;
         // Before 2.6.36: `kill process … or a child`.
         let (message, rest) = split(text, ": Kill process ").or_else(|| split(text, ": kill process "))?;
         let (tid, rest) = leading(rest)?;
@@ -108,6 +110,11 @@ pub(super) fn sharer(text: &[u8]) -> Option<(Tid, Comm)> {
 pub(super) fn is_already_exiting(text: &[u8]) -> bool {
     text.ends_with(b" is already exiting. Skip killing the task")
         && split(text, ": OOM victim ").is_some_and(|(message, _)| oom_message(message).is_some())
+}
+
+/// Whether [`oom_message`] may stand here; every line is asked.
+fn begins_with_message(text: &[u8]) -> Option<()> {
+    (text.starts_with(b"Out of memory") || text.starts_with(b"Memory cgroup out of memory")).then_some(())
 }
 
 /// A message that `oom_kill_process` is called with; a name cannot stand here.

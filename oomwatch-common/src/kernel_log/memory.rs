@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::text::{leading, rsplit, split};
+use super::text::{leading, rsplit, split, with_line_ends};
 use crate::{
     ids::CgroupPath,
     memcg_text::{MemcgStat, stat_v1, stat_v2},
@@ -80,6 +80,7 @@ impl Stats {
         if self.path.is_none() || self.is_summed {
             return false;
         }
+        let text = &*with_line_ends(text);
         let mut lines: Vec<_> = text.split(|&byte| byte == b'\n').collect();
         if lines.first().is_none_or(|line| pair(line).is_none()) {
             return false;
@@ -161,6 +162,7 @@ impl NodeMemory {
 
     /// A line between `Mem-Info:` and the table of tasks.
     pub(super) fn add(&mut self, text: &[u8]) {
+        let text = &*with_line_ends(text);
         if self.add_zone(text).is_some() {
             return;
         }
@@ -223,6 +225,22 @@ mod tests {
         assert_eq!(one.stat().unwrap().size("anon"), Some(Bytes(33_386_496)));
         for line in ["", "Tasks state (memory values in pages):", "usb 1-1: x", "Anon 5", "anon 5 6"] {
             assert!(!one.add(line.as_bytes()), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_record_that_rsyslog_wrote_as_one_line_loses_no_figure() {
+        let mut stats = Stats::default();
+        stats.begin(b"Memory cgroup stats for /a:").unwrap();
+        assert!(stats.add(b"anon 33386496#012file 4096#012slab 12#012"));
+        let stat = stats.stat().unwrap();
+        assert_eq!((stat.size("anon"), stat.size("slab")), (Some(Bytes(33_386_496)), Some(Bytes(12))));
+        let mut node = NodeMemory::default();
+        node.add(b"active_anon:7 isolated_anon:0#012 unstable:1#012 slab_unreclaimable:13708#012 free:5");
+        for (name, pages) in
+            [("isolated_anon", 0), ("unstable", 1), ("slab_unreclaimable", 13708), ("free", 5)]
+        {
+            assert_eq!(node.counts[name], Pages(pages), "{name}");
         }
     }
 

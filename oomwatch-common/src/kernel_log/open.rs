@@ -247,6 +247,10 @@ impl Open {
             self.node.get_or_insert_default();
             return Some(());
         }
+        // Who shortened the log may have left out the title.
+        if self.node.is_none() && text.starts_with(b"active_anon:") {
+            self.node = Some(NodeMemory::default());
+        }
         if let Some(node) = &mut self.node {
             node.add(text);
             return Some(());

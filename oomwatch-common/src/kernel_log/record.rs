@@ -1,5 +1,7 @@
 //! One record of `/dev/kmsg` (Documentation/ABI/testing/dev-kmsg).
 
+use memchr::memchr;
+
 /// What a reader of `/dev/kmsg` gets by one `read`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KmsgRecord {
@@ -39,16 +41,17 @@ impl KmsgRecord {
 fn unescape(text: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text;
-    while let Some((&byte, after)) = rest.split_first() {
-        let digits =
-            if byte == b'\\' { after.strip_prefix(b"x").and_then(|after| after.get(..2)) } else { None };
+    loop {
+        let plain = memchr(b'\\', rest).unwrap_or(rest.len());
+        bytes.extend_from_slice(rest.get(..plain).unwrap_or_default());
+        let Some((&byte, after)) = rest.get(plain..).and_then(<[u8]>::split_first) else { return bytes };
+        let digits = after.strip_prefix(b"x").and_then(|after| after.get(..2));
         let spelled = digits
             .filter(|digits| digits.iter().all(u8::is_ascii_hexdigit))
             .and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok());
         bytes.push(spelled.unwrap_or(byte));
         rest = if spelled.is_some() { after.get(3..).unwrap_or_default() } else { after };
     }
-    bytes
 }
 
 #[cfg(test)]

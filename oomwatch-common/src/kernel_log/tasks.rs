@@ -46,7 +46,11 @@ pub(super) struct Columns(Vec<String>);
 impl Columns {
     /// `[  pid  ]   uid  tgid total_vm      rss pgtables_bytes swapents oom_score_adj name`
     pub(super) fn parse(text: &[u8]) -> Option<Self> {
-        let mut names: Vec<_> = words(text.strip_prefix(b"[")?)
+        let head = text.strip_prefix(b"[")?;
+        if !head.trim_ascii_start().starts_with(b"pid") {
+            return None;
+        }
+        let mut names: Vec<_> = words(head)
             .map(|word| std::str::from_utf8(word).map(str::to_owned))
             .collect::<Result<_, _>>()
             .ok()?;

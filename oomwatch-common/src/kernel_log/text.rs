@@ -1,5 +1,7 @@
 //! Searching in bytes: the log's lines hold names of any bytes.
 
+use std::borrow::Cow;
+
 use memchr::memmem;
 
 /// What stands before and after the first `separator`.
@@ -40,6 +42,22 @@ pub(super) fn after_key<T: std::str::FromStr>(text: &[u8], key: &str) -> Option<
     let sign = usize::from(value.first() == Some(&b'-'));
     let digits = value.get(sign..)?.iter().take_while(|byte| byte.is_ascii_digit()).count();
     std::str::from_utf8(value.get(..sign + digits)?).ok()?.parse().ok()
+}
+
+/// A record of several lines as it was: rsyslog writes a line end as `#012` (`$EscapeControlCharactersOnReceive`).
+pub(super) fn with_line_ends(text: &[u8]) -> Cow<'_, [u8]> {
+    let mut rest = text;
+    let mut whole = Vec::new();
+    while let Some((line, after)) = split(rest, "#012") {
+        whole.extend_from_slice(line);
+        whole.push(b'\n');
+        rest = after;
+    }
+    if whole.is_empty() {
+        return Cow::Borrowed(text);
+    }
+    whole.extend_from_slice(rest);
+    Cow::Owned(whole)
 }
 
 /// A task's name is of 15 bytes at most (`TASK_COMM_LEN`), a kernel worker's of more only in `/proc`.

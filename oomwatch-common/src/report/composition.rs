@@ -85,9 +85,13 @@ impl Composition {
         less(self.usage, sum(&[self.anon, self.cache, self.shmem, self.kernel, self.sockets]))
     }
 
+    /// The kernel's own memory that it counts under no name: pages of pipes, vmalloc, what drivers and BPF maps take.
+    pub fn other_kernel(&self) -> Bytes {
+        less(self.kernel, sum(&[self.pagetables, self.slab, self.stacks, self.percpu]))
+    }
+
     /// Parts that do not overlap and make up the usage, by name.
     pub fn parts(&self) -> [(&'static str, Bytes); 9] {
-        let other = less(self.kernel, sum(&[self.pagetables, self.slab, self.stacks, self.percpu]));
         [
             ("anonymous", self.anon),
             ("page cache", self.cache),
@@ -96,7 +100,7 @@ impl Composition {
             ("slab", self.slab),
             ("kernel stacks", self.stacks),
             ("per-CPU", self.percpu),
-            ("other kernel", other),
+            ("other kernel", self.other_kernel()),
             ("socket buffers", self.sockets),
         ]
     }
@@ -106,6 +110,12 @@ impl Composition {
         let percent = (u128::from(part) * 100).checked_div(u128::from(self.usage.0)).unwrap_or(0);
         u64::try_from(percent).unwrap_or(u64::MAX)
     }
+}
+
+/// The node's memory: all that it has or, in a log that was shortened, what is counted of it.
+pub fn node_total(node: &Meminfo) -> Option<Bytes> {
+    let counted = || sum(&node_parts(node).map(|(_, part)| part));
+    node.mem_total_bytes.or_else(|| Some(counted()).filter(|counted| counted.0 > 0))
 }
 
 /// What the node's memory is used for, in parts that do not overlap. The kernel's log lists pages of processes together

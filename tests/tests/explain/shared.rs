@@ -30,13 +30,19 @@ pub(super) fn fixtures() -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// The command without the environment of whoever runs the tests.
-pub(super) fn command() -> Result<Command> {
+/// The agent without the environment of whoever runs the tests.
+pub(super) fn agent() -> Result<Command> {
     let mut command = Command::new(binary()?);
     for (name, _) in env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"OOMWATCH_")) {
         command.env_remove(name);
     }
-    command.env("TZ", "UTC").arg("explain").stdin(Stdio::null());
+    command.env("TZ", "UTC").stdin(Stdio::null());
+    Ok(command)
+}
+
+pub(super) fn command() -> Result<Command> {
+    let mut command = agent()?;
+    command.arg("explain");
     Ok(command)
 }
 

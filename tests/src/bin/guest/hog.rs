@@ -4,12 +4,14 @@ use std::{
     convert::Infallible,
     fs::{self, File, OpenOptions},
     io::{self, BufRead, Write},
+    os::unix::net::UnixDatagram,
     process::{Command, Stdio},
     thread::{self, JoinHandle},
 };
 
 use anyhow::{Context, Result, bail};
 use oomwatch_tests::escaped::unescape;
+use rustix::mm::{MlockAllFlags, mlockall};
 
 use crate::sys;
 
@@ -47,6 +49,10 @@ fn take(steps: &[&str]) -> Result<()> {
                     file.write_all(&piece)?;
                 }
             }
+            "files" => files(value)?,
+            "pipes" => pipes(number(value)?)?,
+            "datagrams" => datagrams(number(value)?)?,
+            "lock" => mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE)?,
             "comm" => set_comm(value)?,
             "adj" => set_oom_score_adj(value)?,
             "threads" => (0..number(value)?).for_each(|_| drop(thread::spawn(thread::park))),
@@ -74,6 +80,38 @@ fn anonymous(held: &mut Vec<Vec<u8>>, mib: usize) {
         piece.iter_mut().step_by(rustix::param::page_size()).for_each(|byte| *byte = 1);
         held.push(std::hint::black_box(piece));
     }
+}
+
+/// Empty files: on a tmpfs each is an inode and a name, which nothing but its end gives back.
+fn files(value: &str) -> Result<()> {
+    let (folder, count) = value.rsplit_once(':').context("PATH:COUNT is needed")?;
+    for file in 0..number(count)? {
+        File::create(format!("{folder}/file-{file:08}")).with_context(|| format!("in {folder}"))?;
+    }
+    Ok(())
+}
+
+/// Pipes that nobody reads, each as full as it gets without being made larger.
+fn pipes(count: usize) -> Result<()> {
+    let full = vec![1; 16 * rustix::param::page_size()];
+    for _ in 0..count {
+        let (read, mut write) = io::pipe()?;
+        write.write_all(&full)?;
+        std::mem::forget((read, write));
+    }
+    Ok(())
+}
+
+/// Sockets that nobody reads, each with messages that take several contiguous pages.
+fn datagrams(count: usize) -> Result<()> {
+    let message = vec![1; 12 << 10];
+    for _ in 0..count {
+        let (read, write) = UnixDatagram::pair()?;
+        write.set_nonblocking(true)?;
+        while write.send(&message).is_ok() {}
+        std::mem::forget((read, write));
+    }
+    Ok(())
 }
 
 fn file_of(value: &str) -> Result<(File, usize)> {

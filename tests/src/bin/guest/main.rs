@@ -36,6 +36,10 @@ Steps of the hog:
   anon=MIB           takes anonymous memory and touches every page of it
   map=PATH:MIB       makes a file of that size, maps it shared and touches every page
   write=PATH:MIB     writes a file of that size, and maps nothing
+  files=PATH:COUNT   makes so many empty files in that folder
+  pipes=COUNT        fills so many pipes, which nobody reads
+  datagrams=COUNT    fills so many sockets with messages of several pages, which nobody reads
+  lock               what it has and takes from now on cannot be moved or dropped (mlockall)
   comm=NAME          names the thread; \\xNN and \\n are understood
   adj=N              sets oom_score_adj, which is set to 0 at the start
   threads=N          starts N threads that do nothing

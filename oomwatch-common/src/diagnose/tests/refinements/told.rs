@@ -22,6 +22,23 @@ pub(super) const CASES: &[Case] = &[
         child,
         Some((LIKELY, &["pid 12 in its container", "Kubernetes will not show OOMKilled"])),
     ),
+    // Its pid says nothing in the node's own pid namespace: there it is the parent that tells.
+    (
+        R::ChildKilled,
+        container,
+        |r| {
+            child(r);
+            r.victims[0].pid_in_namespace = r.victims[0].tgid;
+        },
+        Some((LIKELY, &["not the container's main process"])),
+    ),
+    (R::ChildKilled, container, |r| r.victims[0].pid_in_namespace = r.victims[0].tgid, None),
+    (
+        R::KubernetesStatus,
+        container,
+        |r| r.victims[0].pid_in_namespace = r.victims[0].tgid,
+        Some((POSSIBLE, &["if the victim was the container's main process"])),
+    ),
     (
         R::ChildKilled,
         container,
@@ -113,6 +130,27 @@ pub(super) const CASES: &[Case] = &[
         |r| r.victims[0].pid_in_namespace = None,
         Some((POSSIBLE, &["if the victim was the container's main"])),
     ),
+    (
+        R::KubernetesStatus,
+        container,
+        |r| {
+            r.victims[0].pid_in_namespace = None;
+            candidates(r, &[(7, 60, 900), (6, 2, 900)]);
+        },
+        Some((
+            POSSIBLE,
+            &["will probably show nothing", "(pid 6) has a lower pid", "OOMKilled, exit code 137"],
+        )),
+    ),
+    (
+        R::KubernetesStatus,
+        container,
+        |r| {
+            r.victims[0].pid_in_namespace = None;
+            candidates(r, &[(7, 60, 900), (8, 2, 900)]);
+        },
+        Some((POSSIBLE, &["if the victim was the container's main"])),
+    ),
     (R::KubernetesStatus, container, child, None),
     (R::KubernetesStatus, container, |r| r.kubernetes = None, None),
     (
@@ -149,6 +187,31 @@ pub(super) const CASES: &[Case] = &[
         container,
         |r| stat(r, &[("anon", 10), ("file", 90), ("file_dirty", 80)]),
         Some((POSSIBLE, &["No limit can be told: 80.0 MiB", "The rest of it was 10.0 MiB"])),
+    ),
+    // What nothing is known to bound fills a higher limit too.
+    (
+        R::SuggestedLimit,
+        container,
+        |r| stat(r, &[("anon", 40), ("file", 50), ("shmem", 50)]),
+        Some((POSSIBLE, &["No limit can be told: 50.0 MiB of what could not be dropped is files on tmpfs"])),
+    ),
+    (
+        R::SuggestedLimit,
+        container,
+        |r| {
+            stat(r, &[("anon", 40), ("file", 50), ("shmem", 50)]);
+            r.victims[0].rss.as_mut().unwrap().shmem_bytes = mib(2);
+        },
+        Some((POSSIBLE, &["128.0 MiB is a limit to try"])),
+    ),
+    (
+        R::SuggestedLimit,
+        container,
+        |r| stat(r, &[("anon", 40), ("kernel", 48), ("sock", 2)]),
+        Some((
+            POSSIBLE,
+            &["No limit can be told: 50.0 MiB of what could not be dropped is the kernel's own"],
+        )),
     ),
     (
         R::SuggestedLimit,

@@ -59,6 +59,15 @@ pub(super) const CASES: &[Case] = &[
         container,
         |r| {
             stat(r, &[("anon", 60), ("file", 40), ("shmem", 20)]);
+            r.kubernetes.as_mut().unwrap().names_from = None;
+        },
+        Some((CERTAIN, &["emptyDir, medium: Memory"])),
+    ),
+    (
+        R::SharedMemory,
+        container,
+        |r| {
+            stat(r, &[("anon", 60), ("file", 40), ("shmem", 20)]);
             r.victims[0].rss.as_mut().unwrap().shmem_bytes = mib(1);
             let volumes = vec![
                 MemoryVolume { name: "cache".into(), size_limit_bytes: mib(64) },
@@ -98,6 +107,34 @@ pub(super) const CASES: &[Case] = &[
         container,
         |r| stat(r, &[("anon", 60), ("kernel", 30), ("slab", 24), ("pagetables", 2), ("sock", 6)]),
         Some((CERTAIN, &["36.0 MiB, 36 %", "24.0 MiB of it slab", "inotify"])),
+    ),
+    (
+        R::KernelMemory,
+        container,
+        |r| stat(r, &[("anon", 50), ("kernel", 50), ("slab", 6)]),
+        Some((CERTAIN, &["44.0 MiB of it pages that it counts under no other name", "full pipes"])),
+    ),
+    // What any process costs is told by their number, and what some cost more is not.
+    (
+        R::KernelMemory,
+        container,
+        |r| {
+            stat(r, &[("anon", 70), ("kernel", 30), ("pagetables", 16)]);
+            candidates(r, &[(1, 1, 0); 120]);
+        },
+        Some((
+            CERTAIN,
+            &["There are 120 processes: for each the kernel has 256 KiB.", "Have fewer processes"],
+        )),
+    ),
+    (
+        R::KernelMemory,
+        container,
+        |r| {
+            stat(r, &[("anon", 70), ("kernel", 30), ("pagetables", 16)]);
+            candidates(r, &[(1, 1, 0); 100]);
+        },
+        Some((CERTAIN, &["16.0 MiB of it page tables", "map the same large memory"])),
     ),
     // cgroup v1 does not list it.
     (
