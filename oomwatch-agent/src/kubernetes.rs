@@ -1,9 +1,7 @@
 //! Kubernetes: pods are learnt of from the kubelet, and the API server is told of kills.
 
-mod client;
 pub mod events;
 pub mod failure;
-mod kubeconfig;
 pub mod kubelet;
 pub mod log_names;
 mod new_pods;

@@ -71,8 +71,8 @@ pub fn run(options: &RunOptions) -> Result<(), Refusal> {
     let entered = runtime.enter();
     let node = options.node.node_name.clone().unwrap_or_else(sys::host_name);
     let pods = Pods::start(&options.kubernetes, &node)?;
-    let events = Emitter::start(&options.kubernetes)?;
     drop(entered);
+    let events = runtime.block_on(Emitter::start(&options.kubernetes))?;
     let (answers, told) = (pods.outcomes(), events.as_ref().map(Emitter::counts));
     let listener = http::bind(&options.http)?;
     let (health, http_counts) = (Arc::new(Health::default()), Arc::new(http::Counts::default()));

@@ -143,6 +143,7 @@ impl Context {
         let oom = Oom {
             constraint: read_u32(record.oom.constraint).map(constraint),
             gfp_mask: read_u32(record.oom.gfp_mask),
+            gfp_flags: None,
             order: (record.oom.order != wire::UNREAD_I32).then_some(record.oom.order),
             totalpages: read_u64(record.oom.totalpages).map(Pages),
             chosen_points: (record.oom.chosen_points != wire::UNREAD_I64).then_some(record.oom.chosen_points),
@@ -218,6 +219,7 @@ impl Context {
                 .map(|level| MemcgLevel { usage: self.pages(level.usage), limit: self.limit(level.max) })
                 .collect(),
             stat: None,
+            failcnt: None,
         }))
     }
 

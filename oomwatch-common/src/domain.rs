@@ -116,6 +116,7 @@ mod tests {
         let oom = Oom {
             constraint,
             gfp_mask: None,
+            gfp_flags: None,
             order: None,
             totalpages: None,
             chosen_points: None,

@@ -59,6 +59,9 @@ pub struct Oom {
     pub constraint: Option<Constraint>,
     /// `gfp_t` flags of the allocation that failed.
     pub gfp_mask: Option<u32>,
+    /// The names of those flags: which bit is which differs from kernel to kernel. Since 4.6 the kernel logs them; no
+    /// probe reads them.
+    pub gfp_flags: Option<String>,
     /// 2^order pages were asked for; -1: sysrq-f.
     pub order: Option<i32>,
     /// Size of the OOM domain with swap. **Never the victim's size.**
@@ -166,6 +169,8 @@ pub struct Memcg {
     pub levels: Vec<MemcgLevel>,
     /// `memory.stat` of that moment: only the kernel's log has it.
     pub stat: Option<MemcgStat>,
+    /// How often its limit was met since it was made, as the kernel's log has it.
+    pub failcnt: Option<u64>,
 }
 
 /// One level of a cgroup's path.

@@ -160,6 +160,9 @@ pub struct Oom {
     /// Flags of the allocation, hexadecimal as in the kernel's log: `0xcc0`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gfp_mask: Option<String>,
+    /// Their names, where they were read from the kernel's log: `GFP_KERNEL|__GFP_ZERO`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gfp_flags: Option<String>,
     /// 2^order pages were asked for; -1: sysrq-f.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub order: Option<i32>,

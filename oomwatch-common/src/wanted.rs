@@ -117,6 +117,7 @@ mod tests {
             let oom = Oom {
                 constraint: Some(if owner.is_some() { Constraint::Memcg } else { Constraint::None }),
                 gfp_mask: None,
+                gfp_flags: None,
                 order: None,
                 totalpages: Some(Pages(1000)),
                 chosen_points: None,

@@ -18,6 +18,7 @@ use oomwatch_tests::{
     compare::{Differences, is_logged},
     deadline::PATIENCE,
     here::{binary, is_root},
+    kernel_log::LoggedIncident,
     lines::{Lines, Next},
     report::Report,
 };
@@ -126,27 +127,33 @@ fn a_kill_while_the_agent_is_down_is_reported_once_without_dev_kmsg() -> Result<
     told_once(without_the_device, &["tracepoint", "tracepoint"])
 }
 
-fn told_once(start: fn(&Path, &str) -> Result<(Agent, Lines)>, probes: &[&str]) -> Result<()> {
-    let Some(_guard) = alone_and_root()? else { return Ok(()) };
-    let journal = TempDir::new()?;
-    let (agent, lines) = start(journal.path(), "tracepoint")?;
-    told_of(agent, &lines, 0)?;
+/// A kill in a cgroup of this name, and what the kernel logged of it, as an agent beside the tested one saw it.
+fn one_kill(name: &str) -> Result<(u32, LoggedIncident)> {
     let mut bench = Bench::start(&binary()?, hog_program(), &["--output", "json"], false)?;
-    let memcg = bench.memcg(&format!("/oomwatch-kmsg-{}/down", std::process::id()), 32)?;
+    let memcg = bench.memcg(&format!("/oomwatch-kmsg-{}/{name}", std::process::id()), 32)?;
     let mut hog = bench.hog(&memcg, &["anon=256"])?;
     bench.begin()?;
     hog.go()?;
     hog.wait_for_kill()?;
     let (_, logged, _) = bench.observe_one(&[hog.pid])?;
     bench.stop()?;
+    Ok((hog.pid, logged))
+}
+
+fn told_once(start: fn(&Path, &str) -> Result<(Agent, Lines)>, probes: &[&str]) -> Result<()> {
+    let Some(_guard) = alone_and_root()? else { return Ok(()) };
+    let journal = TempDir::new()?;
+    let (agent, lines) = start(journal.path(), "tracepoint")?;
+    told_of(agent, &lines, 0)?;
+    let (pid, logged) = one_kill("down")?;
     for (starts, probe) in probes.iter().enumerate() {
         let (agent, lines) = start(journal.path(), probe)?;
         if starts == 0 {
             let line = loop {
                 let Next::Line(line) = lines.next(PATIENCE) else {
-                    anyhow::bail!("pid {} is not reported", hog.pid)
+                    anyhow::bail!("pid {} is not reported", pid)
                 };
-                if line.contains(&format!("\"tid\":{},", hog.pid)) {
+                if line.contains(&format!("\"tid\":{},", pid)) {
                     break line;
                 }
             };
@@ -158,7 +165,7 @@ fn told_once(start: fn(&Path, &str) -> Result<(Agent, Lines)>, probes: &[&str]) 
             is_logged(&mut differences, &Report::parse(&line)?, &logged);
             differences.finish().context(line)?;
         }
-        let again = told_of(agent, &lines, hog.pid)?;
+        let again = told_of(agent, &lines, pid)?;
         ensure!(again.is_empty(), "--probe {probe} tells again: {again:?}");
     }
     Ok(())
@@ -171,15 +178,8 @@ fn on_a_kernel_without_btf_kills_are_told_from_its_log() -> Result<()> {
     let journal = TempDir::new()?;
     let (agent, lines) = without_btf(journal.path(), "auto")?;
     ensure!(agent.level == "kmsg", "the agent took level {}", agent.level);
-    let mut bench = Bench::start(&binary()?, hog_program(), &["--output", "json"], false)?;
-    let memcg = bench.memcg(&format!("/oomwatch-kmsg-{}/no-btf", std::process::id()), 32)?;
-    let mut hog = bench.hog(&memcg, &["anon=256"])?;
-    bench.begin()?;
-    hog.go()?;
-    hog.wait_for_kill()?;
-    let (_, logged, _) = bench.observe_one(&[hog.pid])?;
-    bench.stop()?;
-    let told = told_of(agent, &lines, hog.pid)?;
+    let (pid, logged) = one_kill("no-btf")?;
+    let told = told_of(agent, &lines, pid)?;
     let [report] = &told[..] else { anyhow::bail!("{} reports of one kill", told.len()) };
     let mut differences = Differences::default();
     is_logged(&mut differences, report, &logged);

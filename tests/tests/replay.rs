@@ -23,6 +23,7 @@ const RECORDINGS: &[&str] = &[
     "leftover",
     "mempolicy",
     "pipes",
+    "processes",
     "slab_node",
     "volume",
 ];

@@ -261,6 +261,25 @@ mod tests {
     }
 
     #[test]
+    fn each_architecture_has_machines_of_its_own() {
+        let text = r#"name = "x"
+            suite = "sid"
+            package = "linux-{arch}"
+            quick = ["a"]
+            machines = ["b"]
+            arm64 = ["a", "c"]"#;
+        let entry: Entry = toml::from_str(text).unwrap();
+        for (arch, all, expected) in [
+            (Arch::X86, false, &["a"][..]),
+            (Arch::X86, true, &["a", "b"]),
+            (Arch::Arm, false, &["a"]),
+            (Arch::Arm, true, &["a", "c"]),
+        ] {
+            assert_eq!(entry.machines(arch, all), expected, "{arch:?}");
+        }
+    }
+
+    #[test]
     fn an_unknown_kernel_is_answered_with_the_known_ones() {
         let error = choose(&Repo::find().unwrap(), Some("2.4")).unwrap_err().to_string();
         assert!(error.starts_with("no kernel 2.4: tests/kernels.toml has "), "{error}");

@@ -1,6 +1,10 @@
 //! Whether Kubernetes can be told of kills, and whether the agent may do more than it should.
 
-use tokio::{runtime::Runtime, task::spawn_blocking, time::timeout};
+use tokio::{
+    runtime::{Handle, Runtime},
+    task::spawn_blocking,
+    time::timeout,
+};
 
 use super::{ANSWER_WITHIN, Line, Look};
 use crate::{
@@ -13,7 +17,7 @@ use crate::{
 /// an end, so it is read on a thread that can be left behind.
 pub(super) fn way(runtime: &Runtime, options: &KubernetesOptions) -> Result<Option<Api>, Refusal> {
     let options = options.clone();
-    let look = || spawn_blocking(move || Api::wanted(&options));
+    let look = || spawn_blocking(move || Handle::current().block_on(Api::wanted(&options)));
     match runtime.block_on(async { timeout(ANSWER_WITHIN, look()).await }) {
         Ok(Ok(found)) => found,
         Ok(Err(error)) => Err(Refusal::failed(format!("looking for the API server: {error}"))),

@@ -1,7 +1,8 @@
 //! Kubernetes Events: a report is handed over at once, and told to the API server as well as that goes.
 //!
 //! One task keeps the book (`book.rs`: what is told, what is folded together) and never waits for the network; one
-//! request at a time is under way (`api.rs`).
+//! request at a time is under way (`api.rs`). kube's own Recorder is not used: it keeps an Event's first note for all
+//! that follow, and neither limits its rate nor sends an Event anew that has been deleted.
 
 mod api;
 pub mod book;
@@ -42,8 +43,8 @@ impl Emitter {
     ///
     /// # Errors
     /// A [`Refusal`] for a way that was asked for and cannot be gone.
-    pub fn start(options: &KubernetesOptions) -> Result<Option<Self>, Refusal> {
-        let Some(api) = Api::wanted(options)? else { return Ok(None) };
+    pub async fn start(options: &KubernetesOptions) -> Result<Option<Self>, Refusal> {
+        let Some(api) = Api::wanted(options).await? else { return Ok(None) };
         tracing::info!(url = api.url(), "Kubernetes is told by Events");
         let (queue, notices) = mpsc::channel(QUEUE);
         let counts = Arc::new(Counts::default());

@@ -5,22 +5,18 @@
 //! the node's, and only where the certificate does not have it, the address.
 
 use std::{
-    fs,
     path::PathBuf,
     sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
 };
 
 use http::{Request, StatusCode, header};
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::BodyExt as _;
+use kube::{Client, Config, client::Body};
 use oomwatch_common::pods::{ListReader, PodList};
 use tokio::time::timeout;
 
-use super::{
-    client::{self, Client, Failed, Way},
-    failure::Failure,
-    token::bearer,
-};
+use super::{failure::Failure, token::bearer};
 use crate::{
     config::{KubeletChoice, KubernetesOptions, PodSource},
     refusal::Refusal,
@@ -120,8 +116,8 @@ impl Kubelet {
                 bearer(token).map_err(|error| Failure::Token(format!("{}: {error}", token.display())))?;
             request = request.header(header::AUTHORIZATION, bearer);
         }
-        let request = request.body(Full::default()).map_err(|error| Failure::of(&error))?;
-        let response = client.send(request).await.map_err(|error| Failure::of(error.as_ref()))?;
+        let request = request.body(Body::empty()).map_err(|error| Failure::of(&error))?;
+        let response = client.send(request).await.map_err(|error| Failure::of(&error))?;
         let (head, mut body) = response.into_parts();
         let (mut reader, mut refused, mut length) = (ListReader::default(), Vec::new(), 0);
         while let Some(frame) = body.frame().await {
@@ -157,11 +153,9 @@ enum Trust {
 }
 
 impl Trust {
-    fn refusal(&self, url: &str, error: &Failed) -> Refusal {
+    fn refusal(&self, url: &str, error: &kube::Error) -> Refusal {
         Refusal::usage(match self {
-            Self::File(file) => {
-                format!("certificates of {}: {}", file.display(), Failure::of(error.as_ref()))
-            }
+            Self::File(file) => format!("certificates of {}: {}", file.display(), Failure::of(error)),
             Self::Anyone => format!("--kubelet {url}: {error}"),
         })
     }
@@ -181,17 +175,17 @@ fn trusts(url: &str, options: &KubernetesOptions) -> Result<Vec<Trust>, Refusal>
     Ok(trusts)
 }
 
-fn client(url: &str, trust: &Trust, server_name: Option<&str>) -> Result<Client, Failed> {
-    let trust = match trust {
-        Trust::Anyone => client::Trust::Anyone,
-        // Not those of the system, as a container from scratch has none.
-        Trust::File(file) => client::Trust::Certificates(fs::read(file)?),
-    };
-    Client::new(&Way {
-        url: url.parse()?,
-        trust,
-        server_name: server_name.map(str::to_owned),
-        identity: None,
-        connect_within: CONNECT_WITHIN,
-    })
+fn client(url: &str, trust: &Trust, server_name: Option<&str>) -> Result<Client, kube::Error> {
+    let uri = url.parse().map_err(|error: http::uri::InvalidUri| kube::Error::HttpError(error.into()))?;
+    let mut config = Config::new(uri);
+    config.connect_timeout = Some(CONNECT_WITHIN);
+    config.default_retry = false;
+    config.tls_server_name = server_name.map(str::to_owned);
+    // Else the certificates of the system are looked for, and a container from scratch has none.
+    config.root_cert = Some(Vec::new());
+    match trust {
+        Trust::Anyone => config.accept_invalid_certs = true,
+        Trust::File(file) => config.root_cert_file = Some(file.clone()),
+    }
+    Client::try_from(config)
 }

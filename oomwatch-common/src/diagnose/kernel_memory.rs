@@ -17,6 +17,7 @@ const CACHES: usize = 3;
 /// What the kernel needs for an ordinary process of one thread: tables, a stack, its structures. Measured: 44 KiB for
 /// busybox's `sleep` on 6.1.
 const A_PROCESS: Bytes = Bytes(256 << 10);
+const FEWER: &str = "Have fewer processes: each has page tables, a stack and structures of its own.";
 
 pub(super) fn kernel_memory(facts: &Facts<'_>) -> Option<Finding> {
     if facts.is_node_wide() { of_node(facts) } else { of_cgroup(facts) }
@@ -72,22 +73,22 @@ fn of_cgroup(facts: &Facts<'_>) -> Option<Finding> {
     }
     let &(most, _, name, advice) = kinds.iter().max_by_key(|(part, ..)| *part)?;
     let each = each_process(facts, all);
-    let by_number = each.map_or(String::new(), |(count, each)| {
-        format!(" There are {count} processes: for each the kernel has {}.", size(each))
-    });
     let text = format!(
         "{}, {} % of the usage, is the kernel's own memory for these processes, {} of it {name}. No process's \
-         RSS has it.{by_number}",
+         RSS has it.{}",
         size(all),
         made.percent(all).min(100),
         size(most),
+        by_number(each),
     );
-    let advice = match each {
-        Some(_) => "Have fewer processes: each has page tables, a stack and structures of its own.",
-        None => advice,
-    };
-    let advice = vec![advice.to_owned()];
+    let advice = vec![each.map_or(advice, |_| FEWER).to_owned()];
     Some(Finding::refining(Refinement::KernelMemory, Confidence::Certain, text, evidence, advice))
+}
+
+fn by_number(each: Option<(u64, Bytes)>) -> String {
+    each.map_or(String::new(), |(count, each)| {
+        format!(" There are {count} processes: for each the kernel has {}.", size(each))
+    })
 }
 
 /// How many processes there are, and the kernel's memory for each, where that is what any process costs.
@@ -97,28 +98,45 @@ fn each_process(facts: &Facts<'_>, Bytes(all): Bytes) -> Option<(u64, Bytes)> {
     (each <= A_PROCESS).then_some((count, each))
 }
 
-/// On cgroup v1 `memory.stat` does not list the kernel's memory: it is what the rest leaves of the usage.
+/// On cgroup v1 `memory.stat` does not list the kernel's memory, and on v2 before 5.18 not all of it: it is what the
+/// rest leaves of the usage.
 fn unlisted(facts: &Facts<'_>, made: &Composition) -> Option<Finding> {
-    let rest = made.unexplained();
-    // An account that was read after the victim's memory had been freed leaves a rest, too.
-    let is_of_later = facts.victims_anon() > Some(made.anon);
-    if rest < LEAST || made.percent(rest) < WORTH_A_WORD || is_of_later {
+    let rest = not_listed(facts, made);
+    if rest < LEAST || made.percent(rest) < WORTH_A_WORD {
         return None;
     }
     let mut evidence = EvidenceList::default();
     evidence.bytes("not_in_memory_stat", Some(rest), facts.stat_from());
+    let lists_slab = made.slab.0 > 0;
+    let kind = if lists_slab { "It is no slab." } else { "Of which kind, is not told here." };
+    let each = each_process(facts, rest);
     let text = format!(
         "{}, {} % of the usage, is neither memory of processes nor page cache nor tmpfs: the kernel's own \
-         memory for these processes is what is left. Of which kind, is not told here.",
+         memory for these processes is what is left. {kind}{}",
         size(rest),
         made.percent(rest),
+        by_number(each),
     );
-    let advice = vec![
-        "Look at memory.kmem.slabinfo of the cgroup (v1), and at slabtop and ss -tm on the node: very many \
-         files, watches or connections, or socket buffers."
-            .to_owned(),
-    ];
+    let advice = match each {
+        Some(_) => FEWER,
+        None if lists_slab => {
+            "Look for full pipes that nobody reads (lsof in the container shows pipes), and for very many \
+             processes: this kernel's memory.stat does not list pages of pipes, nor page tables."
+        }
+        None => {
+            "Look at memory.kmem.slabinfo of the cgroup (v1), and at slabtop and ss -tm on the node: very many \
+             files, watches or connections, socket buffers, or full pipes that nobody reads."
+        }
+    };
+    let advice = vec![advice.to_owned()];
     Some(Finding::refining(Refinement::KernelMemory, Confidence::Likely, text, evidence, advice))
+}
+
+/// What `memory.stat` leaves of the usage. Nothing, where it was read after the victim's memory had been freed, which
+/// leaves a rest, too.
+pub(super) fn not_listed(facts: &Facts<'_>, made: &Composition) -> Bytes {
+    let is_of_later = facts.victims_anon() > Some(made.anon);
+    if is_of_later { Bytes(0) } else { made.unexplained() }
 }
 
 fn of_node(facts: &Facts<'_>) -> Option<Finding> {

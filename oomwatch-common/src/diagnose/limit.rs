@@ -6,6 +6,7 @@ use super::{
     Confidence, Facts, Finding, Refinement,
     evidence::{EvidenceList, hook},
     facts::percent,
+    kernel_memory::not_listed,
     words::{self, quantity, shell},
     young_process::young,
 };
@@ -95,7 +96,8 @@ fn boundless(facts: &Facts<'_>, made: &Composition, needed: Bytes) -> Option<Str
     let is_bounded = facts.kubernetes().is_some_and(|kubernetes| {
         kubernetes.memory_volumes.iter().any(|volume| volume.size_limit_bytes.is_some())
     });
-    let kernel = made.kernel.0.saturating_add(made.sockets.0);
+    let parts = [made.kernel, made.sockets, not_listed(facts, made)];
+    let kernel = parts.iter().fold(0_u64, |sum, Bytes(part)| sum.saturating_add(*part));
     if is_most(files) && !is_bounded {
         Some(format!("{} of what could not be dropped is files on tmpfs", size(Bytes(files))))
     } else if is_most(kernel) {

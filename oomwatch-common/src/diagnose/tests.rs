@@ -27,6 +27,7 @@ fn report(constraint: Constraint, order: i32, owner: Option<&str>, level: ProbeL
     let oom = Oom {
         constraint: Some(constraint),
         gfp_mask: Some(0xcc0),
+        gfp_flags: None,
         order: Some(order),
         totalpages: Some(Pages(1)),
         chosen_points: Some(1),

@@ -9,11 +9,16 @@ use crate::{
 
 const INVOKED: &str = " invoked oom-killer: gfp_mask=0x";
 
+/// All names together are shorter.
+const LONGEST_FLAGS: usize = 512;
+
 /// `hog invoked oom-killer: gfp_mask=0xcc0(GFP_KERNEL), order=0, oom_score_adj=0`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Invoked {
     pub(super) comm: Comm,
     pub(super) gfp_mask: Option<u32>,
+    /// `GFP_KERNEL|__GFP_ZERO` (since 4.6)
+    pub(super) gfp_flags: Option<String>,
     pub(super) order: Option<i32>,
     pub(super) oom_score_adj: Option<i16>,
     /// The memory nodes of a policy (4.7 to 4.18; later in the summary).
@@ -32,11 +37,20 @@ impl Invoked {
         Some(Self {
             comm: Comm::new(name),
             gfp_mask,
+            gfp_flags: gfp_flags(rest.get(digits..)?),
             order: after_key(rest, "order="),
             oom_score_adj: after_key(rest, "oom_score_adj="),
             has_nodemask: nodemask.is_some_and(|mask| mask.first().is_some_and(u8::is_ascii_digit)),
         })
     }
+}
+
+/// `(GFP_KERNEL|__GFP_ZERO), …`. A bit without a name is a number.
+fn gfp_flags(text: &[u8]) -> Option<String> {
+    let (flags, _) = split(text.strip_prefix(b"(")?, ")")?;
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'|');
+    let flags = std::str::from_utf8(flags).ok().filter(|flags| flags.bytes().all(|byte| is_plain(&byte)))?;
+    (!flags.is_empty() && flags.len() <= LONGEST_FLAGS).then(|| flags.to_owned())
 }
 
 /// `CPU: 0 UID: 0 PID: 97 Comm: hog Not tainted 6.12.1 #1 …`: the trigger's thread, and the kernel's release.
@@ -194,6 +208,24 @@ mod tests {
             false,
         ),
     ];
+
+    #[test]
+    fn flags_have_names_where_the_kernel_prints_them() {
+        for (flags, expected) in [
+            ("0xcc0(GFP_KERNEL), order=0", Some("GFP_KERNEL")),
+            (
+                "0x140dca(GFP_HIGHUSER_MOVABLE|__GFP_COMP|__GFP_ZERO), order=0",
+                Some("GFP_HIGHUSER_MOVABLE|__GFP_COMP|__GFP_ZERO"),
+            ),
+            ("0x8000cc0(GFP_KERNEL|0x8000000), order=0", Some("GFP_KERNEL|0x8000000")),
+            ("0x201da, order=0", None),
+            ("0x0(), order=0", None),
+            ("0x1(a b), order=0", None),
+        ] {
+            let line = format!("a invoked oom-killer: gfp_mask={flags}");
+            assert_eq!(Invoked::parse(line.as_bytes()).unwrap().gfp_flags.as_deref(), expected, "{line}");
+        }
+    }
 
     #[test]
     fn every_form_of_the_first_line_is_read() {

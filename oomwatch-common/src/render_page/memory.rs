@@ -59,13 +59,9 @@ fn composition(paper: &mut Paper, cgroup: &Cgroup, is_owner: bool) {
             .map(|(name, count)| format!("{name} {count}"))
             .collect();
         if !counted.is_empty() {
-            paper.entry(
-                "events",
-                &format!(
-                    "{} (since it was made; a group kill counts its first victim twice)",
-                    counted.join(", ")
-                ),
-            );
+            let has_kills = events.0.get("oom_kill").is_some_and(|kills| *kills > 0);
+            let twice = if has_kills { "; a group kill counts its first victim twice" } else { "" };
+            paper.entry("events", &format!("{} (since it was made{twice})", counted.join(", ")));
         }
     }
     if let Some(pressure) = &cgroup.pressure {

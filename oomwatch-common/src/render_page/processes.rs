@@ -213,7 +213,10 @@ pub(super) fn trigger(paper: &mut Paper, report: &Report) {
         };
         Some(format!(
             " asked for {pages}{}",
-            oom.gfp_mask.as_ref().map_or(String::new(), |mask| format!(" (gfp {mask})"))
+            oom.gfp_mask.as_ref().map_or(String::new(), |mask| {
+                let flags = oom.gfp_flags.as_ref().map_or(String::new(), |flags| format!(" {flags}"));
+                format!(" (gfp {mask}{flags})")
+            })
         ))
     });
     let itself = match by.as_str() {

@@ -159,6 +159,7 @@ fn domain(oom: &incident::Oom, page_size: PageSize) -> Oom {
     Oom {
         constraint,
         gfp_mask: oom.gfp_mask.map(|mask| format!("{mask:#x}")),
+        gfp_flags: oom.gfp_flags.clone(),
         order: oom.order,
         totalpages: oom.totalpages.map(|pages| pages.0),
         totalpages_bytes: oom.totalpages.map(|pages| page_size.bytes(pages)),

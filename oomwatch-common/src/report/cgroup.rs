@@ -157,7 +157,7 @@ impl Cgroup {
                 .stat
                 .clone()
                 .or_else(|| files.stat.clone().filter(|_| figures_from != Some(FiguresFrom::Log))),
-            events: files.events.clone(),
+            events: files.events.clone().or_else(|| Some(logged_events(memcg.failcnt?))),
             pressure: files.pressure,
         }
     }
@@ -176,4 +176,8 @@ fn levels(memcg: &Memcg) -> Vec<Level> {
         })
     };
     memcg.levels.iter().enumerate().filter_map(level).collect()
+}
+/// Of the counters the log has one.
+fn logged_events(failcnt: u64) -> MemcgEvents {
+    MemcgEvents([("failcnt".to_owned(), failcnt)].into())
 }

@@ -77,6 +77,7 @@ fn incident(constraint: Option<Constraint>, owner: Option<Memcg>, victim: Memcg)
     let oom = constraint.map(|constraint| Oom {
         constraint: Some(constraint),
         gfp_mask: None,
+        gfp_flags: None,
         order: None,
         totalpages: None,
         chosen_points: None,

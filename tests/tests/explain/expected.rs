@@ -17,6 +17,8 @@ const LOGS: &[Row<'_>] = &[
     ("ubuntu-4.15.0-213-v1hier.txt", "system_service_limit", Some(32768), Some(32408), &[&[(150, "hog")]]),
     ("5.10.0-46-cloud-amd64-cpuset.kmsg", "cpuset", None, Some(207_704), &[&[(100, "hog")]]),
     ("5.10.0-46-cloud-amd64-v2shm.kmsg", "system_service_limit", Some(32768), Some(52), &[&[(99, "hog")]]),
+    ("5.10.0-32-cloud-arm64-globaladj.kmsg", "node_exhausted", None, Some(191_320), &[&[(99, "hog")]]),
+    ("5.10.0-32-cloud-arm64-v2.kmsg", "system_service_limit", Some(32768), Some(32656), &[&[(98, "hog")]]),
     ("6.1.0-56-cloud-amd64-sysrq.kmsg", "sysrq", None, Some(102_368), &[&[(97, "hog")]]),
     // The victim is dd; what fills the limit is on a tmpfs.
     ("6.1.0-56-cloud-amd64-v2tmpfs.kmsg", "system_service_limit", Some(32768), Some(940), &[&[(109, "dd")]]),

@@ -105,6 +105,7 @@ pub(super) fn memcg(path: &str, id: u64, usage_kib: u64, limit_kib: Option<u64>)
         oom_group: false,
         levels: Vec::new(),
         stat: None,
+        failcnt: None,
     }
 }
 
@@ -127,6 +128,7 @@ pub(super) fn oom(constraint: Constraint, gfp_mask: u32, totalpages: u64, points
     Oom {
         constraint: Some(constraint),
         gfp_mask: Some(gfp_mask),
+        gfp_flags: None,
         order: Some(0),
         totalpages: Some(Pages(totalpages)),
         chosen_points: Some(points),

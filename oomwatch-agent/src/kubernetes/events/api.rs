@@ -1,13 +1,19 @@
 //! Requests to the API server about Events, tried again where that may help.
 
 use std::{
-    env, fs,
+    env,
+    path::PathBuf,
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
 
 use http::{Method, Request, StatusCode, header};
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body_util::{BodyExt as _, Limited};
+use kube::{
+    Client, Config,
+    client::Body,
+    config::{KubeConfigOptions, Kubeconfig},
+};
 use oomwatch_common::{escape::escape_bounded, kubernetes_event::Notice};
 use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
@@ -15,11 +21,7 @@ use tokio::time::{sleep, timeout};
 use super::book::{Order, Series};
 use crate::{
     config::{EventsChoice, KubernetesOptions},
-    kubernetes::{
-        client::{Client, Failed, Trust, Way},
-        failure::deepest,
-        kubeconfig::{self, Credentials},
-    },
+    kubernetes::{failure::deepest, token::bearer},
     refusal::Refusal,
     sys,
 };
@@ -56,7 +58,8 @@ pub enum Refused {
 pub struct Api {
     url: String,
     client: Client,
-    credentials: Credentials,
+    /// Where the client does not know itself.
+    token: Option<PathBuf>,
     /// It takes Events about a Node in `kube-system` only.
     is_old: AtomicBool,
 }
@@ -75,11 +78,11 @@ impl Api {
     ///
     /// # Errors
     /// A [`Refusal`] for a way that was asked for and cannot be gone.
-    pub fn wanted(options: &KubernetesOptions) -> Result<Option<Self>, Refusal> {
+    pub async fn wanted(options: &KubernetesOptions) -> Result<Option<Self>, Refusal> {
         if options.events == EventsChoice::Off {
             return Ok(None);
         }
-        let api = Self::find(options)?;
+        let api = Self::find(options).await?;
         if api.is_none() && options.events == EventsChoice::On {
             return Err(Refusal::usage(
                 "--events on: no way to the API server: this is no pod with a service account, and there is no \
@@ -89,12 +92,14 @@ impl Api {
         Ok(api)
     }
 
-    fn find(options: &KubernetesOptions) -> Result<Option<Self>, Refusal> {
-        let (way, credentials, from) = if let Some(path) = &options.kubeconfig {
+    async fn find(options: &KubernetesOptions) -> Result<Option<Self>, Refusal> {
+        let (mut config, token, from) = if let Some(path) = &options.kubeconfig {
             let from = format!("--kubeconfig {}", path.display());
-            let (way, credentials) = kubeconfig::read(path, CONNECT_WITHIN)
-                .map_err(|error| Refusal::usage(format!("{from}: {}", deepest(error.as_ref()))))?;
-            (way, credentials, from)
+            let wrong =
+                |error: kube::config::KubeconfigError| Refusal::usage(format!("{from}: {}", deepest(&error)));
+            let kubeconfig = Kubeconfig::read_from(path).map_err(wrong)?;
+            let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
+            (config.map_err(wrong)?, None, from)
         } else {
             let token = options.service_account.join("token");
             let address =
@@ -103,22 +108,22 @@ impl Api {
             let from = format!("KUBERNETES_SERVICE_HOST={host} KUBERNETES_SERVICE_PORT={port}");
             let host = if host.contains(':') { format!("[{host}]") } else { host };
             let url = format!("https://{host}:{port}").parse();
-            let ca = options.service_account.join("ca.crt");
-            let way = Way {
-                url: url.map_err(|error| Refusal::usage(format!("{from}: {error}")))?,
-                trust: Trust::Certificates(
-                    fs::read(&ca).map_err(|error| Refusal::usage(format!("{}: {error}", ca.display())))?,
-                ),
-                server_name: None,
-                identity: None,
-                connect_within: CONNECT_WITHIN,
-            };
-            (way, Credentials::File(token), from)
+            let mut config = Config::new(url.map_err(|error| Refusal::usage(format!("{from}: {error}")))?);
+            config.root_cert = Some(Vec::new());
+            config.root_cert_file = Some(options.service_account.join("ca.crt"));
+            (config, Some(token), from)
         };
-        let client = Client::new(&way)
-            .map_err(|error: Failed| Refusal::usage(format!("{from}: {}", deepest(error.as_ref()))))?;
-        let url = way.url.to_string().trim_end_matches('/').to_owned();
-        Ok(Some(Self { url, client, credentials, is_old: AtomicBool::new(false) }))
+        config.connect_timeout = Some(CONNECT_WITHIN);
+        config.default_retry = false;
+        let url = config.cluster_url.to_string();
+        let client = Client::try_from(config)
+            .map_err(|error| Refusal::usage(format!("{from}: {}", deepest(&error))))?;
+        Ok(Some(Self {
+            url: url.trim_end_matches('/').to_owned(),
+            client,
+            token,
+            is_old: AtomicBool::new(false),
+        }))
     }
 
     /// Where it is.
@@ -208,12 +213,13 @@ impl Api {
     ) -> Result<(StatusCode, Option<Duration>, Vec<u8>), String> {
         let mut request =
             Request::builder().method(method).uri(path).header(header::CONTENT_TYPE, content_type);
-        if let Some(credentials) = self.credentials.header().await? {
-            request = request.header(header::AUTHORIZATION, credentials);
+        if let Some(token) = &self.token {
+            let bearer = bearer(token).map_err(|error| format!("{}: {error}", token.display()))?;
+            request = request.header(header::AUTHORIZATION, bearer);
         }
-        let request = request.body(Full::from(body.to_string()));
+        let request = request.body(Body::from(body.to_string().into_bytes()));
         let request = request.map_err(|error| error.to_string())?;
-        let response = self.client.send(request).await.map_err(|error| deepest(error.as_ref()))?;
+        let response = self.client.send(request).await.map_err(|error| deepest(&error))?;
         let (head, body) = response.into_parts();
         let retry_after =
             head.headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());

@@ -176,6 +176,7 @@ fn memcg(open: &Open, path: CgroupPath, summary: Option<&Summary>) -> Memcg {
         Some(false) => set(counter(Counted::MemoryAndSwap).filter(|both| both.usage != Bytes(0))),
         None => (None, None),
     };
+    memcg.failcnt = counter(Counted::Memory).and_then(|read| read.failcnt);
     memcg.stat = open.stats.stat();
     memcg
 }
@@ -246,6 +247,7 @@ fn oom(open: &Open, summary: Option<&Summary>, gaps: &mut Vec<Gap>) -> Option<Oo
     Some(Oom {
         constraint,
         gfp_mask: open.invoked.as_ref().and_then(|invoked| invoked.gfp_mask),
+        gfp_flags: open.invoked.as_ref().and_then(|invoked| invoked.gfp_flags.clone()),
         order: open.invoked.as_ref().and_then(|invoked| invoked.order),
         totalpages: None,
         chosen_points: None,

@@ -207,7 +207,7 @@ pub(super) const CASES: &[Case] = &[
     (
         R::SuggestedLimit,
         container,
-        |r| stat(r, &[("anon", 40), ("kernel", 48), ("sock", 2)]),
+        |r| stat(r, &[("anon", 50), ("kernel", 47), ("sock", 3)]),
         Some((
             POSSIBLE,
             &["No limit can be told: 50.0 MiB of what could not be dropped is the kernel's own"],

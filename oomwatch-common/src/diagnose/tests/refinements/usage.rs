@@ -141,7 +141,29 @@ pub(super) const CASES: &[Case] = &[
         R::KernelMemory,
         container,
         |r| stat(r, &[("anon", 60), ("file", 15)]),
-        Some((LIKELY, &["25.0 MiB, 25 % of the usage, is neither memory of processes nor page cache"])),
+        Some((
+            LIKELY,
+            &["25.0 MiB, 25 % of the usage, is neither memory of processes nor page cache", "kmem.slabinfo"],
+        )),
+    ),
+    // Nor does v2 before 5.18 list all.
+    (
+        R::KernelMemory,
+        container,
+        |r| stat(r, &[("anon", 70), ("slab", 5)]),
+        Some((LIKELY, &["25.0 MiB, 25 %", "It is no slab.", "nor page tables"])),
+    ),
+    (
+        R::KernelMemory,
+        container,
+        |r| {
+            stat(r, &[("anon", 70), ("slab", 5)]);
+            candidates(r, &[(1, 1, 0); 100]);
+        },
+        Some((
+            LIKELY,
+            &["There are 100 processes: for each the kernel has 256 KiB.", "Have fewer processes"],
+        )),
     ),
     // Read when the victim's memory had been freed.
     (R::KernelMemory, container, |r| stat(r, &[("anon", 59), ("file", 15)]), None),
