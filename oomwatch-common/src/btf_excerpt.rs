@@ -29,6 +29,10 @@ pub(crate) trait Types {
     fn record(&mut self, id: TypeId) -> Option<Vec<u8>>;
     /// What a name's offset stands for.
     fn name(&mut self, offset: u32) -> Option<&str>;
+    /// Whether the type of a member of that name is copied too; otherwise it becomes `void`.
+    fn wants_member(&mut self, _name: u32) -> bool {
+        true
+    }
 }
 
 impl Types for Btf<'_> {
@@ -92,7 +96,10 @@ impl Copy {
             patch(&mut bytes, at, self.intern(name));
         }
         let cut = (word(&record, 4)? >> 24) & 0x1f == kind::PTR && !follow_pointer;
+        let has_members = matches!((word(&record, 4)? >> 24) & 0x1f, kind::STRUCT | kind::UNION);
         for at in types {
+            // A member's name stands before its type.
+            let cut = cut || has_members && !from.wants_member(word(&record, at - 4)?);
             let target = word(&record, at).filter(|_| !cut).map_or(0, |id| self.number(TypeId(id)));
             patch(&mut bytes, at, target);
         }

@@ -14,10 +14,12 @@ use crate::{
     kernel_layout::{ENUMERATORS, MARK_VICTIM, STRUCTURES, names},
 };
 
-/// How much is read at a time.
+/// How much is read at a time while all is gone through.
 const WINDOW: usize = 32 << 10;
+/// The same where one type is read again.
+const TYPE_WINDOW: usize = 1 << 10;
 /// Of every so many types the place is kept.
-const STEP: u32 = 64;
+const STEP: u32 = 16;
 /// The bytes before the sections of BTF (`struct btf_header`, include/uapi/linux/btf.h).
 const HEADER: usize = 24;
 /// In the excerpt the name of whatever nobody asks for. Not empty: what has no name is looked into.
@@ -65,7 +67,7 @@ impl<E: fmt::Display> fmt::Display for SieveError<E> {
 /// # Errors
 /// [`SieveError`]
 pub fn sift<S: Source>(source: &S) -> Result<Vec<u8>, SieveError<S::Error>> {
-    let mut window = Window { source, start: 0, bytes: Vec::new(), error: None };
+    let mut window = Window { source, ahead: WINDOW, start: 0, bytes: Vec::new(), error: None };
     sift_window(&mut window).map_err(|error| match window.error.take() {
         Some(error) => SieveError::Source(error),
         None => SieveError::Btf(error),
@@ -82,6 +84,7 @@ fn sift_window<S: Source>(window: &mut Window<'_, S>) -> Result<Vec<u8>, BtfErro
     let strings = Section { start: field(4)? + field(16)?, len: field(20)? };
     let names = find_names(window, strings)?;
     let Found { starts, roots, tracepoint } = find_types(window, types, &names)?;
+    window.ahead = TYPE_WINDOW;
     let mut sieve = Sieve { window, types, names, starts };
     copy(&mut sieve, &roots, tracepoint).ok_or(BtfError::Dangling)
 }
@@ -96,6 +99,8 @@ struct Section {
 /// Some of a source's bytes.
 struct Window<'a, S: Source> {
     source: &'a S,
+    /// It reads so much at least.
+    ahead: usize,
     start: u64,
     bytes: Vec<u8>,
     error: Option<S::Error>,
@@ -109,7 +114,7 @@ impl<S: Source> Window<'_, S> {
             .and_then(|begin| begin.checked_add(len))
             .is_some_and(|end| end <= self.bytes.len());
         if !is_here {
-            self.bytes.resize(len.max(WINDOW), 0);
+            self.bytes.resize(len.max(self.ahead), 0);
             self.start = at;
             match self.source.read_at(at, &mut self.bytes) {
                 Ok(read) => self.bytes.truncate(read),
@@ -161,7 +166,7 @@ fn find_names<S: Source>(
 /// Where things are.
 struct Found {
     /// Of every [`STEP`]th type, from the beginning of the types.
-    starts: Vec<u64>,
+    starts: Vec<u32>,
     roots: Vec<TypeId>,
     tracepoint: Option<TypeId>,
 }
@@ -178,7 +183,7 @@ fn find_types<S: Source>(
     let (mut at, mut id) = (0, TypeId(1));
     while at < types.len {
         if (id.0 - 1).is_multiple_of(STEP) {
-            found.starts.push(at);
+            found.starts.push(u32::try_from(at).map_err(|_| BtfError::Truncated)?);
         }
         let (head, len) = head(window, types, at)?;
         let name = names.get(&head.name);
@@ -221,13 +226,13 @@ struct Sieve<'a, 'b, S: Source> {
     window: &'a mut Window<'b, S>,
     types: Section,
     names: BTreeMap<u32, &'static str>,
-    starts: Vec<u64>,
+    starts: Vec<u32>,
 }
 
 impl<S: Source> Types for Sieve<'_, '_, S> {
     fn record(&mut self, id: TypeId) -> Option<Vec<u8>> {
         let index = id.0.checked_sub(1)?;
-        let mut at = *self.starts.get(usize::try_from(index / STEP).ok()?)?;
+        let mut at = u64::from(*self.starts.get(usize::try_from(index / STEP).ok()?)?);
         for _ in 0..index % STEP {
             at += head(self.window, self.types, at).ok()?.1 as u64;
         }
@@ -237,6 +242,10 @@ impl<S: Source> Types for Sieve<'_, '_, S> {
 
     fn name(&mut self, offset: u32) -> Option<&str> {
         Some(if offset == 0 { "" } else { self.names.get(&offset).copied().unwrap_or(OTHER) })
+    }
+
+    fn wants_member(&mut self, name: u32) -> bool {
+        name == 0 || self.names.contains_key(&name)
     }
 }
 

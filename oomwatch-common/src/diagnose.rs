@@ -27,6 +27,7 @@ mod many_processes;
 mod memory_nodes;
 mod node_exhausted;
 mod oom_score_adj;
+mod page_fault;
 mod reason;
 mod repeated_kills;
 mod request_below_use;
@@ -44,7 +45,7 @@ use serde::{Deserialize, Serialize};
 
 pub use causes::cause_text;
 pub use facts::Facts;
-pub use reason::{Reason, Refinement};
+pub use reason::{Reason, ReasonSet, Refinement};
 
 use evidence::EvidenceList;
 
@@ -178,6 +179,7 @@ pub const RULES: &[Rule] = &[
     young_process::young_process,
     swap_exhausted::swap_exhausted,
     throttled::throttled,
+    page_fault::page_fault,
     below_watermarks::below_watermarks,
     fragmentation::fragmentation,
     huge_pages::huge_pages,

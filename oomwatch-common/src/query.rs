@@ -3,7 +3,11 @@
 use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp, Unit};
 use serde::Deserialize;
 
-use crate::{diagnose::Cause, report::Report, scope::Scope};
+use crate::{
+    diagnose::{Reason, ReasonSet},
+    report::Report,
+    scope::Scope,
+};
 
 /// What of an incident must fit. What is `None` fits always.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,8 +22,8 @@ pub struct Filter {
     pub pod: Option<String>,
     /// The container's name.
     pub container: Option<String>,
-    /// Cause of the first finding.
-    pub cause: Option<Cause>,
+    /// A finding is of it: the cause, or what refines that.
+    pub cause: Option<Reason>,
     /// What hit its limit.
     pub scope: Option<Scope>,
 }
@@ -33,8 +37,9 @@ pub struct Header {
     pub time: Timestamp,
     /// [`Report::scope`]
     pub scope: Scope,
-    /// [`Report::cause`]
-    pub cause: Cause,
+    /// Causes of [`Report::findings`]
+    #[serde(default)]
+    pub findings: ReasonSet,
     /// The first victim's pod and container.
     #[serde(default)]
     pub kubernetes: Names,
@@ -60,7 +65,7 @@ impl Filter {
             && named(&self.namespace, &header.kubernetes.namespace)
             && named(&self.pod, &header.kubernetes.pod)
             && named(&self.container, &header.kubernetes.container)
-            && self.cause.is_none_or(|cause| header.cause == cause)
+            && self.cause.is_none_or(|cause| header.findings.contains(cause))
             && self.scope.is_none_or(|scope| header.scope == scope)
     }
 }
@@ -77,7 +82,7 @@ impl Header {
             id: report.id.clone(),
             time: report.time.parse().ok()?,
             scope: report.scope,
-            cause: report.cause,
+            findings: report.findings.iter().map(|finding| finding.cause.name()).collect(),
             kubernetes: names,
         })
     }
@@ -107,6 +112,7 @@ pub fn duration(text: &str) -> Option<SignedDuration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::diagnose::{Cause, Refinement};
 
     fn header(json: &str) -> Header {
         serde_json::from_str(json).unwrap()
@@ -115,18 +121,22 @@ mod tests {
     #[test]
     fn what_is_asked_for_fits() {
         let shop = header(
-            r#"{"id":"b-1","time":"2026-11-21T07:00:00.5Z","scope":"container","cause":"container_limit","victims":[],
+            r#"{"id":"b-1","time":"2026-11-21T07:00:00.5Z","scope":"container",
+               "findings":[{"cause":"container_limit"},{"cause":"child_killed"}],
                "kubernetes":{"namespace":"shop","pod":"web-0","container":"app","pod_uid":"u"}}"#,
         );
-        let node =
-            header(r#"{"id":"b-2","time":"2026-11-21T08:00:00Z","scope":"node","cause":"node_exhausted"}"#);
+        let node = header(
+            r#"{"id":"b-2","time":"2026-11-21T08:00:00Z","scope":"node","findings":[{"cause":"node_exhausted"}]}"#,
+        );
         let at = |text: &str| Some(text.parse().unwrap());
+        let cause = |reason| Filter { cause: Some(reason), ..Filter::default() };
         let table: &[(Filter, bool, bool)] = &[
             (Filter::default(), true, true),
             (Filter { namespace: Some("shop".into()), ..Filter::default() }, true, false),
             (Filter { pod: Some("web".into()), ..Filter::default() }, false, false),
             (Filter { container: Some("app".into()), ..Filter::default() }, true, false),
-            (Filter { cause: Some(Cause::NodeExhausted), ..Filter::default() }, false, true),
+            (cause(Reason::Cause(Cause::NodeExhausted)), false, true),
+            (cause(Reason::Refinement(Refinement::ChildKilled)), true, false),
             (Filter { scope: Some(Scope::Container), ..Filter::default() }, true, false),
             (Filter { since: at("2026-11-21T07:00:00.5Z"), ..Filter::default() }, true, true),
             (Filter { until: at("2026-11-21T07:00:00.5Z"), ..Filter::default() }, false, false),

@@ -1,7 +1,7 @@
 //! One line an incident, for a person on call. The whole story is [`crate::render_page`]'s.
 
 use crate::{
-    diagnose::{Cause, Confidence},
+    diagnose::{Cause, Confidence, Reason, Refinement},
     report::{Composition, Report, Rss, Trigger, Victim, node_parts, size},
     units::Bytes,
 };
@@ -136,7 +136,7 @@ pub(crate) fn verdict(report: &Report) -> String {
         Cause::Cpuset => "the memory nodes of its cpuset ran out".to_owned(),
         Cause::Mempolicy => "the memory nodes of its memory policy ran out".to_owned(),
         Cause::Sysrq => "asked for by sysrq-f".to_owned(),
-        Cause::Unknown => "cause not known".to_owned(),
+        Cause::Unknown => unknown(report).to_owned(),
     };
     let most = match report.cause {
         Cause::ContainerLimit | Cause::PodLimit | Cause::SystemServiceLimit => most_of_cgroup(report),
@@ -145,6 +145,15 @@ pub(crate) fn verdict(report: &Report) -> String {
     let words = most.map_or_else(|| words.clone(), |most| format!("{words}, {most}"));
     let is_certain = report.findings.first().is_some_and(|finding| finding.confidence == Confidence::Certain);
     if is_certain || report.cause == Cause::Unknown { words } else { format!("probably {words}") }
+}
+
+/// What the kernel's message alone tells.
+fn unknown(report: &Report) -> &'static str {
+    let message = report.oom.as_ref().and_then(|oom| oom.message.as_deref());
+    match message.map(|message| message.starts_with("Memory cgroup")) {
+        Some(true) => "a cgroup limit reached, not known which",
+        _ => "cause not known",
+    }
 }
 
 /// `most of it kernel memory (45.7 MiB)`: what is neither the victim's nor any process's, and so does not show above.
@@ -176,6 +185,10 @@ fn most(parts: &[(Bytes, &str)], whole: Bytes) -> Option<String> {
 
 /// `node-wide: its 463.4 MiB ran out, most of it slab (383.0 MiB), 12.0 MiB available 1.9 ms later`
 fn node_wide(report: &Report) -> String {
+    let page_fault = Reason::Refinement(Refinement::PageFault);
+    if report.findings.iter().any(|finding| finding.cause == page_fault) {
+        return "node-wide, for a page fault that failed".to_owned();
+    }
     let memory = report.node_memory.unwrap_or_default();
     let total =
         memory.mem_total_bytes.map_or("its memory".to_owned(), |total| format!("its {}", size(total)));

@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 pub use build::Context;
 pub use candidates::{Candidate, Candidates, CandidatesFrom, badness};
 pub use cgroup::{Cgroup, FiguresFrom, Level};
-pub use composition::{Composition, node_parts};
+pub use composition::{Composition, node_parts, node_total};
 pub use host::{Host, HostKind};
 pub use kubernetes::{ContainerKind, Kubernetes, MemoryVolume, NamesFrom, Workload};
 pub use logged::LogPlace;

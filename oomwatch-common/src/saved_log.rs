@@ -4,8 +4,10 @@
 //! Nearly all of such a log is of no interest. So it is searched for a few words, which is as fast as memory can be
 //! read, and only what stands near one of them is read line by line.
 
+mod frame;
 mod json;
 mod scan;
+mod spread;
 mod unwrap;
 
 pub use scan::{Found, LOOKED_FOR, Scanner};

@@ -82,6 +82,9 @@ pub enum Basis {
     },
     /// The kernel said nothing, and no level of the victim's path was at its limit.
     NoLevelAtLimit,
+    /// Only the kernel's message is known, which is the same for a node and for the memory nodes of a cpuset or a
+    /// policy: nearly always the node.
+    Message,
     /// Nothing that could tell was read.
     Nothing,
 }
@@ -111,10 +114,19 @@ pub fn scope(incident: &Incident, whose: Option<&Attributed>, page_size: PageSiz
         Some(Constraint::Memcg) | None if incident.limit_owner.is_some() => {
             from_owner(incident.limit_owner.as_ref(), victim, whose)
         }
+        None if oom.message.as_deref().is_some_and(is_without_cgroup) => {
+            Scoped { scope: Scope::Node, basis: Basis::Message }
+        }
         // A limit owner that could not be read: the levels may still tell.
         Some(Constraint::Memcg) | None => from_levels(victim, page_size),
         Some(Constraint::Unknown(_)) => Scoped { scope: Scope::Unknown, basis: Basis::Nothing },
     }
+}
+
+/// `Out of memory`, perhaps with why in brackets: what a cgroup's limit is the cause of begins otherwise
+/// (`out_of_memory` and `mem_cgroup_out_of_memory`, mm/).
+pub(crate) fn is_without_cgroup(message: &str) -> bool {
+    message.starts_with("Out of memory")
 }
 
 fn from_owner(owner: Option<&Memcg>, victim: Option<&Memcg>, whose: Option<&Attributed>) -> Scoped {

@@ -10,6 +10,9 @@ use crate::{
     scratch::Draft,
 };
 
+/// Those of a path, and the root's.
+const LEVELS: usize = PATH_LEVELS + 1;
+
 /// The memory cgroup of a task: `task->cgroups->subsys[memory_cgrp_id]`. A css is the first member of its
 /// `mem_cgroup` (include/linux/memcontrol.h), so this is both.
 #[inline(always)]
@@ -56,18 +59,17 @@ pub(crate) fn fill<T>(
     counters(select(draft.fixed), memcg);
 
     let mut flags = MEMCG_KNOWN;
-    let mut beyond_domain = false;
+    // 1, up to the cgroup whose limit was hit.
+    let mut within_domain = 1;
     let mut depth = 0;
     let mut css = memcg;
-    for level in 0..=PATH_LEVELS {
-        let group = css.u8(layout!(memcg_oom_group)).is_some_and(|flag| flag != 0);
-        if group && level == 0 {
-            flags |= MEMCG_OOM_GROUP;
+    for level in 0..LEVELS {
+        let group = css.flag(layout!(memcg_oom_group));
+        if level == 0 {
+            flags |= group * MEMCG_OOM_GROUP;
         }
-        if group && !beyond_domain {
-            flags |= MEMCG_OOM_GROUP_EFFECTIVE;
-        }
-        beyond_domain |= css == domain;
+        flags |= (group & within_domain) * MEMCG_OOM_GROUP_EFFECTIVE;
+        within_domain &= css.differs_from(domain);
         if level < MEMCG_LEVELS
             && let Some(slot) = levels(draft.fixed).and_then(|levels| levels.get_mut(level))
         {

@@ -4,8 +4,8 @@ use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use oomwatch_common::{
     counters::ProbeCounter,
     record::{
-        Begin, End, Killed, MESSAGE_LEN, Marked, OomControl, Proof, RecordKind, TASK_HAS_MM, TASK_KNOWN,
-        UNREAD_I32, UNREAD_I64, UNREAD_TASK, UNREAD_U32, Victim,
+        Begin, End, Killed, Marked, Proof, RecordKind, TASK_HAS_MM, TASK_KNOWN, UNREAD_TASK, UNREAD_U32,
+        Victim,
     },
 };
 
@@ -56,18 +56,14 @@ pub(crate) fn begin(oc: Address, message: Address) {
     let chosen = oc.pointer(layout!(oom_control_chosen));
     let domain = oc.pointer(layout!(oom_control_memcg));
 
-    draft.fixed.oom = OomControl {
-        totalpages: oc.u64(layout!(oom_control_totalpages)),
-        chosen_points: oc.i64(layout!(oom_control_chosen_points)).unwrap_or(UNREAD_I64),
-        gfp_mask: oc.u32(layout!(oom_control_gfp_mask)),
-        order: oc.i32(layout!(oom_control_order)).unwrap_or(UNREAD_I32),
-        constraint: oc.u32(layout!(oom_control_constraint)),
-        reserved: 0,
-        message: [0; MESSAGE_LEN],
-    };
-    if message.string(&raw mut draft.fixed.oom.message) <= 0 {
-        draft.fixed.oom.message = [0xff; MESSAGE_LEN];
-    }
+    let into = &mut draft.fixed.oom;
+    into.totalpages = oc.u64(layout!(oom_control_totalpages));
+    into.chosen_points = oc.i64(layout!(oom_control_chosen_points));
+    into.gfp_mask = oc.u32(layout!(oom_control_gfp_mask));
+    into.order = oc.i32(layout!(oom_control_order));
+    into.constraint = oc.u32(layout!(oom_control_constraint));
+    into.reserved = 0;
+    message.message(into);
     task::fill_victim(&mut draft.fixed.chosen, chosen);
     task::fill_current(&mut draft.fixed.trigger, trigger);
     let chosen_memcg = memcg::of_task(chosen);

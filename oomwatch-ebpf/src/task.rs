@@ -1,11 +1,13 @@
 //! A task and its process: identity, memory, parent.
 
 use oomwatch_common::record::{
-    TASK_HAS_MM, TASK_KNOWN, TASK_KTHREAD, TASK_RSS_EXACT, Task, UNREAD_I16, UNREAD_TASK, UNREAD_U32,
-    UNREAD_U64,
+    TASK_HAS_MM, TASK_KNOWN, TASK_KTHREAD, TASK_RSS_EXACT, Task, UNREAD_TASK, UNREAD_U32,
 };
 
-use crate::kernel::{self, Address, layout};
+use crate::{
+    kernel::{self, Address, layout},
+    scratch::per_cpu_offset,
+};
 
 /// include/linux/sched.h: a kernel thread.
 const PF_KTHREAD: u32 = 0x0020_0000;
@@ -47,24 +49,21 @@ fn fill(into: &mut Task, task: Address, owner: Address) {
     let shown = if owner.is_null() { task } else { owner };
     into.tid = shown.u32(layout!(task_pid));
     into.tgid = shown.u32(layout!(task_tgid));
-    shown.bytes(layout!(task_comm), &mut into.comm);
+    shown.comm(layout!(task_comm), &mut into.comm);
 
-    let task_flags = task.u32(layout!(task_flags));
-    if task_flags != UNREAD_U32 && task_flags & PF_KTHREAD != 0 {
-        flags |= TASK_KTHREAD;
-    }
+    flags |= (task.bits(layout!(task_flags)) & PF_KTHREAD) / PF_KTHREAD * TASK_KTHREAD;
     let signal = task.pointer(layout!(task_signal));
-    into.oom_score_adj = signal.i16(layout!(signal_oom_score_adj)).unwrap_or(UNREAD_I16);
+    into.oom_score_adj = signal.i16(layout!(signal_oom_score_adj));
     into.uid = shown.pointer(layout!(task_real_cred)).u32(layout!(cred_uid));
 
     let leader = task.pointer(layout!(task_group_leader));
     into.start_boottime_ns = leader.u64(layout!(task_start_boottime));
-    leader.bytes(layout!(task_comm), &mut into.leader_comm);
+    leader.comm(layout!(task_comm), &mut into.leader_comm);
     into.pid_in_namespace = pid_in_namespace(leader);
 
     let parent = leader.pointer(layout!(task_real_parent));
     into.parent_tgid = parent.u32(layout!(task_tgid));
-    parent.bytes(layout!(task_comm), &mut into.parent_comm);
+    parent.comm(layout!(task_comm), &mut into.parent_comm);
 
     let mm = owner.pointer(layout!(task_mm));
     if !mm.is_null() {
@@ -111,8 +110,11 @@ fn shares_mm_with(owner: Address, tgid: u32) -> u32 {
 /// The process of `task` where that is another one than `tgid` and has this address space, else 0.
 #[inline(always)]
 fn of_other_process(task: Address, mm: Address, tgid: u32) -> u32 {
-    let other = task.u32(layout!(task_tgid));
-    if task.pointer(layout!(task_mm)) == mm && other != tgid && other != UNREAD_U32 { other } else { 0 }
+    if task.pointer(layout!(task_mm)) != mm {
+        return 0;
+    }
+    let other = task.bits(layout!(task_tgid));
+    if other == tgid { 0 } else { other }
 }
 
 /// The first thread of `task`'s process that still has an address space, NULL if none.
@@ -146,59 +148,87 @@ fn pid_in_namespace(task: Address) -> u32 {
 }
 
 /// Reads the four counters of `mm->rss_stat`; returns `TASK_RSS_EXACT` where they were summed over all CPUs.
+///
+/// Up to 6.1 a counter is one atomic, and each thread has a part of its own from its last 64 faults: never exact. Since
+/// then it is `percpu_counter_sum_positive` (lib/percpu_counter.c), over all possible CPUs: one that went offline has
+/// folded its part into the count and left 0 behind. Where not exact it is the count alone, as the kernel's log has it.
 #[inline(always)]
 fn fill_rss(into: &mut Task, mm: Address) -> u32 {
+    let is_percpu = layout!(rss_stat_percpu) == 1;
     let stat = mm.member(layout!(mm_rss_stat));
-    let stride = layout!(rss_stat_stride);
-    let mut sum = Sum::new();
-    into.rss_file = sum.counter(stat.member(layout!(mm_filepages) * stride));
-    into.rss_anon = sum.counter(stat.member(layout!(mm_anonpages) * stride));
-    into.rss_shmem = sum.counter(stat.member(layout!(mm_shmempages) * stride));
-    into.swapents = sum.counter(stat.member(layout!(mm_swapents) * stride));
-    if sum.exact { TASK_RSS_EXACT } else { 0 }
+    let of_kind = |kind: u32| {
+        let counter = stat.member(kind * layout!(rss_stat_stride));
+        Counter::read(counter, if is_percpu { layout!(percpu_counter_count) } else { 0 })
+    };
+    let mut file = of_kind(layout!(mm_filepages));
+    let mut anon = of_kind(layout!(mm_anonpages));
+    let mut shmem = of_kind(layout!(mm_shmempages));
+    let mut swap = of_kind(layout!(mm_swapents));
+    let config = kernel::config();
+    let mut exact = 0;
+    if is_percpu
+        && (1..=CPUS).contains(&config.possible_cpus)
+        && let base = per_cpu_offset()
+        && !base.is_null()
+    {
+        let mut missed = 0;
+        let mut counters = [&mut file, &mut anon, &mut shmem, &mut swap];
+        for counter in &mut counters {
+            missed |= counter.find_parts();
+        }
+        for cpu in 0..CPUS {
+            if cpu >= config.possible_cpus {
+                break;
+            }
+            let (offset, failed) = base.summand(cpu * 8);
+            missed |= failed;
+            for counter in &mut counters {
+                missed |= counter.add_part(offset);
+            }
+        }
+        exact = TASK_RSS_EXACT & !(missed as u32);
+    }
+    into.rss_file = file.value();
+    into.rss_anon = anon.value();
+    into.rss_shmem = shmem.value();
+    into.swapents = swap.value();
+    exact
 }
 
-/// How the counters of this kernel are read.
-struct Sum {
-    /// The kernel's `__per_cpu_offset`.
-    base: Address,
-    cpus: u32,
-    /// So far every part of every counter was read.
-    exact: bool,
+/// One counter while it is summed up.
+struct Counter {
+    /// Where it is, then where its parts are.
+    at: Address,
+    sum: u64,
+    /// All ones where it was not read.
+    unread: u64,
 }
 
-impl Sum {
-    /// Up to 6.1 a counter is one atomic, and each thread has a part of its own from its last 64 faults: never exact.
+impl Counter {
     #[inline(always)]
-    fn new() -> Self {
-        let config = kernel::config();
-        let base = Address::new(config.per_cpu_offset);
-        let exact =
-            layout!(rss_stat_percpu) == 1 && !base.is_null() && (1..=CPUS).contains(&config.possible_cpus);
-        Self { base, cpus: config.possible_cpus, exact }
+    fn read(at: Address, count_offset: u32) -> Self {
+        let (sum, unread) = at.summand(count_offset);
+        Self { at, sum, unread }
     }
 
-    /// `percpu_counter_sum_positive` (lib/percpu_counter.c), over all possible CPUs: one that went offline has
-    /// folded its part into the count and left 0 behind. Where not exact, the count alone, as the kernel's log
-    /// has it. A count that is negative for the moment is read as 0, as `get_mm_counter` (include/linux/mm.h) does.
+    /// All ones where there are none.
     #[inline(always)]
-    fn counter(&mut self, counter: Address) -> u64 {
-        let count_offset = if layout!(rss_stat_percpu) == 1 { layout!(percpu_counter_count) } else { 0 };
-        let Some(mut sum) = counter.i64(count_offset) else { return UNREAD_U64 };
-        if self.exact {
-            let parts = counter.pointer(layout!(percpu_counter_counters));
-            let mut missed = parts.is_null();
-            for cpu in 0..CPUS {
-                if cpu >= self.cpus {
-                    break;
-                }
-                let offset = self.base.i64(cpu * 8);
-                let part = offset.and_then(|offset| parts.shifted(offset).i32(0));
-                missed |= part.is_none();
-                sum = sum.wrapping_add(i64::from(part.unwrap_or(0)));
-            }
-            self.exact &= !missed;
-        }
-        if sum < 0 { 0 } else { sum as u64 }
+    fn find_parts(&mut self) -> u64 {
+        self.at = self.at.pointer(layout!(percpu_counter_counters));
+        u64::from(self.at.differs_from(Address::NULL)).wrapping_sub(1)
+    }
+
+    /// Adds the part of the CPU whose memory is so far off; all ones where it was not read.
+    #[inline(always)]
+    fn add_part(&mut self, offset: u64) -> u64 {
+        let (part, failed) = self.at.shifted(offset).small_summand(0);
+        self.sum = self.sum.wrapping_add(part);
+        failed
+    }
+
+    /// A sum that is negative for the moment is 0, as for `get_mm_counter` (include/linux/mm.h).
+    #[inline(always)]
+    fn value(&self) -> u64 {
+        self.sum & !kernel::negative(self.sum) | self.unread
     }
 }

@@ -129,9 +129,11 @@ fn who_else_could_have_been_killed_is_ranked() -> Result<()> {
     for ((hog, cgroup), size) in [(&victim, &one), (&other, &two)].into_iter().zip(sizes) {
         let seen = around.candidate(hog.pid).context("it is no candidate")?;
         let size = size.context("no VmRSS")?;
-        // The victim's is the probe's, which sees what each CPU has counted for itself only where it may.
+        // The victim's is the probe's, which sees what each CPU has counted for itself only where it may. The other's
+        // may lack pages of its program's file: the kernel took back what it could before it killed.
         let off_by = seen.rss.context("no RSS")?.abs_diff(size);
-        differences.that("rss", off_by <= if seen.is_victim { 1 << 20 } else { 0 });
+        let near = off_by <= if seen.is_victim { 1 << 20 } else { 256 << 10 };
+        differences.that(&format!("rss: {:?} of {size}", seen.rss), near);
         differences.equal("is_victim", Some(seen.is_victim), hog.pid == victim.pid);
         differences.equal("cgroup", seen.cgroup.clone(), cgroup.path.clone());
     }

@@ -18,6 +18,7 @@ use oomwatch_tests::{
     compare::{Differences, is_logged},
     deadline::PATIENCE,
     here::{binary, is_root},
+    kernel_log::LoggedIncident,
     lines::{Lines, Next},
     report::Report,
 };
@@ -66,18 +67,29 @@ fn looking_back(journal: &Path, probe: &str) -> Result<(Agent, Lines)> {
 
 /// The same as in a container that was not given the device: opening it fails.
 fn without_the_device(journal: &Path, probe: &str) -> Result<(Agent, Lines)> {
+    let script = "mount --bind /dev/kmsg /dev/kmsg; mount -o remount,bind,nodev /dev/kmsg; \
+                  ! head -c 1 /dev/kmsg 2>/dev/null || exit 3";
+    looking_back_by(behind(script)?, journal, probe)
+}
+
+/// The same on a kernel without BTF.
+fn without_btf(journal: &Path, probe: &str) -> Result<(Agent, Lines)> {
+    let script = "mount -t tmpfs none /sys/kernel/btf; ! test -e /sys/kernel/btf/vmlinux || exit 3";
+    looking_back_by(behind(script)?, journal, probe)
+}
+
+/// The agent in a mount namespace of its own, in which this was run.
+fn behind(script: &str) -> Result<Command> {
     let agent = command(&binary()?);
     let mut run = Command::new("unshare");
-    let script = "mount --bind /dev/kmsg /dev/kmsg; mount -o remount,bind,nodev /dev/kmsg; \
-                  ! head -c 1 /dev/kmsg 2>/dev/null || exit 3; exec \"$@\"";
-    run.args(["--mount", "sh", "-c", script, "sh"]).arg(agent.get_program());
+    run.args(["--mount", "sh", "-c", &format!("{script}; exec \"$@\""), "sh"]).arg(agent.get_program());
     for (name, value) in agent.get_envs() {
         match value {
             Some(value) => run.env(name, value),
             None => run.env_remove(name),
         };
     }
-    looking_back_by(run, journal, probe)
+    Ok(run)
 }
 
 fn looking_back_by(mut command: Command, journal: &Path, probe: &str) -> Result<(Agent, Lines)> {
@@ -115,27 +127,33 @@ fn a_kill_while_the_agent_is_down_is_reported_once_without_dev_kmsg() -> Result<
     told_once(without_the_device, &["tracepoint", "tracepoint"])
 }
 
-fn told_once(start: fn(&Path, &str) -> Result<(Agent, Lines)>, probes: &[&str]) -> Result<()> {
-    let Some(_guard) = alone_and_root()? else { return Ok(()) };
-    let journal = TempDir::new()?;
-    let (agent, lines) = start(journal.path(), "tracepoint")?;
-    told_of(agent, &lines, 0)?;
+/// A kill in a cgroup of this name, and what the kernel logged of it, as an agent beside the tested one saw it.
+fn one_kill(name: &str) -> Result<(u32, LoggedIncident)> {
     let mut bench = Bench::start(&binary()?, hog_program(), &["--output", "json"], false)?;
-    let memcg = bench.memcg(&format!("/oomwatch-kmsg-{}/down", std::process::id()), 32)?;
+    let memcg = bench.memcg(&format!("/oomwatch-kmsg-{}/{name}", std::process::id()), 32)?;
     let mut hog = bench.hog(&memcg, &["anon=256"])?;
     bench.begin()?;
     hog.go()?;
     hog.wait_for_kill()?;
     let (_, logged, _) = bench.observe_one(&[hog.pid])?;
     bench.stop()?;
+    Ok((hog.pid, logged))
+}
+
+fn told_once(start: fn(&Path, &str) -> Result<(Agent, Lines)>, probes: &[&str]) -> Result<()> {
+    let Some(_guard) = alone_and_root()? else { return Ok(()) };
+    let journal = TempDir::new()?;
+    let (agent, lines) = start(journal.path(), "tracepoint")?;
+    told_of(agent, &lines, 0)?;
+    let (pid, logged) = one_kill("down")?;
     for (starts, probe) in probes.iter().enumerate() {
         let (agent, lines) = start(journal.path(), probe)?;
         if starts == 0 {
             let line = loop {
                 let Next::Line(line) = lines.next(PATIENCE) else {
-                    anyhow::bail!("pid {} is not reported", hog.pid)
+                    anyhow::bail!("pid {} is not reported", pid)
                 };
-                if line.contains(&format!("\"tid\":{},", hog.pid)) {
+                if line.contains(&format!("\"tid\":{},", pid)) {
                     break line;
                 }
             };
@@ -147,10 +165,25 @@ fn told_once(start: fn(&Path, &str) -> Result<(Agent, Lines)>, probes: &[&str]) 
             is_logged(&mut differences, &Report::parse(&line)?, &logged);
             differences.finish().context(line)?;
         }
-        let again = told_of(agent, &lines, hog.pid)?;
+        let again = told_of(agent, &lines, pid)?;
         ensure!(again.is_empty(), "--probe {probe} tells again: {again:?}");
     }
     Ok(())
+}
+
+/// What a node gets whose kernel was built without BTF: whole reports, though not from a probe.
+#[test]
+fn on_a_kernel_without_btf_kills_are_told_from_its_log() -> Result<()> {
+    let Some(_guard) = alone_and_root()? else { return Ok(()) };
+    let journal = TempDir::new()?;
+    let (agent, lines) = without_btf(journal.path(), "auto")?;
+    ensure!(agent.level == "kmsg", "the agent took level {}", agent.level);
+    let (pid, logged) = one_kill("no-btf")?;
+    let told = told_of(agent, &lines, pid)?;
+    let [report] = &told[..] else { anyhow::bail!("{} reports of one kill", told.len()) };
+    let mut differences = Differences::default();
+    is_logged(&mut differences, report, &logged);
+    differences.finish().with_context(|| report.line.clone())
 }
 
 /// It was told of by the probe, and then nothing could be noted: the journal knows.

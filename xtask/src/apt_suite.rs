@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::{needs::KEYRING, run};
+use crate::{arch::Arch, needs::KEYRING, run, say};
 
 const ARCHIVE: &str = "http://deb.debian.org/debian";
 const SECURITY: &str = "http://deb.debian.org/debian-security";
@@ -17,6 +17,7 @@ const SECURITY: &str = "http://deb.debian.org/debian-security";
 /// A suite whose package lists have been fetched.
 pub(crate) struct Suite {
     name: String,
+    arch: Arch,
     folder: PathBuf,
 }
 
@@ -28,9 +29,10 @@ pub(crate) struct Package {
 }
 
 impl Suite {
-    /// Fetches the package lists of `name` into `folder`; without `updates`, only what the suite was released with.
-    pub(crate) fn fetch(name: &str, updates: bool, folder: &Path, log: &Path) -> Result<Self> {
-        let suite = Self { name: name.to_owned(), folder: folder.to_owned() };
+    /// Fetches the package lists of `name` for `arch` into `folder`; without `updates`, only what the suite was
+    /// released with.
+    pub(crate) fn fetch(name: &str, updates: bool, arch: Arch, folder: &Path, log: &Path) -> Result<Self> {
+        let suite = Self { name: name.to_owned(), arch, folder: folder.to_owned() };
         for part in ["lists/partial", "cache/archives/partial"] {
             fs::create_dir_all(folder.join(part)).with_context(|| format!("cannot create {part}"))?;
         }
@@ -43,30 +45,47 @@ impl Suite {
         update.arg("update");
         if let Err(error) = run::run_logged(&what, log, &mut update) {
             // One of several archives may be gone, as the updates of old suites are; what is left is looked at.
-            crate::say::progress(&format!("    going on with what was read ({error:#})"));
+            say::progress(&format!("    going on with what was read ({error:#})"));
         }
         Ok(suite)
     }
 
-    /// The newest package whose name matches `pattern`, in which `*` stands for text that begins with a digit.
-    pub(crate) fn newest(&self, pattern: &str) -> Result<Package> {
+    /// Downloads the newest package whose name matches `pattern`, in which `*` stands for text that begins with a
+    /// digit, and unpacks it below `into`. The lists of old suites go on naming what is gone from the archive: such
+    /// packages are passed over.
+    pub(crate) fn unpack_newest(&self, pattern: &str, into: &Path, log: &Path) -> Result<Package> {
+        let packages = self.newest_first(pattern)?;
+        for package in &packages {
+            match self.unpack(package, into, log) {
+                Ok(()) => return Ok(package.clone()),
+                Err(_) => say::progress("    it is gone; looking for an older one"),
+            }
+        }
+        bail!("Debian {} lists {pattern}, and gives none of {} versions", self.name, packages.len())
+    }
+
+    /// The packages whose names match, each at each of its versions.
+    fn newest_first(&self, pattern: &str) -> Result<Vec<Package>> {
         let prefix = pattern.split('*').next().unwrap_or_default();
         let names = run::read(self.apt("apt-cache").args(["pkgnames", prefix]))?;
         let names: Vec<&str> = names.lines().filter(|name| matches(name, pattern)).collect();
         if names.is_empty() {
             bail!(
-                "Debian {} has no package {pattern}: check the network, or the line in tests/kernels.toml",
-                self.name
+                "Debian {} has no package {pattern} for {}: check the network, or the line in tests/kernels.toml",
+                self.name,
+                self.arch.debian()
             );
         }
         let table = run::read(self.apt("apt-cache").arg("madison").args(&names))?;
-        let mut newest: Option<Package> = None;
+        let mut packages: Vec<Package> = Vec::new();
         for package in table.lines().filter_map(madison_line) {
-            if newest.as_ref().is_none_or(|newest| newer(&package.version, &newest.version)) {
-                newest = Some(package);
+            // Some packages are in several archives.
+            if !packages.contains(&package) {
+                let place = packages.iter().position(|other| newer(&package.version, &other.version));
+                packages.insert(place.unwrap_or(packages.len()), package);
             }
         }
-        newest.with_context(|| format!("Debian {} lists {pattern} without a version", self.name))
+        Ok(packages)
     }
 
     /// Downloads a package and unpacks it below `into`.
@@ -95,6 +114,9 @@ impl Suite {
         let mut command = Command::new(program);
         let file = |name: &str| self.folder.join(name).display().to_string();
         let options = [
+            ("APT::Architecture", self.arch.debian().to_owned()),
+            // Else those that this machine's dpkg knows of would be looked for too.
+            ("APT::Architectures::", self.arch.debian().to_owned()),
             ("Dir::Etc::sourcelist", file("sources.list")),
             ("Dir::Etc::sourceparts", "/dev/null".into()),
             ("Dir::Etc::preferences", "/dev/null".into()),

@@ -1,9 +1,9 @@
 //! `cargo xtask build`: the eBPF object by its own toolchain, then the agent around it, static and stripped.
 
 use std::{
-    env, fs,
+    fs,
     os::unix::process::CommandExt,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, ExitCode},
     time::Instant,
 };
@@ -11,29 +11,48 @@ use std::{
 use anyhow::{Context, Result, ensure};
 
 use crate::{
-    needs::{self, Part},
+    arch::Arch,
+    elf,
+    needs::Part,
     repo::Repo,
     run, say,
     setup::setup,
-    toolchain::Compiler,
+    toolchain::{self, Compiler},
 };
 
 /// Options of everything that builds the agent.
-#[derive(clap::Args, Default)]
+#[derive(clap::Args)]
 pub(crate) struct BuildOptions {
+    /// For machines of this architecture: target/release/oomwatch-ARCH, where it is not this machine's own
+    #[arg(long, value_enum, default_value_t = Arch::HOST)]
+    pub(crate) arch: Arch,
     /// Let the eBPF program log what it does (for developing it; never for release)
     #[arg(long)]
-    debug_log: bool,
+    pub(crate) debug_log: bool,
+}
+
+impl Default for BuildOptions {
+    fn default() -> Self {
+        Self::of(Arch::HOST)
+    }
+}
+
+impl BuildOptions {
+    /// As released.
+    pub(crate) fn of(arch: Arch) -> Self {
+        Self { arch, debug_log: false }
+    }
 }
 
 /// Leaves the agent at `target/release/oomwatch`.
 pub(crate) fn build(repo: &Repo, options: &BuildOptions) -> Result<()> {
-    setup(repo, &[Part::Build])?;
+    setup(repo, &Part::build(options.arch))?;
     build_agent(repo, options)
 }
 
 /// Becomes the agent: exit code and signals are then its own.
 pub(crate) fn build_and_run(repo: &Repo, options: &BuildOptions, arguments: &[String]) -> Result<ExitCode> {
+    ensure!(options.arch == Arch::HOST, "this machine runs no program for {}", options.arch.name());
     build(repo, options)?;
     let agent = repo.agent();
     let error = Command::new(&agent).arg("run").args(arguments).exec();
@@ -44,36 +63,37 @@ pub(crate) fn build_and_run(repo: &Repo, options: &BuildOptions, arguments: &[St
 pub(crate) fn build_agent(repo: &Repo, options: &BuildOptions) -> Result<()> {
     let started = Instant::now();
     let features: &[&str] = if options.debug_log { &["--features", "debug-log"] } else { &[] };
-    build_ebpf(repo, features)?;
-    build_static(repo, "oomwatch-agent", "oomwatch", features, &repo.agent())?;
+    build_ebpf(repo, features, options.arch)?;
+    let agent = build_static(repo, "oomwatch-agent", "oomwatch", features, options.arch)?;
     say::progress(&format!(
         "build: {} (static, {}), {:.0} s",
-        relative(repo, &repo.agent()),
-        size(&repo.agent())?,
+        relative(repo, &agent),
+        size(&agent)?,
         started.elapsed().as_secs_f64()
     ));
     Ok(())
 }
 
 /// Builds the program that makes and checks kills inside a VM.
-pub(crate) fn build_guest(repo: &Repo) -> Result<()> {
+pub(crate) fn build_guest(repo: &Repo, arch: Arch) -> Result<()> {
     say::progress("build: the test program for the VM");
-    build_static(repo, "oomwatch-tests", "oomwatch-guest", &[], &repo.guest())
+    build_static(repo, "oomwatch-tests", "oomwatch-guest", &[], arch).map(|_| ())
 }
 
 /// Builds the stand-in of a kubelet and an API server.
 pub(crate) fn build_standin(repo: &Repo) -> Result<()> {
     say::progress("build: the stand-in of the kubelet");
-    build_static(repo, "oomwatch-tests", "oomwatch-standin", &["--features", "standin"], &repo.standin())
+    build_static(repo, "oomwatch-tests", "oomwatch-standin", &["--features", "standin"], Arch::HOST)
+        .map(|_| ())
 }
 
-fn build_ebpf(repo: &Repo, features: &[&str]) -> Result<()> {
+fn build_ebpf(repo: &Repo, features: &[&str], arch: Arch) -> Result<()> {
     let compiler =
         Compiler::find()?.context("there is no compiler for the eBPF program: run `cargo xtask setup`")?;
     say::progress(&format!("build: the eBPF program, by {}", compiler.name));
-    run::run(compiler.cargo(repo, "build")?.args(features))?;
-    let built = repo.ebpf_target().join("bpfel-unknown-none/release/oomwatch-ebpf");
-    let object = repo.ebpf_object();
+    run::run(compiler.cargo(repo, "build", arch)?.args(features))?;
+    let built = repo.ebpf_target(arch).join("bpfel-unknown-none/release/oomwatch-ebpf");
+    let object = repo.ebpf_object(arch);
     // Unchanged bytes keep their time stamp: the agent's build script watches the file.
     let new = fs::read(&built).with_context(|| format!("cannot read {}", built.display()))?;
     if fs::read(&object).is_ok_and(|old| old == new) {
@@ -82,20 +102,27 @@ fn build_ebpf(repo: &Repo, features: &[&str]) -> Result<()> {
     replace(&built, &object)
 }
 
-fn build_static(repo: &Repo, package: &str, program: &str, features: &[&str], to: &Path) -> Result<()> {
-    // Naming the target, even that of this host, keeps the flag away from procedural macros, which cannot be static.
-    let target = format!("{}-unknown-linux-gnu", env::consts::ARCH);
+/// Gives the path of the program.
+fn build_static(repo: &Repo, package: &str, program: &str, features: &[&str], arch: Arch) -> Result<PathBuf> {
+    // The target is always named, even that of this host: so the flag is kept away from procedural macros, which cannot
+    // be static.
     run::run(
-        repo.cargo()
-            .args(["build", "--release", "--target", &target, "--package", package, "--bin", program])
+        toolchain::cargo_build(repo, arch)?
+            .args(["--release", "--package", package, "--bin", program])
             .args(features)
             .env_remove("RUSTFLAGS")
             // Nothing unwinds: a panic aborts.
             .env("CARGO_ENCODED_RUSTFLAGS", "-Ctarget-feature=+crt-static\x1f-Cforce-unwind-tables=no"),
     )?;
-    let built = repo.target().join(target).join("release").join(program);
-    ensure!(needs::is_static(&built), "{} is not static: it would run on this machine only", built.display());
-    replace(&built, to)
+    let built = repo.target().join(arch.target()).join("release").join(program);
+    ensure!(
+        elf::is_static(&built, arch),
+        "{} is not static: it would run on this machine only",
+        built.display()
+    );
+    let to = repo.program(program, arch);
+    replace(&built, &to)?;
+    Ok(to)
 }
 
 /// Copies in one step, so that a program that is running, or a reader, never meets half a file.

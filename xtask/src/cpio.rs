@@ -91,7 +91,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::{needs, repo::Repo, run};
+    use crate::{arch::Arch, needs, repo::Repo, run};
 
     #[test]
     fn another_implementation_unpacks_what_was_packed() {
@@ -106,7 +106,8 @@ mod tests {
         let archive = folder.join("archive");
         fs::write(&archive, cpio.finish().unwrap()).unwrap();
 
-        let busybox = needs::busybox().expect("`cargo xtask setup` installs busybox");
+        let busybox =
+            needs::busybox(&Repo::find().unwrap(), Arch::HOST).expect("`cargo xtask setup` installs busybox");
         let status = Command::new(busybox)
             .args(["cpio", "-i", "-d"])
             .stdin(fs::File::open(&archive).unwrap())

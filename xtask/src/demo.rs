@@ -9,6 +9,7 @@ use std::{
 use anyhow::Result;
 
 use crate::{
+    arch::Arch,
     build::{self, BuildOptions},
     kernels::{self, Cgroup},
     needs::Part,
@@ -24,12 +25,12 @@ pub(crate) fn demo(repo: &Repo) -> Result<ExitCode> {
     let started = Instant::now();
     let elapsed = || format!("{:>4.0} s", started.elapsed().as_secs_f64());
     say::progress("demo 1/4: what it takes (the first time: minutes; later: nothing)");
-    setup(repo, &[Part::Build, Part::Vm])?;
+    setup(repo, &Part::vm(Arch::HOST))?;
     say::progress(&format!("demo 2/4: build the agent, with its eBPF program inside ({})", elapsed()));
     build::build_agent(repo, &BuildOptions::default())?;
-    build::build_guest(repo)?;
+    build::build_guest(repo, Arch::HOST)?;
     say::progress(&format!("demo 3/4: fetch a Debian kernel that has kprobes ({})", elapsed()));
-    let kernel = kernels::choose(repo, None)?.fetch(repo)?;
+    let kernel = kernels::choose(repo, None)?.fetch(repo, Arch::HOST)?;
     say::progress(&format!(
         "demo 4/4: boot {} in a VM, run the agent there, run out of memory ({})",
         kernel.label,
@@ -47,7 +48,7 @@ pub(crate) fn demo(repo: &Repo) -> Result<ExitCode> {
         disk_bps: 0,
         append: "",
         timeout: Duration::from_mins(3),
-        files: vm_options::own_files(repo),
+        files: vm_options::own_files(repo, Arch::HOST),
     };
     let status = machine.run(repo, &["oomwatch-guest".into(), "demo".into()], &mut say::output)?;
     say::progress(&format!("demo: over, exit status {status} ({})", elapsed()));

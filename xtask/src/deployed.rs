@@ -6,6 +6,7 @@ use std::{fs, process::ExitCode, time::Duration};
 use anyhow::{Context, Result};
 
 use crate::{
+    arch::Arch,
     build::{self, BuildOptions},
     image,
     kernels::{self, Cgroup},
@@ -25,7 +26,7 @@ const KERNEL: &str = "6.12";
 pub(crate) fn run(repo: &Repo) -> Result<ExitCode> {
     setup(repo, Part::ALL)?;
     build::build_agent(repo, &BuildOptions::default())?;
-    build::build_guest(repo)?;
+    build::build_guest(repo, Arch::HOST)?;
     test(repo, &mut say::output).map(ExitCode::from)
 }
 
@@ -33,11 +34,11 @@ pub(crate) fn run(repo: &Repo) -> Result<ExitCode> {
 /// status of the tests.
 pub(crate) fn test(repo: &Repo, output: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<u8> {
     build::build_standin(repo)?;
-    let archive = image::build_image(repo)?;
+    let archive = image::build_image(repo, Arch::HOST)?;
     let daemon_set = repo.target().join("deploy/daemonset.json");
     fs::create_dir_all(repo.target().join("deploy")).context("cannot make a folder for the manifest")?;
     fs::write(&daemon_set, manifests::daemon_set(repo)?.to_string()).context("cannot write the DaemonSet")?;
-    let kernel = kernels::choose(repo, Some(KERNEL))?.fetch(repo)?;
+    let kernel = kernels::choose(repo, Some(KERNEL))?.fetch(repo, Arch::HOST)?;
     let machine = Machine {
         kernel: &kernel,
         cgroup: Cgroup::V2,
@@ -50,7 +51,7 @@ pub(crate) fn test(repo: &Repo, output: &mut dyn FnMut(&[u8]) -> Result<()>) -> 
         disk_bps: 0,
         append: "",
         timeout: Duration::from_mins(10),
-        files: vm_options::own_files(repo),
+        files: vm_options::own_files(repo, Arch::HOST),
     };
     let pods = repo.root().join("tests/fixtures/kubelet");
     let command = [

@@ -6,7 +6,7 @@
 
 use std::path::Path;
 
-use crate::kernels::Cgroup;
+use crate::{arch::Board, kernels::Cgroup};
 
 /// Where the VM's own files lie when the root is the host's.
 pub(crate) const HOST_FOLDER: &str = "/run/oomwatch-vm";
@@ -16,6 +16,7 @@ pub(crate) const HOST_TAG: &str = "host";
 /// What differs between two VMs.
 pub(crate) struct Init<'a> {
     pub(crate) cgroup: Cgroup,
+    pub(crate) board: &'static Board,
     pub(crate) marker: &'a str,
     /// Set when the root is the host's.
     pub(crate) host: Option<HostRoot<'a>>,
@@ -60,19 +61,21 @@ pub(crate) fn init(init: &Init<'_>) -> String {
     // throws away what is still to be sent. In the background, because a shell that waits in the foreground adds its
     // own "Killed". Whatever the command left running is ended before the marker is written, and then init waits for
     // the host to pull the plug, so that nothing is in a buffer when the machine goes.
+    let Board { console, output, .. } = init.board;
     format!(
-        "#!/bin/busybox sh\nbb={own}/busybox\nexport PATH={path} HOME=/root\n{MUST}{BASE_MOUNTS}{cgroup}{place}\
-         exec 3> /dev/ttyS1\n{shell} {own}/command >&3 2>&3 3>&- &\nwait $!\nstatus=$?\nkill -KILL -1\n\
+        "#!/bin/busybox sh\nbb={own}/busybox\nconsole=/dev/{console}\noutput=/dev/{output}\n\
+         export PATH={path} HOME=/root\n{MUST}{BASE_MOUNTS}{cgroup}{place}\
+         exec 3> $output\n{shell} {own}/command >&3 2>&3 3>&- &\nwait $!\nstatus=$?\nkill -KILL -1\n\
          echo \"{} $status\" >&3\n$bb sleep 20\n$bb poweroff -f\n",
         init.marker
     )
 }
 
 /// The script that makes the host's files the root, read-only below a layer in memory, and goes on with the usual one.
-pub(crate) fn host_init() -> String {
+pub(crate) fn host_init(board: &Board) -> String {
     format!(
         "#!/bin/busybox sh\nbb=/bin/busybox\n{MUST}\
-         $bb mount -t devtmpfs dev /dev\nexec < /dev/null > /dev/ttyS0 2>&1\n\
+         $bb mount -t devtmpfs dev /dev\nexec < /dev/null > /dev/{} 2>&1\n\
          for module in /modules/*; do $bb insmod $module || echo \"cannot load $module\"; done\n\
          must $bb mount -t virtiofs -o ro {HOST_TAG} /lower\n\
          must $bb mount -t tmpfs upper /upper\n\
@@ -82,7 +85,8 @@ pub(crate) fn host_init() -> String {
          must $bb cp -a /host-run /newroot{HOST_FOLDER}\n\
          must $bb mount --move /dev /newroot/dev\n\
          exec $bb switch_root /newroot {HOST_FOLDER}/busybox sh {HOST_FOLDER}/init\n\
-         $bb poweroff -f\n"
+         $bb poweroff -f\n",
+        board.console
     )
 }
 
@@ -101,8 +105,8 @@ const MUST: &str = "must() { \"$@\" || { echo \"oomwatch-vm: failed: $*\"; $bb p
 
 /// Raw mode keeps the terminal layer from writing CR LF for each newline.
 const BASE_MOUNTS: &str = "\
-$bb test -c /dev/ttyS1 || $bb mount -t devtmpfs dev /dev
-exec < /dev/null > /dev/ttyS0 2>&1
+$bb test -c $output || $bb mount -t devtmpfs dev /dev
+exec < /dev/null > $console 2>&1
 must $bb mount -t proc proc /proc
 must $bb mount -t sysfs sys /sys
 must $bb mkdir -p /dev/pts /dev/shm
@@ -111,7 +115,7 @@ must $bb mount -t tmpfs shm /dev/shm
 must $bb mount -t debugfs debug /sys/kernel/debug
 must $bb mount -t tracefs trace /sys/kernel/tracing
 must $bb mount -t bpf bpf /sys/fs/bpf
-must $bb stty -F /dev/ttyS1 raw -echo
+must $bb stty -F $output raw -echo
 $bb ip link set lo up
 $bb hostname oomwatch-vm
 ";
@@ -145,7 +149,7 @@ mod tests {
     use std::process::Command;
 
     use super::*;
-    use crate::run;
+    use crate::{arch::Arch, run};
 
     #[test]
     fn a_command_reaches_the_guest_word_for_word() {
@@ -156,14 +160,15 @@ mod tests {
 
     #[test]
     fn every_script_is_one_that_a_shell_can_read() {
+        let board = Arch::HOST.board();
         for cgroup in [Cgroup::V1, Cgroup::V2] {
             for host_root in [false, true] {
                 let folder = Path::new("/it's here");
                 let host = host_root.then(|| HostRoot { folder, files: vec!["/bin/it's", "/a"] });
-                let script = init(&Init { cgroup, marker: "END", host });
+                let script = init(&Init { cgroup, board, marker: "END", host });
                 run::read(Command::new("sh").args(["-n", "-c", &script])).unwrap();
             }
         }
-        run::read(Command::new("sh").args(["-n", "-c", &host_init()])).unwrap();
+        run::read(Command::new("sh").args(["-n", "-c", &host_init(board)])).unwrap();
     }
 }

@@ -11,6 +11,7 @@ use std::{
 use anyhow::{Context, Result};
 
 use crate::{
+    arch::Arch,
     build::{self, BuildOptions},
     needs::Part,
     repo::Repo,
@@ -21,11 +22,20 @@ use crate::{
 /// All crates of the workspace have one version.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
+/// What `cargo xtask image` takes.
+#[derive(clap::Args)]
+pub(crate) struct ImageOptions {
+    /// For nodes of this architecture: target/image/oomwatch-VERSION-ARCH.tar, where it is not this machine's own
+    #[arg(long, value_enum, default_value_t = Arch::HOST)]
+    arch: Arch,
+}
+
 /// Builds agent and image.
-pub(crate) fn image(repo: &Repo) -> Result<()> {
-    setup(repo, &[Part::Build, Part::Image])?;
-    build::build_agent(repo, &BuildOptions::default())?;
-    let archive = build_image(repo)?;
+pub(crate) fn image(repo: &Repo, options: &ImageOptions) -> Result<()> {
+    let arch = options.arch;
+    setup(repo, &[Part::build(arch), vec![Part::Image]].concat())?;
+    build::build_agent(repo, &BuildOptions::of(arch))?;
+    let archive = build_image(repo, arch)?;
     say::progress(&format!("image: {} ({})", archive.display(), reference()));
     Ok(())
 }
@@ -37,17 +47,18 @@ pub(crate) fn reference() -> String {
 }
 
 /// Puts the agent that is built into an image; the archive's path.
-pub(crate) fn build_image(repo: &Repo) -> Result<PathBuf> {
+pub(crate) fn build_image(repo: &Repo, arch: Arch) -> Result<PathBuf> {
     let folder = repo.image_folder();
     let context = folder.join("context");
     let layout = folder.join("layout");
     for folder in [&context, &layout] {
         empty(folder)?;
     }
-    fs::copy(repo.agent(), context.join("oomwatch")).context("cannot copy the agent")?;
+    fs::copy(repo.program("oomwatch", arch), context.join("oomwatch")).context("cannot copy the agent")?;
     let mut build = buildah(&folder, "bud");
     build
         .args(["--isolation", "chroot", "--timestamp", "0", "--build-arg", &format!("VERSION={VERSION}")])
+        .args(["--arch", arch.debian()])
         .arg("--file")
         .arg(repo.deploy().join("Containerfile"))
         .args(["--tag", &reference()])
@@ -62,7 +73,7 @@ pub(crate) fn build_image(repo: &Repo) -> Result<PathBuf> {
     let removed =
         run::run_logged("removing what is not needed any more", &repo.log("image-rmi"), &mut remove);
     built.and(removed)?;
-    let archive = folder.join(format!("oomwatch-{VERSION}.tar"));
+    let archive = folder.join(format!("{}.tar", arch.beside(&format!("oomwatch-{VERSION}"))));
     let partial = archive.with_extension("partial");
     run::run(
         Command::new("tar")

@@ -5,11 +5,14 @@ use std::{fs, path::PathBuf, process::Command};
 use anyhow::{Context, Result};
 
 use crate::{
+    arch::Arch,
     cpio::Cpio,
     guest_init::{self, HOST_FOLDER, Init},
     host_root,
     kernels::Kernel,
-    needs, run,
+    needs,
+    repo::Repo,
+    run,
 };
 
 const FOLDERS: [&str; 8] = ["/proc", "/sys", "/dev", "/tmp", "/run", "/root", "/etc", "/var/run"];
@@ -23,13 +26,15 @@ pub(crate) struct GuestFile {
 
 /// The whole archive.
 pub(crate) fn build(
+    repo: &Repo,
     kernel: &Kernel,
     init: &Init<'_>,
     command: &[String],
     files: &[GuestFile],
 ) -> Result<Vec<u8>> {
     let mut cpio = Cpio::default();
-    let path = needs::busybox().context("there is no static busybox: run `cargo xtask setup`")?;
+    let of = |arch| needs::busybox(repo, arch).context("there is no static busybox: run `cargo xtask setup`");
+    let path = of(kernel.arch)?;
     let busybox = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
     cpio.file("/bin/busybox", &busybox)?;
     let command = guest_init::command(command);
@@ -37,7 +42,8 @@ pub(crate) fn build(
         for folder in FOLDERS {
             cpio.folder(folder)?;
         }
-        for applet in run::read(Command::new(&path).arg("--list"))?.lines() {
+        // One for another architecture cannot be asked what it is able to do; this machine's is no newer.
+        for applet in run::read(Command::new(of(Arch::HOST)?).arg("--list"))?.lines() {
             if applet != "busybox" {
                 cpio.symlink(&format!("/bin/{applet}"), "busybox")?;
             }
@@ -54,7 +60,7 @@ pub(crate) fn build(
         for (name, content) in host_root::modules(kernel)? {
             cpio.file(&format!("/modules/{name}"), &content)?;
         }
-        cpio.file("/init", guest_init::host_init().as_bytes())?;
+        cpio.file("/init", guest_init::host_init(init.board).as_bytes())?;
         // This folder becomes HOST_FOLDER of the new root.
         debug_assert!(HOST_FOLDER.starts_with("/run/"));
         cpio.file("/host-run/busybox", &busybox)?;

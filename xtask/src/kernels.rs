@@ -14,8 +14,12 @@ use serde::Deserialize;
 
 use crate::{
     apt_suite::{Package, Suite},
+    arch::Arch,
     repo::Repo,
 };
+
+/// Stands for the architecture in a package's name.
+const ARCH: &str = "{arch}";
 
 /// A cgroup hierarchy.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize, clap::ValueEnum)]
@@ -53,8 +57,10 @@ pub(crate) struct Entry {
     #[serde(default = "yes")]
     updates: bool,
     package: String,
-    pub(crate) quick: Vec<String>,
-    pub(crate) machines: Vec<String>,
+    quick: Vec<String>,
+    machines: Vec<String>,
+    #[serde(default)]
+    arm64: Vec<String>,
 }
 
 fn yes() -> bool {
@@ -65,6 +71,7 @@ fn yes() -> bool {
 pub(crate) struct Kernel {
     /// For the user: the package and version that runs.
     pub(crate) label: String,
+    pub(crate) arch: Arch,
     package: Package,
     /// What QEMU boots.
     pub(crate) image: PathBuf,
@@ -114,11 +121,20 @@ pub(crate) fn choose(repo: &Repo, name: Option<&str>) -> Result<Entry> {
 }
 
 impl Entry {
+    /// The machines that it is tested on: the quick ones, or all.
+    pub(crate) fn machines(&self, arch: Arch, all: bool) -> Vec<&str> {
+        let machines: Vec<&String> = match arch {
+            Arch::X86 => self.quick.iter().chain(self.machines.iter().filter(|_| all)).collect(),
+            Arch::Arm => self.arm64.iter().filter(|name| all || self.quick.contains(name)).collect(),
+        };
+        machines.into_iter().map(String::as_str).collect()
+    }
+
     /// Its files, downloaded if this is the first time.
-    pub(crate) fn fetch(&self, repo: &Repo) -> Result<Kernel> {
-        let folder = repo.kernels().join(&self.name);
+    pub(crate) fn fetch(&self, repo: &Repo, arch: Arch) -> Result<Kernel> {
+        let folder = repo.kernels().join(arch.beside(&self.name));
         if !folder.join("kernel.toml").is_file() {
-            self.download(repo, &folder)?;
+            self.download(repo, arch, &folder)?;
         }
         let file = folder.join("kernel.toml");
         let text = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
@@ -129,13 +145,13 @@ impl Entry {
             image(&folder, &modules).with_context(|| format!("no kernel below {}", folder.display()))?;
         let label = format!("{} {}", record.package, record.version);
         let package = Package { name: record.package, version: record.version };
-        Ok(Kernel { label, package, image, modules })
+        Ok(Kernel { label, arch, package, image, modules })
     }
 
     /// The headers of a kernel that was fetched, unpacked into a folder of their own; downloaded if this is the first
     /// time.
     pub(crate) fn fetch_headers(&self, repo: &Repo, kernel: &Kernel) -> Result<PathBuf> {
-        let folder = repo.kernels().join(&self.name).join("headers");
+        let folder = repo.kernels().join(kernel.arch.beside(&self.name)).join("headers");
         if folder.is_dir() {
             return Ok(folder);
         }
@@ -144,7 +160,7 @@ impl Entry {
             fs::remove_dir_all(&partial).with_context(|| format!("cannot remove {}", partial.display()))?;
         }
         fs::create_dir_all(&partial).with_context(|| format!("cannot create {}", partial.display()))?;
-        let suite = self.suite(repo)?;
+        let suite = self.suite(repo, kernel.arch)?;
         for part in headers(&kernel.package)? {
             suite.unpack(&part, &partial, &repo.log(&format!("headers-{}", self.name)))?;
         }
@@ -152,23 +168,24 @@ impl Entry {
         Ok(folder)
     }
 
-    fn suite(&self, repo: &Repo) -> Result<Suite> {
-        let lists = repo.kernels().join(".suites").join(&self.name);
-        let log = repo.log(&format!("suite-{}", self.name));
-        Suite::fetch(&self.suite, self.updates, &lists, &log)
+    fn suite(&self, repo: &Repo, arch: Arch) -> Result<Suite> {
+        let name = arch.beside(&self.name);
+        let lists = repo.kernels().join(".suites").join(&name);
+        Suite::fetch(&self.suite, self.updates, arch, &lists, &repo.log(&format!("suite-{name}")))
     }
 
-    fn download(&self, repo: &Repo, folder: &Path) -> Result<()> {
-        let suite = self.suite(repo)?;
-        let package = suite.newest(&self.package)?;
+    fn download(&self, repo: &Repo, arch: Arch, folder: &Path) -> Result<()> {
+        let suite = self.suite(repo, arch)?;
         // An interrupted download leaves this folder, never one that looks complete.
         let partial = folder.with_extension("partial");
         for old in [folder, &partial].into_iter().filter(|old| old.exists()) {
             fs::remove_dir_all(old).with_context(|| format!("cannot remove {}", old.display()))?;
         }
         fs::create_dir_all(&partial).with_context(|| format!("cannot create {}", partial.display()))?;
-        for part in parts(&package) {
-            suite.unpack(&part, &partial, &repo.log(&format!("kernel-{}", self.name)))?;
+        let log = repo.log(&format!("kernel-{}", arch.beside(&self.name)));
+        let package = suite.unpack_newest(&self.package.replace(ARCH, arch.debian()), &partial, &log)?;
+        if let Some(modules) = modules_of(&package) {
+            suite.unpack(&modules, &partial, &log)?;
         }
         let record = format!("package = \"{}\"\nversion = \"{}\"\n", package.name, package.version);
         fs::write(partial.join("kernel.toml"), record).context("cannot record the kernel's version")?;
@@ -176,19 +193,16 @@ impl Entry {
     }
 }
 
-/// The packages that make up a kernel: from Linux 6.19 on, Debian has its modules in one of their own.
-fn parts(kernel: &Package) -> Vec<Package> {
-    let modules = kernel
-        .name
-        .strip_prefix("linux-binary-")
-        .map(|release| Package { name: format!("linux-modules-{release}"), version: kernel.version.clone() });
-    [Some(kernel.clone()), modules].into_iter().flatten().collect()
+/// The package of a kernel's modules, where they are not in the kernel's own: from Linux 6.19 on.
+fn modules_of(kernel: &Package) -> Option<Package> {
+    let release = kernel.name.strip_prefix("linux-binary-")?;
+    Some(Package { name: format!("linux-modules-{release}"), version: kernel.version.clone() })
 }
 
 /// The packages that make up a kernel's headers: its own, and what it shares with others of its version.
 fn headers(kernel: &Package) -> Result<Vec<Package>> {
     let release = ["linux-image-", "linux-binary-"].iter().find_map(|kind| kernel.name.strip_prefix(kind));
-    let shared = release.and_then(|release| release.strip_suffix("-cloud-amd64"));
+    let shared = release.and_then(|release| Some(release.rsplit_once("-cloud-")?.0));
     let (release, shared) = release.zip(shared).with_context(|| format!("whose headers? {}", kernel.name))?;
     let package = |name| Package { name, version: kernel.version.clone() };
     let names = [format!("linux-headers-{release}"), format!("linux-headers-{shared}-common")];
@@ -229,11 +243,13 @@ mod tests {
             "no kernel is in the default test run"
         );
         for entry in &list.kernels {
-            let machines: Vec<&String> = entry.quick.iter().chain(&entry.machines).collect();
-            assert!(!machines.is_empty(), "{} is never tested", entry.name);
-            for (index, name) in machines.iter().enumerate() {
-                list.machine(name).unwrap();
-                assert!(!machines[..index].contains(name), "{} is booted on {name} twice", entry.name);
+            assert!(entry.package.contains(ARCH), "{} is of one architecture", entry.name);
+            assert!(!entry.machines(Arch::X86, true).is_empty(), "{} is never tested", entry.name);
+            for machines in [Arch::X86, Arch::Arm].map(|arch| entry.machines(arch, true)) {
+                for (index, name) in machines.iter().enumerate() {
+                    list.machine(name).unwrap();
+                    assert!(!machines[..index].contains(name), "{} is booted on {name} twice", entry.name);
+                }
             }
             let chosen = choose(&repo, Some(&entry.name)).unwrap();
             assert_eq!(
@@ -241,6 +257,25 @@ mod tests {
                 (entry.package.clone(), entry.updates),
                 "two of one name"
             );
+        }
+    }
+
+    #[test]
+    fn each_architecture_has_machines_of_its_own() {
+        let text = r#"name = "x"
+            suite = "sid"
+            package = "linux-{arch}"
+            quick = ["a"]
+            machines = ["b"]
+            arm64 = ["a", "c"]"#;
+        let entry: Entry = toml::from_str(text).unwrap();
+        for (arch, all, expected) in [
+            (Arch::X86, false, &["a"][..]),
+            (Arch::X86, true, &["a", "b"]),
+            (Arch::Arm, false, &["a"]),
+            (Arch::Arm, true, &["a", "c"]),
+        ] {
+            assert_eq!(entry.machines(arch, all), expected, "{arch:?}");
         }
     }
 
@@ -261,14 +296,11 @@ mod tests {
 
     #[test]
     fn newer_kernels_have_their_modules_apart() {
-        let names = |name: &str| {
-            let kernel = Package { name: name.to_owned(), version: "1".to_owned() };
-            parts(&kernel).into_iter().map(|package| package.name).collect::<Vec<_>>()
+        let modules = |name: &str| {
+            modules_of(&Package { name: name.to_owned(), version: "1".to_owned() })
+                .map(|package| package.name)
         };
-        assert_eq!(names("linux-image-6.1.0-56-cloud-amd64"), ["linux-image-6.1.0-56-cloud-amd64"]);
-        assert_eq!(
-            names("linux-binary-7.2-cloud-amd64"),
-            ["linux-binary-7.2-cloud-amd64", "linux-modules-7.2-cloud-amd64"]
-        );
+        assert_eq!(modules("linux-image-6.1.0-56-cloud-amd64"), None);
+        assert_eq!(modules("linux-binary-7.2-cloud-amd64").as_deref(), Some("linux-modules-7.2-cloud-amd64"));
     }
 }

@@ -4,6 +4,7 @@
 
 mod alerts;
 mod apt_suite;
+mod arch;
 mod bench;
 mod bless;
 mod build;
@@ -11,6 +12,7 @@ mod cpio;
 mod dashboard;
 mod demo;
 mod deployed;
+mod elf;
 mod fuzz;
 mod guest_init;
 mod host_root;
@@ -39,8 +41,8 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use crate::{
-    bench::Bench, build::BuildOptions, fuzz::FuzzOptions, needs::Part, repo::Repo, test::TestOptions,
-    vm_options::VmOptions,
+    bench::Bench, build::BuildOptions, fuzz::FuzzOptions, image::ImageOptions, needs::Part, repo::Repo,
+    test::TestOptions, vm_options::VmOptions,
 };
 
 const ENVIRONMENT: &str = "\
@@ -78,7 +80,7 @@ enum Command {
     #[command(subcommand)]
     Bench(Bench),
     /// Build the agent and its container image: target/image/oomwatch-VERSION.tar, an OCI archive
-    Image,
+    Image(ImageOptions),
     /// Check what is in deploy/: manifests against the API of each Kubernetes release, alerts, dashboard
     Manifests,
     /// Run the image in a VM, under containerd, as the DaemonSet says, and make kills beside it (root is needed)
@@ -131,7 +133,7 @@ fn dispatch(command: Command, repo: &Repo) -> Result<ExitCode> {
         Command::Demo => demo::demo(repo),
         Command::Test(options) => test::test(repo, &options),
         Command::Bench(what) => bench::bench(repo, &what),
-        Command::Image => image::image(repo).map(|()| ExitCode::SUCCESS),
+        Command::Image(options) => image::image(repo, &options).map(|()| ExitCode::SUCCESS),
         Command::Manifests => manifests::check_all(repo),
         Command::Deployed => deployed::run(repo),
         Command::Fuzz(options) => fuzz::fuzz(repo, &options).map(|()| ExitCode::SUCCESS),

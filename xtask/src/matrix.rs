@@ -53,7 +53,7 @@ impl Matrix {
             disk_bps: 0,
             append: "",
             timeout: TIME_LIMIT,
-            files: vm_options::own_files(repo),
+            files: vm_options::own_files(repo, kernel.arch),
         };
         let words = ["oomwatch-guest", "test"].map(str::to_owned).into_iter();
         let command: Vec<String> = match filter {

@@ -1,15 +1,14 @@
 //! What the project needs on a machine, why, and what Debian calls it. Only looks; `setup` installs.
 
 use std::{
-    fs::{self, File},
-    io::Read,
+    fs,
     path::{Path, PathBuf},
     process::Command,
 };
 
 use anyhow::Result;
 
-use crate::{repo::Repo, run, toolchain::Compiler};
+use crate::{arch::Arch, elf, repo::Repo, run, toolchain::Compiler};
 
 /// The LLVM that bpf-linker is built with: that of Debian's `rustc-web`, whose bitcode it has to read.
 pub(crate) const LLVM: &str = "22";
@@ -19,8 +18,12 @@ pub(crate) const LLVM: &str = "22";
 pub(crate) enum Part {
     /// Compiling the agent.
     Build,
+    /// Compiling for an architecture that is not this machine's.
+    Cross(Arch),
     /// Booting VMs.
     Vm,
+    /// Those of an architecture.
+    VmOf(Arch),
     /// The checks of `cargo xtask test`.
     Check,
     /// Building the container image.
@@ -36,8 +39,26 @@ pub(crate) enum Part {
 }
 
 impl Part {
-    pub(crate) const ALL: &'static [Self] =
-        &[Self::Build, Self::Vm, Self::Check, Self::Image, Self::Manifests, Self::Runtime, Self::Prometheus];
+    pub(crate) const ALL: &'static [Self] = &[
+        Self::Build,
+        Self::Vm,
+        Self::VmOf(Arch::HOST),
+        Self::Check,
+        Self::Image,
+        Self::Manifests,
+        Self::Runtime,
+        Self::Prometheus,
+    ];
+
+    /// Building for `arch`.
+    pub(crate) fn build(arch: Arch) -> Vec<Self> {
+        if arch == Arch::HOST { vec![Self::Build] } else { vec![Self::Build, Self::Cross(arch)] }
+    }
+
+    /// Building for `arch`, and booting VMs of it.
+    pub(crate) fn vm(arch: Arch) -> Vec<Self> {
+        [Self::build(arch), vec![Self::Vm, Self::VmOf(arch)]].concat()
+    }
 }
 
 /// How a need is met.
@@ -50,6 +71,8 @@ pub(crate) enum Remedy {
     Components(&'static [&'static str]),
     /// By the package of this name, of a newer Debian if this one has none, unpacked into `target/tools`.
     Unpacked(&'static str),
+    /// The same of an architecture that is not this machine's.
+    UnpackedOf(Arch, &'static str),
     /// By the Python package of this name and version, for which these packages are needed.
     Python(&'static str, &'static [&'static str]),
 }
@@ -85,7 +108,7 @@ const NEEDS: &[Need] = &[
         why: "they link the agent into one static file",
         part: Part::Build,
         remedy: Remedy::Packages(&["gcc", "libc6-dev"]),
-        present: |_| Ok(has_static_libc()),
+        present: |_| Ok(has_static_libc(Arch::HOST)),
     },
     Need {
         what: "Rust compiler with the sources of core",
@@ -110,11 +133,32 @@ const NEEDS: &[Need] = &[
         present: |repo| Ok(Compiler::find()?.is_some_and(|compiler| compiler.linker(repo).is_some())),
     },
     Need {
+        what: "C compiler and static C library for arm64",
+        why: "they link the agent for a machine that is not of this one's kind",
+        part: Part::Cross(Arch::Arm),
+        remedy: Remedy::Packages(&["gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross"]),
+        present: |_| Ok(has_static_libc(Arch::Arm)),
+    },
+    Need {
+        what: "C compiler and static C library for x86-64",
+        why: "they link the agent for a machine that is not of this one's kind",
+        part: Part::Cross(Arch::X86),
+        remedy: Remedy::Packages(&["gcc-x86-64-linux-gnu", "libc6-dev-amd64-cross"]),
+        present: |_| Ok(has_static_libc(Arch::X86)),
+    },
+    Need {
         what: "qemu-system-x86_64",
         why: "it boots the kernels on which real kills are made",
-        part: Part::Vm,
+        part: Part::VmOf(Arch::X86),
         remedy: Remedy::Packages(&["qemu-system-x86"]),
-        present: |_| Ok(run::on_path("qemu-system-x86_64").is_some()),
+        present: |_| Ok(run::on_path(Arch::X86.board().qemu).is_some()),
+    },
+    Need {
+        what: "qemu-system-aarch64",
+        why: "it boots arm64 kernels, on which real kills are made",
+        part: Part::VmOf(Arch::Arm),
+        remedy: Remedy::Packages(&["qemu-system-arm"]),
+        present: |_| Ok(run::on_path(Arch::Arm.board().qemu).is_some()),
     },
     Need {
         what: "virtiofsd",
@@ -125,11 +169,18 @@ const NEEDS: &[Need] = &[
         present: |_| Ok(virtiofsd().is_some()),
     },
     Need {
-        what: "static busybox",
+        what: "static busybox for x86-64",
         why: "it is the userland of the VMs",
-        part: Part::Vm,
-        remedy: Remedy::Packages(&["busybox-static"]),
-        present: |_| Ok(busybox().is_some()),
+        part: Part::VmOf(Arch::X86),
+        remedy: busybox_of(Arch::X86),
+        present: |repo| Ok(busybox(repo, Arch::X86).is_some()),
+    },
+    Need {
+        what: "static busybox for arm64",
+        why: "it is the userland of the VMs",
+        part: Part::VmOf(Arch::Arm),
+        remedy: busybox_of(Arch::Arm),
+        present: |repo| Ok(busybox(repo, Arch::Arm).is_some()),
     },
     Need {
         what: "xz",
@@ -270,43 +321,24 @@ pub(crate) fn virtiofsd() -> Option<PathBuf> {
     known.into_iter().find(|path| path.is_file()).or_else(|| run::on_path("virtiofsd"))
 }
 
-/// A busybox that runs without this machine's libraries.
-pub(crate) fn busybox() -> Option<PathBuf> {
-    run::on_path("busybox").filter(|path| is_static(path))
-}
-
-/// Whether an ELF file asks for no interpreter: it then runs on any machine of its architecture.
-pub(crate) fn is_static(program: &Path) -> bool {
-    // The program headers of what a linker writes lie within the first page.
-    let mut head = [0; 4096];
-    let read = File::open(program).and_then(|mut file| file.read(&mut head));
-    read.is_ok_and(|length| {
-        head.get(..length).is_some_and(|head| elf_asks_for_interpreter(head) == Some(false))
-    })
-}
-
-/// Looks for `PT_INTERP` in the program headers of a 64-bit little-endian ELF file; none if it is not one.
-fn elf_asks_for_interpreter(head: &[u8]) -> Option<bool> {
-    const PT_INTERP: u32 = 3;
-    let short = |at: usize| Some(u16::from_le_bytes(head.get(at..at.checked_add(2)?)?.try_into().ok()?));
-    if head.get(..6)? != b"\x7fELF\x02\x01" {
-        return None;
+const fn busybox_of(arch: Arch) -> Remedy {
+    if arch as u8 == Arch::HOST as u8 {
+        Remedy::Packages(&["busybox-static"])
+    } else {
+        Remedy::UnpackedOf(arch, "busybox-static")
     }
-    let table = usize::try_from(u64::from_le_bytes(head.get(32..40)?.try_into().ok()?)).ok()?;
-    let (size, count) = (usize::from(short(54)?), usize::from(short(56)?));
-    for index in 0..count {
-        let at = table.checked_add(index.checked_mul(size)?)?;
-        let kind = u32::from_le_bytes(head.get(at..at.checked_add(4)?)?.try_into().ok()?);
-        if kind == PT_INTERP {
-            return Some(true);
-        }
-    }
-    Some(false)
 }
 
-fn has_static_libc() -> bool {
+/// A busybox for `arch` that needs no libraries.
+pub(crate) fn busybox(repo: &Repo, arch: Arch) -> Option<PathBuf> {
+    let of_other = || Some(repo.tools_of(arch).join("usr/bin/busybox")).filter(|path| path.is_file());
+    let found = if arch == Arch::HOST { run::on_path("busybox") } else { of_other() };
+    found.filter(|path| elf::is_static(path, arch))
+}
+
+fn has_static_libc(arch: Arch) -> bool {
     // gcc answers with the bare name when it does not find the file.
-    run::read(Command::new("cc").arg("-print-file-name=libc.a"))
+    run::read(Command::new(arch.c_compiler()).arg("-print-file-name=libc.a"))
         .is_ok_and(|path| Path::new(&path).is_absolute())
 }
 
@@ -330,31 +362,6 @@ mod tests {
             ("usage: prometheus", None),
         ] {
             assert_eq!(version_of(text), expected, "{text}");
-        }
-    }
-
-    #[test]
-    fn a_static_program_is_told_from_a_dynamic_one() {
-        let elf = |kinds: &[u32]| {
-            let mut head = vec![0; 64];
-            head[..6].copy_from_slice(b"\x7fELF\x02\x01");
-            head[32] = 64;
-            head[54] = 56;
-            head[56] = u8::try_from(kinds.len()).unwrap();
-            for kind in kinds {
-                head.extend(kind.to_le_bytes());
-                head.extend([0; 52]);
-            }
-            head
-        };
-        let table = [
-            (elf(&[1, 2, 0x6474_e551]), Some(false)),
-            (elf(&[6, 3, 1]), Some(true)),
-            (elf(&[1, 2])[..100].to_vec(), None),
-            (b"#!/bin/sh\n".to_vec(), None),
-        ];
-        for (head, expected) in table {
-            assert_eq!(elf_asks_for_interpreter(&head), expected, "{head:?}");
         }
     }
 }

@@ -8,6 +8,8 @@ use std::{
 
 use anyhow::{Context, Result};
 
+use crate::arch::Arch;
+
 /// The checkout that xtask was built from.
 pub(crate) struct Repo {
     root: PathBuf,
@@ -35,32 +37,43 @@ impl Repo {
         self.target().join("tools")
     }
 
-    /// What quiet steps wrote.
-    pub(crate) fn log(&self, step: &str) -> PathBuf {
-        self.target().join("logs").join(step).with_extension("log")
+    /// Programs for VMs of an architecture that is not this machine's.
+    pub(crate) fn tools_of(&self, arch: Arch) -> PathBuf {
+        self.tools().join(arch.name())
     }
 
-    pub(crate) fn ebpf_target(&self) -> PathBuf {
-        self.target().join("ebpf")
+    /// What quiet steps wrote.
+    pub(crate) fn log(&self, step: &str) -> PathBuf {
+        self.target().join("logs").join(format!("{step}.log"))
+    }
+
+    pub(crate) fn ebpf_target(&self, arch: Arch) -> PathBuf {
+        self.target().join(arch.beside("ebpf"))
     }
 
     /// The path that the agent's build script looks at.
-    pub(crate) fn ebpf_object(&self) -> PathBuf {
-        self.ebpf_target().join("oomwatch-ebpf.o")
+    pub(crate) fn ebpf_object(&self, arch: Arch) -> PathBuf {
+        self.ebpf_target(arch).join("oomwatch-ebpf.o")
     }
 
+    /// This machine's.
     pub(crate) fn agent(&self) -> PathBuf {
-        self.target().join("release/oomwatch")
+        self.program("oomwatch", Arch::HOST)
     }
 
-    /// The program that makes and checks kills inside a VM.
+    /// The program that makes and checks kills inside a VM; this machine's.
     pub(crate) fn guest(&self) -> PathBuf {
-        self.target().join("release/oomwatch-guest")
+        self.program("oomwatch-guest", Arch::HOST)
+    }
+
+    /// A static program of ours.
+    pub(crate) fn program(&self, name: &str, arch: Arch) -> PathBuf {
+        self.target().join("release").join(arch.beside(name))
     }
 
     /// Answers as a kubelet and an API server.
     pub(crate) fn standin(&self) -> PathBuf {
-        self.target().join("release/oomwatch-standin")
+        self.program("oomwatch-standin", Arch::HOST)
     }
 
     /// The fuzz targets, a workspace of their own.
@@ -99,7 +112,7 @@ impl Repo {
     pub(crate) fn cargo(&self) -> Command {
         let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         cargo.current_dir(&self.root).env("CARGO_TARGET_DIR", self.target());
-        cargo.env("OOMWATCH_EBPF_OBJECT", self.ebpf_object());
+        cargo.env("OOMWATCH_EBPF_OBJECT", self.ebpf_object(Arch::HOST));
         forget_outer_cargo(&mut cargo);
         cargo
     }

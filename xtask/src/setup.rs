@@ -7,6 +7,7 @@ use anyhow::{Result, bail};
 
 use crate::{
     apt_suite::Suite,
+    arch::Arch,
     needs::{self, LLVM, Need, Part, Remedy},
     repo::Repo,
     run, say,
@@ -40,7 +41,8 @@ pub(crate) fn setup(repo: &Repo, parts: &[Part]) -> Result<()> {
             Remedy::Components(names) => {
                 run::run(Command::new("rustup").args(["component", "add"]).args(names))?;
             }
-            Remedy::Unpacked(package) => unpack(repo, package)?,
+            Remedy::Unpacked(package) => unpack(repo, package, Arch::HOST)?,
+            Remedy::UnpackedOf(arch, package) => unpack(repo, package, arch)?,
             Remedy::Python(package, _) => install_python(repo, package)?,
             Remedy::Packages(_) => (),
         }
@@ -57,7 +59,7 @@ pub(crate) fn setup(repo: &Repo, parts: &[Part]) -> Result<()> {
 fn packages_of(missing: &[&Need]) -> Vec<&'static str> {
     let of = |need: &&Need| match need.remedy {
         Remedy::Packages(names) | Remedy::BpfLinker(names) | Remedy::Python(_, names) => names,
-        Remedy::Components(_) | Remedy::Unpacked(_) => &[],
+        Remedy::Components(_) | Remedy::Unpacked(_) | Remedy::UnpackedOf(..) => &[],
     };
     missing.iter().flat_map(of).copied().collect()
 }
@@ -112,10 +114,11 @@ fn install_bpf_linker(repo: &Repo) -> Result<()> {
     )
 }
 
-fn unpack(repo: &Repo, package: &str) -> Result<()> {
-    let lists = repo.kernels().join(".suites").join(TOOLS_SUITE);
-    let suite = Suite::fetch(TOOLS_SUITE, true, &lists, &repo.log(&format!("suite-{TOOLS_SUITE}")))?;
-    suite.unpack(&suite.newest(package)?, &repo.tools(), &repo.log(package))
+fn unpack(repo: &Repo, package: &str, arch: Arch) -> Result<()> {
+    let lists = repo.kernels().join(".suites").join(arch.beside(TOOLS_SUITE));
+    let suite = Suite::fetch(TOOLS_SUITE, true, arch, &lists, &repo.log(&format!("suite-{TOOLS_SUITE}")))?;
+    let folder = if arch == Arch::HOST { repo.tools() } else { repo.tools_of(arch) };
+    suite.unpack_newest(package, &folder, &repo.log(package)).map(|_| ())
 }
 
 fn install_python(repo: &Repo, package: &str) -> Result<()> {

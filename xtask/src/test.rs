@@ -11,6 +11,7 @@ use anyhow::{Context, Result};
 
 use crate::{
     alerts,
+    arch::Arch,
     build::{self, BuildOptions},
     deployed, fuzz, kernels, manifests,
     matrix::Matrix,
@@ -35,6 +36,9 @@ pub(crate) struct TestOptions {
     /// Run the tests in a VM alone, with this kernel of tests/kernels.toml, on all of its machines
     #[arg(long, value_name = "NAME", conflicts_with = "no_vm")]
     kernel: Option<String>,
+    /// Run the tests in a VM alone, on machines of this architecture
+    #[arg(long, value_enum, value_name = "ARCH", conflicts_with = "no_vm")]
+    arch: Option<Arch>,
     /// Leave out the tests that need a VM
     #[arg(long)]
     no_vm: bool,
@@ -44,18 +48,20 @@ pub(crate) struct TestOptions {
 
 /// Runs everything and ends with one line, `N passed, N failed`.
 pub(crate) fn test(repo: &Repo, options: &TestOptions) -> Result<ExitCode> {
-    let parts: &[Part] = if options.kernel.is_some() {
-        &[Part::Build, Part::Vm]
+    let arch = options.arch.unwrap_or(Arch::HOST);
+    let in_vms_alone = options.kernel.is_some() || options.arch.is_some();
+    let parts = if in_vms_alone {
+        Part::vm(arch)
     } else if options.no_vm {
-        &[Part::Build, Part::Check, Part::Manifests, Part::Prometheus]
+        vec![Part::Build, Part::Check, Part::Manifests, Part::Prometheus]
     } else {
-        Part::ALL
+        Part::ALL.to_vec()
     };
-    setup(repo, parts)?;
+    setup(repo, &parts)?;
     let mut run = Run { started: Instant::now(), tally: Tally::default() };
-    if options.kernel.is_some() {
-        build::build_agent(repo, &BuildOptions::default())?;
-        build::build_guest(repo)?;
+    if in_vms_alone {
+        build::build_agent(repo, &BuildOptions::of(arch))?;
+        build::build_guest(repo, arch)?;
         run_matrix(repo, &mut run, options)?;
         return run.end();
     }
@@ -76,7 +82,7 @@ pub(crate) fn test(repo: &Repo, options: &TestOptions) -> Result<ExitCode> {
     }
     run.step("tests on this host", || cargo_test(repo, options.filter.as_deref()));
     if !options.no_vm {
-        build::build_guest(repo)?;
+        build::build_guest(repo, Arch::HOST)?;
         if options.filter.is_none() {
             run.step("the image as it is deployed, in a VM", || of_vm(|output| deployed::test(repo, output)));
         }
@@ -89,15 +95,15 @@ pub(crate) fn test(repo: &Repo, options: &TestOptions) -> Result<ExitCode> {
 fn run_matrix(repo: &Repo, run: &mut Run, options: &TestOptions) -> Result<()> {
     let list = kernels::list(repo)?;
     let mut matrix = Matrix::default();
+    let arch = options.arch.unwrap_or(Arch::HOST);
     let chosen = options.kernel.as_deref().map(|name| kernels::choose(repo, Some(name))).transpose()?;
     for entry in chosen.as_ref().map_or(list.kernels.as_slice(), std::slice::from_ref) {
         let all = options.all_kernels || chosen.is_some();
-        let further: &[String] = if all { &entry.machines } else { &[] };
-        let mut machines = entry.quick.iter().chain(further).peekable();
-        if machines.peek().is_none() {
+        let machines = entry.machines(arch, all);
+        if machines.is_empty() {
             continue;
         }
-        let kernel = match entry.fetch(repo) {
+        let kernel = match entry.fetch(repo, arch) {
             Ok(kernel) => kernel,
             Err(error) => {
                 run.step(&format!("kernel {}", entry.name), || Tally::one(report(Err(error))));
@@ -177,7 +183,7 @@ fn check_manifests(repo: &Repo) -> Tally {
 
 fn ebpf_clippy(repo: &Repo) -> Result<()> {
     let compiler = Compiler::find()?.context("there is no compiler for the eBPF program")?;
-    run::run(compiler.cargo(repo, "clippy")?.args(["--all-features", "--", "-D", "warnings"]))
+    run::run(compiler.cargo(repo, "clippy", Arch::HOST)?.args(["--all-features", "--", "-D", "warnings"]))
 }
 
 fn cargo_test(repo: &Repo, filter: Option<&str>) -> Tally {

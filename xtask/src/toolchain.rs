@@ -2,6 +2,8 @@
 //!
 //! `core` has to be compiled for the BPF target, which needs its sources and unstable options of cargo. A rustup
 //! toolchain without rust-src is therefore passed over, nightly or not. Nothing is installed here; see `setup`.
+//!
+//! And which one builds the agent for an architecture that is not this machine's.
 
 use std::{
     env, fs,
@@ -12,6 +14,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 use crate::{
+    arch::Arch,
     repo::{Repo, forget_outer_cargo},
     run,
 };
@@ -88,41 +91,86 @@ impl Compiler {
         self.bin.join("cargo-clippy").is_file() && self.bin.join("clippy-driver").is_file()
     }
 
-    /// Its cargo, ready to build for BPF; `subcommand` is `build` or `clippy`.
-    pub(crate) fn cargo(&self, repo: &Repo, subcommand: &str) -> Result<Command> {
+    /// Its cargo, ready to build for BPF, as kernels of `arch` have it; `subcommand` is `build` or `clippy`.
+    pub(crate) fn cargo(&self, repo: &Repo, subcommand: &str, arch: Arch) -> Result<Command> {
         let linker = self.linker(repo).context("there is no bpf-linker: run `cargo xtask setup`")?;
-        let cargo = self.bin.join("cargo");
-        let mut command = if subcommand == "clippy" {
+        let program = if subcommand == "clippy" {
             // Started by path: cargo itself would take rustup's cargo-clippy, which may be of another compiler.
-            Command::new(self.bin.join("cargo-clippy"))
+            "cargo-clippy"
         } else {
-            Command::new(&cargo)
+            "cargo"
         };
         let flags = [
             "-C".to_owned(),
             format!("linker={}", linker.display()),
             "-C".to_owned(),
             "link-arg=--btf".to_owned(),
-            format!("--cfg=bpf_target_arch=\"{}\"", env::consts::ARCH),
+            format!("--cfg=bpf_target_arch=\"{}\"", arch.name()),
         ];
+        let mut command = self.start(repo, program);
         command
             .arg(subcommand)
             .args(["--release", "-Z", "build-std=core", "--target", "bpfel-unknown-none"])
             .args(["--package", "oomwatch-ebpf"])
+            .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"))
+            .env("CARGO_TARGET_DIR", repo.ebpf_target(arch));
+        Ok(command)
+    }
+
+    /// Its cargo, ready for `build` arguments: it compiles the standard library too.
+    fn cargo_with_std(&self, repo: &Repo) -> Command {
+        let mut command = self.start(repo, "cargo");
+        command.args(["build", "-Z", "build-std=std,panic_abort"]).env("CARGO_TARGET_DIR", repo.target());
+        command
+    }
+
+    /// `program` of this toolchain, whichever other one runs xtask.
+    fn start(&self, repo: &Repo, program: &str) -> Command {
+        let mut command = Command::new(self.bin.join(program));
+        command
             .current_dir(repo.root())
-            .env("CARGO", &cargo)
+            .env("CARGO", self.bin.join("cargo"))
             .env("RUSTC", self.bin.join("rustc"))
             // Lets a compiler that is not a nightly take -Z options, which building `core` asks for.
             .env("RUSTC_BOOTSTRAP", "1")
-            .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"))
-            .env("CARGO_TARGET_DIR", repo.ebpf_target())
             .env_remove("RUSTFLAGS")
             .env_remove("RUSTUP_TOOLCHAIN")
             // Points at the libraries of the toolchain that runs xtask.
             .env_remove("LD_LIBRARY_PATH");
         forget_outer_cargo(&mut command);
-        Ok(command)
+        command
     }
+}
+
+/// `cargo build` for `arch`. The toolchain that runs xtask does it where it has the standard library of that target;
+/// for another architecture than this machine's, else, the one that compiles the eBPF program, as it can make one.
+pub(crate) fn cargo_build(repo: &Repo, arch: Arch) -> Result<Command> {
+    let target = arch.target();
+    let mut cargo = if arch == Arch::HOST || has_std(repo, &target) {
+        let mut cargo = repo.cargo();
+        cargo.arg("build");
+        cargo
+    } else {
+        let compiler = Compiler::find()?.with_context(|| {
+            format!("no standard library for {target}: run `rustup target add {target}`, or install rust-src")
+        })?;
+        compiler.cargo_with_std(repo)
+    };
+    if arch != Arch::HOST {
+        let name = target.replace('-', "_");
+        cargo
+            .env(format!("CARGO_TARGET_{}_LINKER", name.to_uppercase()), arch.c_compiler())
+            .env(format!("CC_{name}"), arch.c_compiler());
+    }
+    cargo.args(["--target", &target]).env("OOMWATCH_EBPF_OBJECT", repo.ebpf_object(arch));
+    Ok(cargo)
+}
+
+/// Whether the toolchain that runs xtask has the standard library for `target`.
+fn has_std(repo: &Repo, target: &str) -> bool {
+    let mut rustc = Command::new("rustc");
+    rustc.args(["--print", "target-libdir", "--target", target]).current_dir(repo.root());
+    run::read(&mut rustc).is_ok_and(|folder| Path::new(&folder).is_dir())
 }
 
 fn best_of_rustup() -> Option<Compiler> {

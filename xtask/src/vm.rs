@@ -29,10 +29,9 @@ use crate::{
     status_marker::StatusMarker,
 };
 
-/// Without `no_timer_check` an emulated machine under load now and then panics at boot; without the trusted CPU it
-/// waits for entropy. A panic ends the VM, as it reboots at once and QEMU is told not to.
-const KERNEL_ARGUMENTS: &str =
-    "console=ttyS0 quiet panic=-1 no_timer_check random.trust_cpu=on log_buf_len=1M";
+/// Without the trusted CPU an emulated machine waits for entropy. A panic ends the VM, as it reboots at once and QEMU
+/// is told not to.
+const KERNEL_ARGUMENTS: &str = "quiet panic=-1 random.trust_cpu=on log_buf_len=1M";
 const CONSOLE_LINES_SHOWN: usize = 20;
 /// Boots that an emulated machine gets.
 const BOOTS: u32 = 3;
@@ -131,8 +130,8 @@ impl Machine<'_> {
             folder: &here,
             files: self.files.iter().map(|file| file.guest.as_str()).collect(),
         });
-        let init = Init { cgroup: self.cgroup, marker: marker.text(), host };
-        let archive = initramfs::build(self.kernel, &init, command, &self.files)?;
+        let init = Init { cgroup: self.cgroup, board: self.kernel.arch.board(), marker: marker.text(), host };
+        let archive = initramfs::build(repo, self.kernel, &init, command, &self.files)?;
         let initrd = folder.initrd();
         fs::write(&initrd, archive).with_context(|| format!("cannot write {}", initrd.display()))?;
         if self.swap_mib > 0 {
@@ -172,23 +171,26 @@ impl Machine<'_> {
     }
 
     fn command_line(&self, folder: &Folder, server: Option<&FileServer>) -> Command {
-        let program = run::on_path("qemu-system-x86_64").unwrap_or_else(|| "qemu-system-x86_64".into());
+        let board = self.kernel.arch.board();
+        let program = run::on_path(board.qemu).unwrap_or_else(|| board.qemu.into());
         let mut qemu = dies_with_xtask(&program);
         match self.accel {
-            // Emulated CMPXCHG16B is slow and the kernel's slab allocator would use it all the time.
-            Accel::Tcg => qemu.args(["-accel", "tcg,thread=multi", "-cpu", "max,-cx16"]),
-            Accel::Kvm => qemu.args(["-accel", "kvm", "-cpu", "host"]),
+            Accel::Tcg => qemu.args(board.emulated),
+            Accel::Kvm => qemu.args(board.native),
         };
+        let arguments =
+            format!("console={} {} {KERNEL_ARGUMENTS} {}", board.console, board.kernel, self.append);
         qemu.args(["-m", &self.memory_mib.to_string(), "-smp", &self.cpus.to_string()])
             .args(["-nodefaults", "-no-user-config", "-no-reboot", "-nic", "none"])
             .args(["-display", "none", "-monitor", "none"])
             .args(["-serial", &format!("file:{}", folder.console().display())])
-            .args(["-chardev", "stdio,id=command,signal=off", "-serial", "chardev:command"])
+            .args(["-chardev", "stdio,id=command,signal=off"])
+            .args(board.second_line)
             .arg("-kernel")
             .arg(&self.kernel.image)
             .arg("-initrd")
             .arg(folder.initrd())
-            .args(["-append", format!("{KERNEL_ARGUMENTS} {}", self.append).trim_end()]);
+            .args(["-append", arguments.trim_end()]);
         if let Some(server) = server {
             qemu.args(["-chardev", &format!("socket,id=files,path={}", server.socket().display())])
                 .args(["-device", &format!("vhost-user-fs-pci,chardev=files,tag={HOST_TAG}")]);

@@ -5,7 +5,8 @@ use std::{path::PathBuf, process::ExitCode, time::Duration};
 use anyhow::{Result, ensure};
 
 use crate::{
-    build,
+    arch::Arch,
+    build::{self, BuildOptions},
     initramfs::GuestFile,
     kernels::{self, Cgroup},
     needs::Part,
@@ -23,6 +24,7 @@ The built agent is in the guest as /bin/oomwatch, the test program as /bin/oomwa
 Examples:
   cargo xtask vm -- uname -a
   cargo xtask vm --cgroup v1 -- oomwatch-guest test
+  cargo xtask vm --arch aarch64 --kernel 5.10 -- oomwatch-guest test
   cargo xtask vm --nodes 2 --swap 32 -- oomwatch-guest test numa_ swap_
   cargo xtask vm --kernel 5.10 --memory 1024 -- sh -c 'oomwatch run & sleep 1; tail /dev/zero; sleep 1'
   cargo xtask vm --root host --memory 2048 -- bpftrace -l 'kprobe:oom_kill_process'")]
@@ -30,6 +32,9 @@ pub(crate) struct VmOptions {
     /// A kernel of tests/kernels.toml; the first quick one if not given
     #[arg(long, value_name = "NAME")]
     kernel: Option<String>,
+    /// The machine's architecture
+    #[arg(long, value_enum, default_value_t = Arch::HOST)]
+    arch: Arch,
     /// Memory, in MiB
     #[arg(long, value_name = "MiB", default_value_t = 512)]
     memory: u32,
@@ -70,12 +75,18 @@ pub(crate) struct VmOptions {
 
 /// Boots the VM; its command's exit code becomes xtask's.
 pub(crate) fn run(repo: &Repo, options: &VmOptions) -> Result<ExitCode> {
-    setup(repo, &[Part::Build, Part::Vm])?;
-    build::build_agent(repo, &build::BuildOptions::default())?;
-    build::build_guest(repo)?;
-    let kernel = kernels::choose(repo, options.kernel.as_deref())?.fetch(repo)?;
+    let arch = options.arch;
+    ensure!(
+        arch == Arch::HOST || (options.root == Root::Initramfs && options.accel == Accel::Tcg),
+        "this machine's files and processor are of no use to a VM of another architecture: \
+         leave out --root and --accel"
+    );
+    setup(repo, &Part::vm(arch))?;
+    build::build_agent(repo, &BuildOptions::of(arch))?;
+    build::build_guest(repo, arch)?;
+    let kernel = kernels::choose(repo, options.kernel.as_deref())?.fetch(repo, arch)?;
     say::progress(&format!("vm: {}", kernel.label));
-    let mut files = own_files(repo);
+    let mut files = own_files(repo, arch);
     files.extend(options.files.iter().cloned());
     let machine = Machine {
         kernel: &kernel,
@@ -95,10 +106,10 @@ pub(crate) fn run(repo: &Repo, options: &VmOptions) -> Result<ExitCode> {
 }
 
 /// What every VM is given: the agent and the test program.
-pub(crate) fn own_files(repo: &Repo) -> Vec<GuestFile> {
+pub(crate) fn own_files(repo: &Repo, arch: Arch) -> Vec<GuestFile> {
     vec![
-        GuestFile { host: repo.agent(), guest: "/bin/oomwatch".to_owned() },
-        GuestFile { host: repo.guest(), guest: "/bin/oomwatch-guest".to_owned() },
+        GuestFile { host: repo.program("oomwatch", arch), guest: "/bin/oomwatch".to_owned() },
+        GuestFile { host: repo.program("oomwatch-guest", arch), guest: "/bin/oomwatch-guest".to_owned() },
     ]
 }
 

@@ -4,8 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use jiff::Timestamp;
-use oomwatch_common::{diagnose::Cause, query};
-use serde::{Deserialize as _, de::IntoDeserializer as _};
+use oomwatch_common::{diagnose::Reason, query};
 
 use super::{Color, Output};
 
@@ -28,9 +27,10 @@ pub struct EventsOptions {
     /// Only containers of this name
     #[arg(long, env = "OOMWATCH_EVENTS_CONTAINER", value_name = "CONTAINER")]
     pub container: Option<String>,
-    /// Only this cause: container_limit, node_exhausted, … (docs/report-schema.md lists them)
+    /// Only with a finding of this cause: container_limit, node_exhausted, child_killed, …
+    /// (`oomwatch explain --cause help` lists them)
     #[arg(long, env = "OOMWATCH_EVENTS_CAUSE", value_parser = cause, value_name = "CAUSE")]
-    pub cause: Option<Cause>,
+    pub cause: Option<Reason>,
     /// Only the newest so many
     #[arg(long, env = "OOMWATCH_EVENTS_LIMIT", default_value_t = 100,
         value_parser = clap::value_parser!(u32).range(1..=1_000_000), value_name = "NUMBER")]
@@ -88,8 +88,11 @@ fn point_in_time(text: &str) -> Result<Timestamp, String> {
     query::point_in_time(text, Timestamp::now())
 }
 
-fn cause(text: &str) -> Result<Cause, String> {
-    Cause::deserialize(text.into_deserializer()).map_err(|error: serde::de::value::Error| error.to_string())
+fn cause(text: &str) -> Result<Reason, String> {
+    Reason::all().find(|reason| reason.name() == text).ok_or_else(|| {
+        let names: Vec<_> = Reason::all().map(Reason::name).collect();
+        format!("there are {}", names.join(", "))
+    })
 }
 
 #[cfg(test)]
@@ -98,7 +101,8 @@ mod tests {
 
     #[test]
     fn a_cause_is_named_as_in_reports_and_a_wrong_one_is_told_which_there_are() {
-        assert_eq!(cause("container_limit"), Ok(Cause::ContainerLimit));
+        assert_eq!(cause("container_limit").map(Reason::name), Ok("container_limit"));
+        assert_eq!(cause("child_killed").map(Reason::name), Ok("child_killed"));
         let error = cause("bad luck").unwrap_err();
         assert!(error.contains("node_exhausted") && !error.contains('\n'), "{error}");
     }

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use oomwatch_common::{
-    diagnose::Cause,
+    diagnose::Reason,
     query::{Filter, point_in_time},
     scope::Scope,
 };
@@ -30,7 +30,10 @@ pub(super) fn query(text: &str, now: Timestamp) -> Result<Query, String> {
             "namespace" => query.filter.namespace = Some(value),
             "pod" => query.filter.pod = Some(value),
             "container" => query.filter.container = Some(value),
-            "cause" => query.filter.cause = Some(one_of("cause", &value, &Cause::ALL, |cause| cause.name())?),
+            "cause" => {
+                let all: Vec<_> = Reason::all().collect();
+                query.filter.cause = Some(one_of("cause", &value, &all, |reason| reason.name())?);
+            }
             "scope" => query.filter.scope = Some(one_of("scope", &value, &Scope::ALL, |scope| scope.name())?),
             "order" => {
                 let orders = [Order::NewestFirst, Order::OldestFirst];
@@ -70,6 +73,8 @@ pub(super) fn id(path: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use oomwatch_common::diagnose::Cause;
+
     use super::*;
 
     #[test]
@@ -83,7 +88,10 @@ mod tests {
         .unwrap();
         assert_eq!(asked.filter.since, Some("2026-11-21T10:00:00Z".parse().unwrap()));
         assert_eq!(asked.filter.until, Some("2026-11-21T11:00:00Z".parse().unwrap()));
-        assert_eq!((asked.filter.pod.as_deref(), asked.filter.cause), (Some("a-b"), Some(Cause::PodLimit)));
+        assert_eq!(
+            (asked.filter.pod.as_deref(), asked.filter.cause),
+            (Some("a-b"), Some(Reason::Cause(Cause::PodLimit)))
+        );
         assert_eq!((asked.order, asked.limit, asked.filter.scope), (Order::OldestFirst, 7, Some(Scope::Pod)));
         assert!(asked.cursor.is_some());
         assert_eq!(query("", now).unwrap().limit, USUALLY);

@@ -161,8 +161,14 @@ fn advice(facts: &Facts<'_>) -> Vec<String> {
         }
         _ => &["Look at what the usage is made of, below, before raising the limit."],
     };
-    advice.iter().map(|&advice| advice.to_owned()).collect()
+    let is_own = || facts.kubernetes().is_some_and(|kubernetes| kubernetes.pod_limits_bytes.is_some());
+    let sum = (facts.report.scope == Scope::Pod && !is_own()).then_some(SUM_OF_LIMITS);
+    advice.iter().copied().chain(sum).map(str::to_owned).collect()
 }
+
+/// `ResourceConfigForPod`, pkg/kubelet/cm/helpers_linux.go of Kubernetes.
+const SUM_OF_LIMITS: &str = "Unless the pod's specification has a limit for the pod itself, the kubelet set the sum of \
+     its containers' limits: in a pod of one container, that container's limit was reached.";
 
 /// The level with so many components, of the victim's path.
 fn level<'a>(facts: &Facts<'a>, depth: usize) -> Option<&'a Level> {

@@ -1,12 +1,12 @@
 //! The whole node ran out of memory.
 
 use super::{
-    Cause, Confidence, Facts, Finding, Reason, evidence::EvidenceList, facts::percent,
-    why_this_victim::why_this_victim, words::list,
+    Cause, Confidence, Facts, Finding, Reason, evidence::EvidenceList, facts::percent, fragmentation,
+    page_fault, why_this_victim::why_this_victim, words::list,
 };
 use crate::{
-    report::{node_parts, size},
-    scope::Scope,
+    report::{node_parts, node_total, size},
+    scope::{Basis, Scope},
     units::Bytes,
 };
 
@@ -41,10 +41,29 @@ pub(super) fn node_exhausted(facts: &Facts<'_>) -> Option<Finding> {
     // A file shows what was left after the kill had begun.
     let when = if report.node_memory_from_log { "" } else { ", when it was read" };
     let made = made_of(facts).map_or(String::new(), |made| format!(" What used it{when}: {made}."));
-    let text = format!(
-        "The node's memory{total} ran out; no cgroup limit was reached.{made}{swap} {}",
-        why_this_victim(facts)
-    );
+    let (confidence, what) = match facts.basis {
+        _ if page_fault::is_one(facts) => (
+            Confidence::Possible,
+            "The kernel killed as if the node's memory had run out, though only a page fault had failed \
+             (page_fault)."
+                .to_owned(),
+        ),
+        _ if fragmentation::is_one(facts) => (
+            Confidence::Certain,
+            "The node had no contiguous block of the size that was asked for, though memory was free \
+             (fragmentation); no cgroup limit was reached."
+                .to_owned(),
+        ),
+        Basis::Message => (
+            Confidence::Likely,
+            format!(
+                "The node's memory{total} ran out; no cgroup limit was reached. (The kernel's message is the \
+                 same where only the part of it ran out that a cpuset or a memory policy allows.)"
+            ),
+        ),
+        _ => (Confidence::Certain, format!("The node's memory{total} ran out; no cgroup limit was reached.")),
+    };
+    let text = format!("{what}{made}{swap} {}", why_this_victim(facts));
     let mut advice = Vec::new();
     if is_mostly_the_kernels(facts) {
         advice.push(
@@ -65,7 +84,7 @@ pub(super) fn node_exhausted(facts: &Facts<'_>) -> Option<Finding> {
     );
     Some(Finding {
         cause: Reason::Cause(Cause::NodeExhausted),
-        confidence: Confidence::Certain,
+        confidence,
         text,
         evidence: evidence.done(),
         advice,
@@ -88,7 +107,7 @@ fn is_mostly_the_kernels(facts: &Facts<'_>) -> bool {
 /// What the node's memory is used for, as far as it is worth a word.
 fn made_of(facts: &Facts<'_>) -> Option<String> {
     let memory = facts.report.node_memory?;
-    let total = memory.mem_total_bytes?;
+    let total = node_total(&memory)?;
     let mut parts = node_parts(&memory);
     parts.sort_by_key(|(_, part)| std::cmp::Reverse(*part));
     let told: Vec<_> = parts

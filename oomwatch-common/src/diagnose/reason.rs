@@ -1,6 +1,6 @@
 //! What a finding is of: a cause, which may be the headline, or what refines it. Both are closed sets of names.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::Cause;
 
@@ -30,6 +30,41 @@ impl Reason {
     }
 }
 
+/// Which reasons a report has findings of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReasonSet(u64);
+
+impl ReasonSet {
+    /// Whether it has this one.
+    pub fn contains(self, reason: Reason) -> bool {
+        self.0 & Self::bit(reason.name()) != 0
+    }
+
+    /// Its own bit; none for a name of another version's.
+    fn bit(name: &str) -> u64 {
+        let place = Reason::all().position(|known| known.name() == name);
+        place.and_then(|place| 1_u64.checked_shl(place.try_into().ok()?)).unwrap_or_default()
+    }
+}
+
+impl<'a> FromIterator<&'a str> for ReasonSet {
+    fn from_iter<I: IntoIterator<Item = &'a str>>(names: I) -> Self {
+        Self(names.into_iter().fold(0, |set, name| set | Self::bit(name)))
+    }
+}
+
+/// From the findings of a report.
+impl<'de> Deserialize<'de> for ReasonSet {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Named {
+            cause: String,
+        }
+        let findings = Vec::<Named>::deserialize(deserializer)?;
+        Ok(findings.iter().map(|finding| finding.cause.as_str()).collect())
+    }
+}
+
 /// What is to be known beside the cause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -54,6 +89,8 @@ pub enum Refinement {
     SwapExhausted,
     /// `memory.high` had slowed the cgroup down before.
     Throttled,
+    /// A page fault failed, and no allocation of the node's.
+    PageFault,
     /// Free memory was below the node's reserve.
     BelowWatermarks,
     /// Free memory was in pieces too small.
@@ -88,7 +125,7 @@ pub enum Refinement {
 
 impl Refinement {
     /// All of them, in the order in which a report has them.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::AnonymousMemory,
         Self::DirtyPageCache,
         Self::SharedMemory,
@@ -99,6 +136,7 @@ impl Refinement {
         Self::YoungProcess,
         Self::SwapExhausted,
         Self::Throttled,
+        Self::PageFault,
         Self::BelowWatermarks,
         Self::Fragmentation,
         Self::HugePages,
@@ -129,6 +167,7 @@ impl Refinement {
             Self::YoungProcess => "young_process",
             Self::SwapExhausted => "swap_exhausted",
             Self::Throttled => "throttled",
+            Self::PageFault => "page_fault",
             Self::BelowWatermarks => "below_watermarks",
             Self::Fragmentation => "fragmentation",
             Self::HugePages => "huge_pages",
@@ -150,7 +189,16 @@ impl Refinement {
 
 #[cfg(test)]
 mod tests {
-    use super::Reason;
+    use super::{Reason, ReasonSet};
+
+    #[test]
+    fn a_set_has_what_was_put_in_and_no_more() {
+        for reason in Reason::all() {
+            let json = format!(r#"[{{"cause":"{}","text":"x"}},{{"cause":"of next year"}}]"#, reason.name());
+            let set: ReasonSet = serde_json::from_str(&json).unwrap();
+            assert!(Reason::all().all(|other| set.contains(other) == (other == reason)), "{json}");
+        }
+    }
 
     #[test]
     fn a_reason_is_its_name() {

@@ -20,9 +20,6 @@ pub(super) fn unknown(facts: &Facts<'_>) -> Option<Finding> {
          a cpuset, a memory policy, or sysrq-f. The kernel does not say which at this probe level."
     } else if message.is_some_and(|message| message.starts_with("Memory cgroup")) {
         "A cgroup reached its memory limit; which, was not read."
-    } else if message.is_some_and(|message| message.starts_with("Out of memory")) {
-        "No cgroup's limit was reached: the node ran out of memory, or the part of it that the allocation was \
-         confined to. Which, was not read."
     } else {
         "What hit its limit could not be read: see the gaps."
     };

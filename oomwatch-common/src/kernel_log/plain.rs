@@ -5,7 +5,7 @@
 
 use memchr::memchr_iter;
 
-use super::text::{leading, split};
+use super::text::{leading, rsplit, split};
 
 /// A line's time, as far as it has any, and the kernel's text.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +31,9 @@ impl<'a> PlainLine<'a> {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         let mut read = Self { micros: None, wall: None, host: None, text: line };
         read.level()?;
+        if read.talos()? {
+            return Some(read);
+        }
         read.text = after_facility(read.text);
         if let Some(rest) = read.text.strip_prefix(b"1 ") {
             return read.rfc5424(rest);
@@ -76,6 +79,25 @@ impl<'a> PlainLine<'a> {
         Some(self)
     }
 
+    /// `10.0.0.1: kern: warning: [2026-11-21T12:00:00.123456789Z]: text`, as `talosctl dmesg` prints it; of one node
+    /// without its name. `None`: another facility than the kernel's.
+    fn talos(&mut self) -> Option<bool> {
+        let read = || {
+            let head = self.text.get(..LONGEST_HEAD).unwrap_or(self.text);
+            let (before, _) = split(head, ": [")?;
+            let (time, text) = split(self.text.get(before.len() + 3..)?, "]: ")?;
+            let (named, level) = rsplit(before, ": ")?;
+            let (host, facility) =
+                rsplit(named, ": ").map_or((None, named), |(host, rest)| (Some(host), rest));
+            let is_word = |text: &[u8]| !text.is_empty() && text.iter().all(u8::is_ascii_lowercase);
+            let is_one = is_date(time) && is_word(facility.trim_ascii()) && is_word(level.trim_ascii());
+            is_one.then(|| (host.map(<[u8]>::trim_ascii), facility.trim_ascii(), time, text))
+        };
+        let Some((host, facility, time, text)) = read() else { return Some(false) };
+        (self.host, self.wall, self.text) = (host, Some(time), text);
+        (facility == b"kern").then_some(true)
+    }
+
     /// `<4>`, with `dmesg --raw`: a facility of 1 or more is not the kernel's.
     fn level(&mut self) -> Option<()> {
         if let Some((level, rest)) = self.text.strip_prefix(b"<").and_then(leading::<u32>)
@@ -86,7 +108,7 @@ impl<'a> PlainLine<'a> {
         Some(())
     }
 
-    /// `[   12.345678]`, perhaps `[   12.345678][  T97]`.
+    /// `[   12.345678]`, perhaps `[   12.345678][  T97]`, with `dmesg -d` `[   12.345678 <    0.000001>]`.
     fn clock(&mut self) -> bool {
         let read = || {
             let inside = self.text.strip_prefix(b"[")?.trim_ascii_start();
@@ -95,7 +117,7 @@ impl<'a> PlainLine<'a> {
             let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
             let (fraction, _) = leading::<u64>(rest)?;
             let scale = 10_u64.checked_pow(6_usize.checked_sub(digits)?.try_into().ok()?)?;
-            let rest = after_caller(rest.get(digits..)?.strip_prefix(b"]")?);
+            let rest = after_caller(after_delta(rest.get(digits..)?).strip_prefix(b"]")?);
             let micros = seconds.checked_mul(1_000_000)?.checked_add(fraction.checked_mul(scale)?)?;
             Some((micros, rest.strip_prefix(b" ").unwrap_or(rest)))
         };
@@ -171,13 +193,18 @@ fn after_facility(text: &[u8]) -> &[u8] {
 /// `[  T97]` or `[  C1]`: the thread or CPU (`CONFIG_PRINTK_CALLER`).
 fn after_caller(text: &[u8]) -> &[u8] {
     let caller = || {
-        let (inside, rest) = split(text.strip_prefix(b"[")?, "]")?;
+        let (inside, rest) = split(after_space(text).strip_prefix(b"[")?, "]")?;
         let (kind, number) = inside.trim_ascii_start().split_first()?;
         let is_one =
             matches!(kind, b'T' | b'C') && !number.is_empty() && number.iter().all(u8::is_ascii_digit);
         is_one.then_some(rest)
     };
     caller().unwrap_or(text)
+}
+
+/// ` <    0.000001>`: the time since the line before.
+fn after_delta(text: &[u8]) -> &[u8] {
+    text.strip_prefix(b" <").and_then(|rest| split(rest, ">")).map_or(text, |(_, rest)| rest)
 }
 
 fn after_space(text: &[u8]) -> &[u8] {
@@ -217,6 +244,8 @@ mod tests {
             ("[   12.345678] ", Some(12_345_678), None),
             ("[12.34] ", Some(12_340_000), None),
             ("[    0.000001][   T97] ", Some(1), None),
+            ("[   12.345678 <    0.000001>] ", Some(12_345_678), None),
+            ("[   12.345678] [  T97] ", Some(12_345_678), None),
             ("<3>[    8.999588] ", Some(8_999_588), None),
             ("kern  :err   : [   12.345678] ", Some(12_345_678), None),
             ("[Sat Nov 21 12:00:00 2026] ", None, Some("Sat Nov 21 12:00:00 2026")),
@@ -247,6 +276,12 @@ mod tests {
                 Some(1_500_000),
                 Some("2026-11-21T12:00:00Z"),
             ),
+            (
+                "10.0.0.1: kern: warning: [2026-11-21T12:00:00.123456789Z]: ",
+                None,
+                Some("2026-11-21T12:00:00.123456789Z"),
+            ),
+            (" kern:    info: [2026-11-21T12:00:00.1Z]: ", None, Some("2026-11-21T12:00:00.1Z")),
             ("[    5.000001] node-a kernel: ", Some(5_000_001), None),
             ("kernel: ", None, None),
             (
@@ -272,6 +307,7 @@ mod tests {
         for head in [
             "Nov 21 12:00:00 node-a sshd[17]: ",
             "<14>[   12.345678] ",
+            "10.0.0.1: user: warning: [2026-11-21T12:00:00.123456789Z]: ",
             "2026-11-21T12:00:00+00:00 a app[1]: ",
         ] {
             let line = format!("{head}{TEXT}");

@@ -4,7 +4,7 @@ use super::paper::{Ink, Paper};
 use crate::{
     proc_text::{Pressure, Stall},
     render_text::{milliseconds, short_id},
-    report::{Cgroup, Composition, Report, node_parts, size},
+    report::{Cgroup, Composition, Report, node_parts, node_total, size},
     scope::Scope,
     units::Bytes,
 };
@@ -168,7 +168,7 @@ pub(super) fn node(paper: &mut Paper, report: &Report) {
 
 fn bars(paper: &mut Paper, report: &Report) {
     let Some(node) = report.node_memory else { return };
-    let Some(total) = node.mem_total_bytes else { return };
+    let Some(total) = node_total(&node) else { return };
     let mut rest = total.0;
     for (name, Bytes(part)) in node_parts(&node) {
         rest = rest.saturating_sub(part);

@@ -6,7 +6,7 @@ use crate::{
     diagnose::{Cause, Facts, Reason, diagnose},
     escape::unescape,
     ids::CgroupPath,
-    scope::{Basis, Scope, scope_of},
+    scope::{Basis, Scope, is_without_cgroup, scope_of},
 };
 
 impl Report {
@@ -36,6 +36,11 @@ impl Report {
         match (&self.oom, &self.cgroup) {
             (Some(_), _) if self.scope == Scope::Unknown => Basis::Nothing,
             (Some(_), _) if self.scope == Scope::Container && is_pods => Basis::EqualLimits,
+            (Some(oom), _)
+                if oom.constraint.is_none() && oom.message.as_deref().is_some_and(is_without_cgroup) =>
+            {
+                Basis::Message
+            }
             (Some(_), _) => Basis::Kernel,
             (None, Some(cgroup)) if !cgroup.levels.is_empty() => {
                 let depth = path(&cgroup.cgroup).map_or(0, |path| path.components.len());

@@ -112,6 +112,12 @@ impl Composition {
     }
 }
 
+/// The node's memory: all that it has or, in a log that was shortened, what is counted of it.
+pub fn node_total(node: &Meminfo) -> Option<Bytes> {
+    let counted = || sum(&node_parts(node).map(|(_, part)| part));
+    node.mem_total_bytes.or_else(|| Some(counted()).filter(|counted| counted.0 > 0))
+}
+
 /// What the node's memory is used for, in parts that do not overlap. The kernel's log lists pages of processes together
 /// with tmpfs, and page cache, by how lately they were used.
 pub fn node_parts(node: &Meminfo) -> [(&'static str, Bytes); 9] {

@@ -8,7 +8,19 @@ use serde_json::{Map, Value};
 use super::unwrap::{Item, Wrapping, unwrap_at};
 
 /// Where the text is, the journal's own name first.
-const TEXTS: &[&str] = &["MESSAGE", "log", "message", "textPayload", "msg", "text", "line"];
+const TEXTS: &[&str] = &[
+    "MESSAGE",
+    "log",
+    "message",
+    "textPayload",
+    "msg",
+    "text",
+    "line",
+    "Message",
+    "SyslogMessage",
+    "_raw",
+    "body",
+];
 const HOSTS: &[&str] = &["_HOSTNAME", "hostname", "host", "node_name"];
 
 /// A line that is an object.
@@ -47,11 +59,13 @@ pub(super) fn object(line: &[u8], depth: u32) -> Item<'_> {
     }
 }
 
-/// `"MESSAGE" : "text",` of an object that is spread over many lines.
+/// `"MESSAGE" : "text",` of an object that is spread over many lines. What is none is text: a row of values, in quotes.
 pub(super) fn member(line: &[u8]) -> Item<'_> {
     let text = String::from_utf8_lossy(line);
     let object = format!("{{{}}}", text.trim_end_matches([',', ' ']));
-    let Ok(object) = serde_json::from_str::<Map<String, Value>>(&object) else { return Item::Foreign };
+    let Ok(object) = serde_json::from_str::<Map<String, Value>>(&object) else {
+        return Item::Text(Cow::Borrowed(line), Wrapping::default());
+    };
     match TEXTS.iter().find_map(|name| object.get(*name).and_then(bytes)) {
         Some(text) => Item::Text(Cow::Owned(text), Wrapping::default()),
         None => Item::Foreign,
@@ -60,8 +74,12 @@ pub(super) fn member(line: &[u8]) -> Item<'_> {
 
 /// Whether this is a report of ours. Its `schema` is its first field.
 fn is_report(line: &[u8]) -> bool {
-    let rest = line.strip_prefix(b"{").map(<[u8]>::trim_ascii_start);
-    rest.and_then(|rest| rest.strip_prefix(b"\"schema\"")).is_some_and(|rest| {
+    line.strip_prefix(b"{").is_some_and(|rest| names_a_schema(rest.trim_ascii_start()))
+}
+
+/// `"schema": 1`
+pub(super) fn names_a_schema(text: &[u8]) -> bool {
+    text.strip_prefix(b"\"schema\"").is_some_and(|rest| {
         rest.trim_ascii_start()
             .strip_prefix(b":")
             .is_some_and(|rest| rest.trim_ascii_start().first().is_some_and(u8::is_ascii_digit))

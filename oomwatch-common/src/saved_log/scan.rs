@@ -3,10 +3,12 @@
 use memchr::{memchr, memchr_iter, memmem, memrchr};
 
 use super::{
+    frame::Frame,
     json::{number, wall},
+    spread::{Spread, Step},
     unwrap::{Item, Wrapping, unwrap},
 };
-use crate::kernel_log::{KernelLog, KmsgRecord, Logged, PlainLine};
+use crate::kernel_log::{KernelLog, KmsgRecord, Logged, Place, PlainLine};
 
 /// What was found.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,6 +54,8 @@ pub struct Scanner {
     /// The machines' logs, the one that was last added to last. The empty name is of lines that name none.
     logs: Vec<(Vec<u8>, KernelLog)>,
     entry: Entry,
+    frame: Frame,
+    spread: Spread,
 }
 
 /// An entry of a journal, field by field.
@@ -79,6 +83,8 @@ impl Default for Scanner {
             lines: 0,
             logs: Vec::new(),
             entry: Entry::default(),
+            frame: Frame::default(),
+            spread: Spread::default(),
         }
     }
 }
@@ -178,21 +184,36 @@ impl Scanner {
         self.is_near
     }
 
-    /// Where the journal's entry begins whose field begins at `line`; `line` itself of any other log.
+    /// Where the journal's entry begins whose field begins at `line`, or the object that is laid out over many lines;
+    /// `line` itself of any other log.
     fn entry_of(data: &[u8], line: usize) -> usize {
         let before = data.get(line.saturating_sub(ENTRY)..line).unwrap_or_default();
         let is_field =
             before.starts_with(b"_") || memmem::rfind(before, b"\n__REALTIME_TIMESTAMP=").is_some();
-        match memmem::rfind(before, b"\n\n").filter(|_| is_field) {
-            Some(at) => line - before.len() + at + 2,
-            None => line,
+        if is_field && let Some(at) = memmem::rfind(before, b"\n\n") {
+            return line - before.len() + at + 2;
         }
+        // The line `{` stands before the one with the schema.
+        let opened = memmem::rfind(before, b"\"schema\":").and_then(|at| {
+            let schema = memrchr(b'\n', before.get(..at)?)?;
+            memrchr(b'\n', before.get(..schema)?).map(|at| at + 1).or(Some(0))
+        });
+        opened.map_or(line, |at| line - before.len() + at)
     }
 
     fn line(&mut self, line: &[u8], found: &mut impl FnMut(Found)) {
         self.idle = self.idle.saturating_add(1);
         if self.entry.goes_on(line) {
             return;
+        }
+        match self.spread.step(line) {
+            Step::Other => {}
+            Step::Taken => return,
+            Step::Whole(json) => {
+                self.idle = 0;
+                found(Found::Report(String::from_utf8_lossy(&json).into_owned()));
+                return;
+            }
         }
         match unwrap(line) {
             Item::Report(json) => {
@@ -224,10 +245,36 @@ impl Scanner {
             if let Some(record) = KmsgRecord::parse(line) {
                 self.with_log(b"", found, |log| log.record_at(&record, wrapping.place(number)));
             } else if let Some(read) = PlainLine::parse(line) {
-                let place = wrapping.place(number);
-                let host = read.host.or(place.host).unwrap_or_default().to_vec();
-                self.with_log(&host, found, |log| log.plain(&read, place));
+                self.plain(&read, wrapping.place(number), found);
             }
+        }
+    }
+
+    /// A line of text, first without what was learned to stand around; where that is none of the kernel's, it is
+    /// looked at for what may be learned.
+    fn plain(&mut self, read: &PlainLine<'_>, place: Place<'_>, found: &mut impl FnMut(Found)) {
+        let host = read.host.or(place.host).unwrap_or_default().to_vec();
+        let is_dated = read.wall.is_some();
+        let whole = read.text.trim_ascii_end();
+        let text = self.frame.without_tail(whole);
+        if let Some(text) = self.frame.inside(text, is_dated)
+            && self.with_log(&host, found, |log| log.plain(&PlainLine { text, ..read.clone() }, place))
+        {
+            self.frame.learn_tail(whole);
+            return;
+        }
+        if self.with_log(&host, found, |log| log.plain(&PlainLine { text, ..read.clone() }, place)) {
+            if self.frame.learn_tail(whole) {
+                self.frame.forget_head();
+            }
+            return;
+        }
+        let may_tell = self.finders.iter().any(|finder| finder.find(whole).is_some());
+        if may_tell && self.frame.learn_head(whole, is_dated) {
+            self.frame.learn_tail(whole);
+            let text = self.frame.without_tail(whole);
+            let text = self.frame.inside(text, is_dated).unwrap_or(text);
+            self.with_log(&host, found, |log| log.plain(&PlainLine { text, ..read.clone() }, place));
         }
     }
 
@@ -236,7 +283,7 @@ impl Scanner {
         host: &[u8],
         found: &mut impl FnMut(Found),
         take: impl FnOnce(&mut KernelLog) -> Option<Logged>,
-    ) {
+    ) -> bool {
         let known = self.logs.iter().position(|(known, _)| known == host);
         if known.is_none() {
             if self.logs.len() >= MOST_HOSTS {
@@ -249,11 +296,14 @@ impl Scanner {
         if let Some((_, log)) = self.logs.get_mut(at) {
             let before = log.lines_taken();
             let logged = take(log);
-            if log.lines_taken() != before {
+            let is_taken = log.lines_taken() != before;
+            if is_taken {
                 self.idle = 0;
             }
             give(logged, found);
+            return is_taken;
         }
+        false
     }
 }
 

@@ -142,6 +142,29 @@ fn wrapped() -> Vec<(&'static str, String, [&'static str; 3])> {
         ),
         ("quoted", lines("> > [   12.345678] "), ["", "", ""]),
         ("indented", lines("    [   12.345678] "), ["", "", ""]),
+        ("dmesg -d", lines("[   12.345678 <    0.000001>] "), ["", "", ""]),
+        ("with the thread", lines("[   12.345678] [  T97] "), ["", "", ""]),
+        (
+            "talosctl dmesg",
+            lines("node-a: kern: warning: [2026-11-21T12:00:00.000000Z]: "),
+            [time, "node-a", ""],
+        ),
+        // None of these is known by name.
+        ("busybox", lines("Nov 21 12:00:00 node-a kern.warn kernel: "), ["", "", ""]),
+        ("logcat", lines("11-21 12:00:00.123     0     0 W kernel  : "), ["", "", ""]),
+        ("grep -H", lines("/var/log/messages.1:Nov 21 12:00:00 node-a kernel: "), ["", "", ""]),
+        ("a table", each(|line| format!("| `[   12.345678] {line}` |\n")), ["", "", ""]),
+        ("csv", each(|line| format!("\"2026-11-21 12:00:00\",\"[   12.345678] {line}\"\n")), ["", "", ""]),
+        ("html", each(|line| format!("[   12.345678] {line}<br>\n")), ["", "", ""]),
+        (
+            "broken into lines by mail",
+            lines("[   12.345678] ")
+                .replace(",cpuset", ",\ncpuset")
+                .replace(",task=", ",\n  task=")
+                .replace(") total-vm:33840kB, ", ")\n  total-vm:33840kB,\n"),
+            ["", "", ""],
+        ),
+        ("padded", each(|line| format!("[   12.345678] {line}   \n")), ["", "", ""]),
         ("windows", lines("[   12.345678] ").replace('\n', "\r\n"), ["", "", ""]),
     ]
 }
@@ -156,6 +179,45 @@ fn however_it_is_wrapped_it_is_the_same_incident() {
         assert_eq!(essence(&reports[0]), expected, "{name}");
         let told = [&reports[0].time, &reports[0].node, &reports[0].boot_id].map(String::as_str);
         assert_eq!(told, [time, node, boot_id], "{name}");
+    }
+}
+
+/// Whoever reads the node's figures takes every line for one of them.
+#[test]
+fn a_node_that_ran_out_is_told_in_any_wrapping_twice() {
+    let log = [
+        "hog invoked oom-killer: gfp_mask=0x140dca(GFP_HIGHUSER_MOVABLE), order=0, oom_score_adj=0",
+        "Mem-Info:",
+        "active_anon:73 inactive_anon:158484 free:8550",
+        "182985 pages RAM",
+        "oom-kill:constraint=CONSTRAINT_NONE,nodemask=(null),cpuset=/,mems_allowed=0,global_oom,task_memcg=/,task=hog,\
+         pid=153,uid=0",
+        "Out of memory: Killed process 153 (hog) total-vm:650292kB, anon-rss:649216kB, file-rss:0kB, shmem-rss:576kB, \
+         UID:0 pgtables:1312kB oom_score_adj:0",
+    ];
+    let told = |head: &str, tail: &str| -> Vec<String> {
+        let line = |text: &&str| format!("{head}{text}{tail}\n");
+        let log: String = log.iter().chain(&log).map(line).collect();
+        reports(log.as_bytes())
+            .iter()
+            .map(|report| format!("{} {:?}", essence(report), report.node_memory))
+            .collect()
+    };
+    let expected = told("", "");
+    assert_eq!(expected.len(), 2);
+    assert!(
+        expected[0].contains("NodeExhausted") && expected[0].contains("mem_free_bytes: Some"),
+        "{expected:?}"
+    );
+    for (head, tail) in [
+        ("Nov 21 12:00:00 node-a kern.warn kernel: ", ""),
+        ("11-21 12:00:00.123     0     0 W kernel  : ", ""),
+        ("/var/log/messages.1:Nov 21 12:00:00 node-a kernel: ", ""),
+        ("10.0.0.1: kern: warning: [2026-11-21T12:00:00.1Z]: ", "   "),
+        ("\"2026-11-21 12:00:00\",\"[   12.345678] ", "\""),
+        ("| `[   12.345678] ", "` |"),
+    ] {
+        assert_eq!(told(head, tail), expected, "{head}");
     }
 }
 
@@ -271,6 +333,39 @@ fn reports_of_ours_are_found_in_any_wrapping() {
         let found = scan(format!("x\n{line}\ny\n").as_bytes(), 1000).0;
         assert_eq!(found, [Found::Report(json.clone())], "{line}");
     }
+}
+
+#[test]
+fn reports_that_were_laid_out_over_lines_are_found() {
+    let json = reports(lines("").as_bytes())[0].to_json().unwrap();
+    let spread = serde_json::to_string_pretty(&Report::from_json(&json).unwrap()).unwrap();
+    let filler = "Nov 21 12:00:00 node-a app[1]: nothing of interest\n".repeat(7000);
+    for log in
+        [spread.clone(), format!("[\n{spread},\n{spread}\n]"), format!("{filler}{spread}\n{filler}{spread}")]
+    {
+        let count = log.matches("\"schema\"").count();
+        for piece in [1000, 1 << 20] {
+            let found = scan(log.as_bytes(), piece).0;
+            assert_eq!(found.len(), count, "pieces of {piece}");
+            for found in found {
+                let Found::Report(found) = found else { panic!("{found:?}") };
+                assert_eq!(Report::from_json(&found).unwrap(), Report::from_json(&json).unwrap());
+            }
+        }
+    }
+}
+
+#[test]
+fn what_kubectl_shows_of_a_kernel_monitor_is_a_kill() {
+    let line = "  Warning  OOMKilling  3m  kernel-monitor  Memory cgroup out of memory: Killed process 97 (a b) \
+                total-vm:753508kB, anon-rss:58776kB, file-rss:29400kB, shmem-rss:0kB, UID:0 pgtables:288kB \
+                oom_score_adj:999";
+    let report = &reports(line.as_bytes())[0];
+    let victim = &report.victims[0];
+    assert_eq!((victim.comm.as_deref(), victim.oom_score_adj), (Some("a b"), Some(999)));
+    // Another program's line in a syslog file may be anybody's.
+    let line = line.replace("kernel-monitor", "");
+    assert!(reports(format!("Nov 21 12:00:00 node-a app: {line}").as_bytes()).is_empty());
 }
 
 #[test]

@@ -11,12 +11,14 @@ type Row<'a> = (&'a str, &'a str, Option<u64>, Option<u64>, &'a [&'a [(u64, &'a 
 const LOGS: &[Row<'_>] = &[
     // The memory used was anon 1,017,592 and file 17,492, not total-vm's 1,704,328.
     ("rhel8-4.18-pod.log", "pod_limit", Some(1_024_000), Some(1_017_592), &[&[(1_735_923, "systembusin")]]),
-    ("openeuler-5.10-arm64-node.log", "unknown", None, Some(1_896_300), &[&[(39693, "stress-ng")]]),
-    ("centos7-3.10-node.log", "unknown", None, None, &[&[(25143, "bigmem")]]),
+    ("openeuler-5.10-arm64-node.log", "node_exhausted", None, Some(1_896_300), &[&[(39693, "stress-ng")]]),
+    ("centos7-3.10-node.log", "node_exhausted", None, None, &[&[(25143, "bigmem")]]),
     ("ubuntu-4.15.0-213-global.txt", "node_exhausted", None, Some(682_112), &[&[(135, "hog")]]),
     ("ubuntu-4.15.0-213-v1hier.txt", "system_service_limit", Some(32768), Some(32408), &[&[(150, "hog")]]),
     ("5.10.0-46-cloud-amd64-cpuset.kmsg", "cpuset", None, Some(207_704), &[&[(100, "hog")]]),
     ("5.10.0-46-cloud-amd64-v2shm.kmsg", "system_service_limit", Some(32768), Some(52), &[&[(99, "hog")]]),
+    ("5.10.0-32-cloud-arm64-globaladj.kmsg", "node_exhausted", None, Some(191_320), &[&[(99, "hog")]]),
+    ("5.10.0-32-cloud-arm64-v2.kmsg", "system_service_limit", Some(32768), Some(32656), &[&[(98, "hog")]]),
     ("6.1.0-56-cloud-amd64-sysrq.kmsg", "sysrq", None, Some(102_368), &[&[(97, "hog")]]),
     // The victim is dd; what fills the limit is on a tmpfs.
     ("6.1.0-56-cloud-amd64-v2tmpfs.kmsg", "system_service_limit", Some(32768), Some(940), &[&[(109, "dd")]]),

@@ -15,6 +15,7 @@ const WHOLE: &[&str] = &[
     "ubuntu-4.15.0-213-global.txt",
     "ubuntu-4.15.0-213-v1hier.txt",
     "5.10.0-46-cloud-amd64-cpuset.kmsg",
+    "5.10.0-32-cloud-arm64-globaladj.kmsg",
     "6.1.0-56-cloud-amd64-v2tmpfs.kmsg",
     "6.12.117+deb13-cloud-amd64-globaladj.kmsg",
     "6.12.117+deb13-cloud-amd64-v2group.txt",

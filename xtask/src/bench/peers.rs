@@ -14,6 +14,7 @@ use clap::ValueEnum as _;
 use serde::Deserialize;
 
 use crate::{
+    arch::Arch,
     build::{self, BuildOptions},
     kernels::{self, Cgroup},
     needs::Part,
@@ -92,11 +93,10 @@ struct Turn {
 
 /// Compares; fails where something could not be measured.
 pub(crate) fn peers(repo: &Repo, options: &PeersOptions) -> Result<ExitCode> {
-    let parts: &[Part] =
-        if options.host { &[Part::Build, Part::Peers] } else { &[Part::Build, Part::Vm, Part::Peers] };
-    setup(repo, parts)?;
+    let parts = if options.host { Part::build(Arch::HOST) } else { Part::vm(Arch::HOST) };
+    setup(repo, &[parts.as_slice(), &[Part::Peers]].concat())?;
     build::build_agent(repo, &BuildOptions::default())?;
-    build::build_guest(repo)?;
+    build::build_guest(repo, Arch::HOST)?;
     let (name, place, output) = if options.host {
         ("host", NATIVE.to_owned(), on_host(repo, options)?)
     } else {
@@ -128,7 +128,7 @@ fn on_host(repo: &Repo, options: &PeersOptions) -> Result<String> {
 
 fn in_vm(repo: &Repo, options: &PeersOptions) -> Result<String> {
     let entry = kernels::choose(repo, Some(&options.kernel))?;
-    let kernel = entry.fetch(repo)?;
+    let kernel = entry.fetch(repo, Arch::HOST)?;
     let headers = entry.fetch_headers(repo, &kernel)?.display().to_string();
     say::progress(&format!("bench: the peers in a VM, {}, {} CPUs", kernel.label, options.cpus));
     let machine = Machine {
@@ -144,7 +144,7 @@ fn in_vm(repo: &Repo, options: &PeersOptions) -> Result<String> {
         disk_bps: 0,
         append: "",
         timeout: Duration::from_secs(options.timeout),
-        files: vm_options::own_files(repo),
+        files: vm_options::own_files(repo, Arch::HOST),
     };
     let (rounds, kills) = (options.rounds.to_string(), options.kills.to_string());
     let command = ["oomwatch-guest", "peers", "kprobe", &rounds, &kills, &headers];

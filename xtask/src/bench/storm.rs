@@ -10,6 +10,7 @@ use anyhow::{Context, Result};
 use clap::ValueEnum;
 
 use crate::{
+    arch::Arch,
     build::{self, BuildOptions},
     kernels::{self, Cgroup, Kernel},
     needs::Part,
@@ -84,10 +85,10 @@ pub(crate) struct StormOptions {
 /// Makes the storm.
 pub(crate) fn storm(repo: &Repo, options: &StormOptions) -> Result<ExitCode> {
     let host = options.place == Place::Host;
-    let parts: &[Part] = if host { &[Part::Build] } else { &[Part::Build, Part::Vm] };
-    setup(repo, parts)?;
+    let parts = if host { Part::build(Arch::HOST) } else { Part::vm(Arch::HOST) };
+    setup(repo, &parts)?;
     build::build_agent(repo, &BuildOptions::default())?;
-    build::build_guest(repo)?;
+    build::build_guest(repo, Arch::HOST)?;
     let kills = options.kills.unwrap_or(if host { 100_000 } else { 2000 });
     if let Some(each) = options.peers {
         return beside_peers(repo, options, kills, each);
@@ -106,7 +107,7 @@ pub(crate) fn storm(repo: &Repo, options: &StormOptions) -> Result<ExitCode> {
     in_vm(
         repo,
         options,
-        &kernels::choose(repo, Some(&options.kernel))?.fetch(repo)?,
+        &kernels::choose(repo, Some(&options.kernel))?.fetch(repo, Arch::HOST)?,
         Root::Initramfs,
         arguments,
     )
@@ -116,7 +117,7 @@ pub(crate) fn storm(repo: &Repo, options: &StormOptions) -> Result<ExitCode> {
 fn beside_peers(repo: &Repo, options: &StormOptions, kills: u32, each: u32) -> Result<ExitCode> {
     setup(repo, &[Part::Peers])?;
     let entry = kernels::choose(repo, Some(&options.kernel))?;
-    let kernel = entry.fetch(repo)?;
+    let kernel = entry.fetch(repo, Arch::HOST)?;
     let headers = entry.fetch_headers(repo, &kernel)?.display().to_string();
     let form = if options.json { "json" } else { "text" };
     let arguments =
@@ -145,7 +146,7 @@ fn in_vm(
         disk_bps: 0,
         append: "",
         timeout: Duration::from_secs(options.timeout),
-        files: vm_options::own_files(repo),
+        files: vm_options::own_files(repo, Arch::HOST),
     };
     let command: Vec<String> = ["oomwatch-guest".to_owned()].into_iter().chain(arguments).collect();
     machine.run(repo, &command, &mut say::output).map(ExitCode::from)

@@ -37,7 +37,7 @@ pub(super) fn logged(mut open: Open, number: u64, exact_rss: bool, assumed: Page
             && victim.tid.map(|Tid(tid)| tid) == victim.tgid.map(|Tgid(tgid)| tgid)
         {
             let what = format!("victims[{}].tgid", victims.len());
-            gaps.push(Gap::new(what, "the log names a thread of it, taken for the process itself"));
+            gaps.push(Gap::new(what, "the log has a thread's id, taken for the process's"));
         }
         victims.push(victim);
     }

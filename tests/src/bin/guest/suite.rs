@@ -153,6 +153,9 @@ fn reason_to_skip(case: &Case, hierarchy: &Hierarchy, has_kprobes: bool) -> Resu
         ensure!(!symbol_exists("register_kprobe")?, "this kernel has kprobes, but no way to attach to them");
         return Ok(Some("this kernel has no kprobes"));
     }
+    if case.setup == Setup::Trampolines && !has_trampolines()? {
+        return Ok(Some("this kernel has no trampolines at the entry of its functions"));
+    }
     Ok(match case.needs {
         Needs::V2 if hierarchy.version == Version::V1 => {
             ensure!(!hierarchy.has("memory.oom.group")?, "cgroup v1 has memory.oom.group");
@@ -168,6 +171,14 @@ fn reason_to_skip(case: &Case, hierarchy: &Hierarchy, has_kprobes: bool) -> Resu
             (!hierarchy.limits_swap()?).then_some("this kernel does not account for swap by cgroup")
         }
     })
+}
+
+/// Whether fentry and fexit can be at a function of this kernel: by direct calls out of ftrace, which x86-64 has since
+/// 5.5 and arm64 since 6.4 (`DYNAMIC_FTRACE_WITH_DIRECT_CALLS`).
+pub(crate) fn has_trampolines() -> Result<bool> {
+    let found = symbol_exists("register_ftrace_direct")?;
+    ensure!(found || env::consts::ARCH != "x86_64", "this kernel has kprobes, but no trampolines");
+    Ok(found)
 }
 
 fn symbol_exists(name: &str) -> Result<bool> {

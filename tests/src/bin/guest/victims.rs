@@ -23,9 +23,6 @@ use crate::sys::{self, Ended};
 const BYTES: usize = 64 << 20;
 /// What a victim may take, its page tables included, so that it is born before it is killed.
 const ROOM: u64 = 512 << 10;
-/// What each CPU may have in stock of a cgroup's memory, out of reach of the others: 64 pages (`MEMCG_CHARGE_BATCH`,
-/// include/linux/memcontrol.h).
-const STOCK: u64 = 64 * 4096;
 
 /// Moves into the cgroup, makes so many kills, and says how many processes were really killed.
 pub(crate) fn run() -> Result<()> {
@@ -91,7 +88,7 @@ impl Limit {
         Ok(Self {
             usage: open(usage, OpenOptions::new().read(true))?,
             file: open(limit, OpenOptions::new().write(true))?,
-            room: ROOM + STOCK * Machine::this()?.cpus,
+            room: ROOM + Machine::this()?.stocked().bytes,
             set: 0,
         })
     }

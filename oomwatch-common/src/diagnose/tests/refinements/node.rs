@@ -13,6 +13,17 @@ pub(super) const CASES: &[Case] = &[
     ),
     (R::Throttled, container, |_| {}, None),
     (
+        R::PageFault,
+        node,
+        |r| {
+            let oom = r.oom.as_mut().unwrap();
+            (oom.gfp_mask, oom.order) = (Some("0x0".to_owned()), Some(0));
+        },
+        Some((LIKELY, &["no allocation of the node's own", "memory.kmem.limit_in_bytes"])),
+    ),
+    (R::PageFault, node, |_| {}, None),
+    (R::PageFault, container, |r| r.oom.as_mut().unwrap().gfp_mask = Some("0x0".to_owned()), None),
+    (
         R::BelowWatermarks,
         node,
         |r| r.zones = vec![zone(1, &[1])],

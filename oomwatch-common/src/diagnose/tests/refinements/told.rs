@@ -130,6 +130,27 @@ pub(super) const CASES: &[Case] = &[
         |r| r.victims[0].pid_in_namespace = None,
         Some((POSSIBLE, &["if the victim was the container's main"])),
     ),
+    (
+        R::KubernetesStatus,
+        container,
+        |r| {
+            r.victims[0].pid_in_namespace = None;
+            candidates(r, &[(7, 60, 900), (6, 2, 900)]);
+        },
+        Some((
+            POSSIBLE,
+            &["will probably show nothing", "(pid 6) has a lower pid", "OOMKilled, exit code 137"],
+        )),
+    ),
+    (
+        R::KubernetesStatus,
+        container,
+        |r| {
+            r.victims[0].pid_in_namespace = None;
+            candidates(r, &[(7, 60, 900), (8, 2, 900)]);
+        },
+        Some((POSSIBLE, &["if the victim was the container's main"])),
+    ),
     (R::KubernetesStatus, container, child, None),
     (R::KubernetesStatus, container, |r| r.kubernetes = None, None),
     (

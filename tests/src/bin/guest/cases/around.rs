@@ -17,13 +17,15 @@ const SERVICE: &str = "/system.slice/noise.service";
 /// In a pod at its limit the smaller process dies: its `oom_score_adj` makes it the worse one.
 pub(super) fn smaller_by_adjustment(bench: &mut Bench) -> Result<()> {
     let large = bench.hierarchy.create(&format!("{POD}/{LARGE}"))?;
-    large.limit(POD, 64 << 20)?;
+    large.limit(POD, 160 << 20)?;
     let small = bench.hierarchy.create(&format!("{POD}/{SMALL}"))?;
-    let mut larger = bench.hog(&large, &["comm=larger", "anon=36", "stop"])?;
+    let mut larger = bench.hog(&large, &["comm=larger", "anon=72", "stop"])?;
     let larger_stands = stand(&mut larger)?;
-    let mut victim = bench.hog(&small, &["comm=smaller", "adj=900", "anon=12", "stop"])?;
+    // A victim's pages are given back some 10,000 at a time (MAX_GATHER_BATCH_COUNT, mm/mmu_gather.c), and the last of
+    // them only after the kernel takes it for gone (MMF_OOM_SKIP, exit_mmap): one of fewer may cost a second its life.
+    let mut victim = bench.hog(&small, &["comm=smaller", "adj=900", "anon=48", "stop"])?;
     let standing = stand(&mut victim)?;
-    let mut trigger = bench.hog(&large, &[PROTECTED, "comm=trigger", "anon=4", "stop", "anon=14", "stop"])?;
+    let mut trigger = bench.hog(&large, &[PROTECTED, "comm=trigger", "anon=4", "stop", "anon=38", "stop"])?;
     trigger.go_to_stop()?;
     let mut seen = one_kill(bench, &small, &mut trigger, &standing, Since::Waited)?;
     trigger.wait_for_stop()?;

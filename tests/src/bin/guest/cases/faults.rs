@@ -18,7 +18,7 @@ use rustix::{
 };
 use serde_json::Value;
 
-use crate::suite::agent_binary;
+use crate::suite::{agent_binary, has_trampolines};
 
 fn trial(name: &str, arguments: &[&str]) -> Result<Trial> {
     Trial::start(&agent_binary(), env::current_exe()?, name, arguments)
@@ -43,7 +43,7 @@ impl Drop for Off {
 
 /// All kprobes.
 const KPROBES: &str = "/sys/kernel/debug/kprobes/enabled";
-/// Those at the entry of a function, and all trampolines.
+/// Those at the entry of a function, on x86-64, and all trampolines.
 const FTRACE: &str = "/proc/sys/kernel/ftrace_enabled";
 
 /// One process dies; the first agent reports it.
@@ -56,16 +56,27 @@ fn seen_by_the_first(bench: &mut Bench, trial: &Trial) -> Result<u32> {
 
 /// Somebody switches kprobes off while the agent runs: it ends, and started anew takes what still works.
 pub(super) fn kprobes_off(bench: &mut Bench) -> Result<()> {
-    switched_off(bench, KPROBES, "kprobe")
+    let trial = trial("off", &["--probe", "kprobe"])?;
+    switched_off(bench, trial, KPROBES, if has_trampolines()? { "kprobe" } else { "tracepoint" })
 }
 
-/// The same with all that is in a function's entry.
+/// The same with all that is in a function's entry by ftrace. Where kprobes are breakpoints, as on arm64, they are none
+/// of that.
 pub(super) fn ftrace_off(bench: &mut Bench) -> Result<()> {
-    switched_off(bench, FTRACE, "tracepoint")
+    let mut trial = trial("off", &["--probe", "kprobe"])?;
+    if fs::read_to_string("/sys/kernel/debug/kprobes/list")?.contains("[FTRACE]") {
+        return switched_off(bench, trial, FTRACE, "tracepoint");
+    }
+    let reports = Lines::of(trial.agent.take_stdout()?);
+    let off = Off::switch(FTRACE)?;
+    let killed = seen_by_the_first(bench, &trial)?;
+    trial.balance(&reports)?;
+    ensure!(trial.reported == [killed], "{killed} was not reported: {}", trial.agent.log());
+    drop(off);
+    trial.end()
 }
 
-fn switched_off(bench: &mut Bench, switch: &'static str, then: &str) -> Result<()> {
-    let mut trial = trial("off", &["--probe", "kprobe"])?;
+fn switched_off(bench: &mut Bench, mut trial: Trial, switch: &'static str, then: &str) -> Result<()> {
     let off = Off::switch(switch)?;
     seen_by_the_first(bench, &trial)?;
     // Each scrape is a look too: it need not be waited for the next one.
