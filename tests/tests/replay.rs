@@ -26,6 +26,7 @@ const RECORDINGS: &[&str] = &[
     "pipes",
     "processes",
     "slab_node",
+    "tmpfs_node",
     "volume",
 ];
 const OUTPUTS: [(&str, &str); 4] = [("text", "txt"), ("report", "page"), ("json", "json"), ("bcc", "bcc")];

@@ -143,6 +143,18 @@ const ROWS: &[Row<'_>] = &[
         numbers: &[("kernel_memory", "sunreclaim", 313_132), ("node_exhausted", "victim_rss_anon", 48996)],
         words: &["65 % of the node's memory", "slab 383.0 MiB"],
     },
+    // A tmpfs as large as the node, and a process of 48 MiB.
+    Row {
+        log: "6.1.0-56-cloud-amd64-tmpfs_node.kmsg",
+        number: 0,
+        recording: Some("tmpfs_node"),
+        cause: "node_exhausted",
+        refinements: &["shared_memory"],
+        logged: &["below_watermarks"],
+        live: &[],
+        numbers: &[("shared_memory", "shmem", 388_888)],
+        words: &["81 % of the node's memory", "df -h -t tmpfs"],
+    },
     // 150 huge pages were set aside, and a process took the rest.
     Row {
         log: "6.1.0-56-cloud-amd64-hugepages.kmsg",
