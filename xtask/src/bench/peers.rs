@@ -13,9 +13,11 @@ use anyhow::{Context, Result, ensure};
 use clap::ValueEnum as _;
 use serde::Deserialize;
 
+use super::explain;
 use crate::{
     arch::Arch,
     build::{self, BuildOptions},
+    image,
     kernels::{self, Cgroup},
     needs::Part,
     repo::Repo,
@@ -94,7 +96,7 @@ struct Turn {
 /// Compares; fails where something could not be measured.
 pub(crate) fn peers(repo: &Repo, options: &PeersOptions) -> Result<ExitCode> {
     let parts = if options.host { Part::build(Arch::HOST) } else { Part::vm(Arch::HOST) };
-    setup(repo, &[parts.as_slice(), &[Part::Peers]].concat())?;
+    setup(repo, &[parts.as_slice(), &[Part::Image, Part::Peers]].concat())?;
     build::build_agent(repo, &BuildOptions::default())?;
     build::build_guest(repo, Arch::HOST)?;
     let (name, place, output) = if options.host {
@@ -105,7 +107,7 @@ pub(crate) fn peers(repo: &Repo, options: &PeersOptions) -> Result<ExitCode> {
     };
     let line = output.lines().find(|line| line.starts_with('{')).context("the comparison has no figures")?;
     let compared: Compared = serde_json::from_str(line).context("cannot read the figures")?;
-    let page = page(&compared, &place)? + &own_sizes(repo)?;
+    let page = page(&compared, &place)? + &own_sizes(repo, options)?;
     let folder = repo.target().join("bench");
     fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
     for (kind, content) in [("json", format!("{line}\n")), ("md", page.clone())] {
@@ -274,22 +276,24 @@ fn mebibytes(bytes: u64) -> String {
     format!("{}.{} MiB", bytes >> 20, ((bytes & 0xf_ffff) * 10) >> 20)
 }
 
-/// What the agent is, beside what it does.
-fn own_sizes(repo: &Repo) -> Result<String> {
+/// What the agent is, beside what it does; on this machine also what is not compared with a peer.
+fn own_sizes(repo: &Repo, options: &PeersOptions) -> Result<String> {
     let bytes = fs::metadata(repo.agent()).context("there is no agent")?.len();
+    let archive = image::build_image(repo, Arch::HOST)?;
+    let image = fs::metadata(&archive).with_context(|| format!("there is no {}", archive.display()))?.len();
     let mut tree = repo.cargo();
-    tree.args([
-        "tree",
-        "--package",
-        "oomwatch-agent",
-        "--edges",
-        "normal",
-        "--prefix",
-        "none",
-        "--no-dedupe",
-    ]);
-    let crates = crates(&run::read(&mut tree)?);
-    Ok(format!("\nThe agent: {} in one file, of {crates} crates that are not its own.\n", mebibytes(bytes)))
+    tree.args(["tree", "--package", "oomwatch-agent", "--edges", "normal", "--prefix", "none"]);
+    let crates = crates(&run::read(tree.arg("--no-dedupe"))?);
+    let mut rows = format!(
+        "\n| | |\n| --- | --- |\n| the agent, one file | {} |\n| its image, an archive | {} |\n| crates that are not \
+         its own | {crates} |\n",
+        mebibytes(bytes),
+        mebibytes(image)
+    );
+    if options.host {
+        rows += &explain::row(repo)?;
+    }
+    Ok(rows)
 }
 
 /// How many there are in what `cargo tree` lists, without those of this workspace.
