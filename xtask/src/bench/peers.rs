@@ -6,14 +6,13 @@ use std::{
     fmt::Write as _,
     fs,
     process::{Command, ExitCode},
-    time::Duration,
 };
 
 use anyhow::{Context, Result, ensure};
 use clap::ValueEnum as _;
 use serde::Deserialize;
 
-use super::explain;
+use super::{Guest, explain};
 use crate::{
     arch::Arch,
     build::{self, BuildOptions},
@@ -23,8 +22,7 @@ use crate::{
     repo::Repo,
     run, say,
     setup::setup,
-    vm::{Accel, Machine, Root},
-    vm_options,
+    vm::Root,
 };
 
 const OURS: &str = "oomwatch";
@@ -60,15 +58,8 @@ pub(crate) struct PeersOptions {
     /// Kills in each turn
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     kills: u32,
-    /// Processors
-    #[arg(long, value_name = "N", default_value_t = 2)]
-    cpus: u32,
-    /// How to execute the guest
-    #[arg(long, value_enum, default_value_t = Accel::Tcg)]
-    accel: Accel,
-    /// Stop after so many seconds
-    #[arg(long, value_name = "S", default_value_t = 1200)]
-    timeout: u64,
+    #[command(flatten)]
+    guest: Guest,
 }
 
 /// As `oomwatch-guest peers` prints them (`tests/src/peers/bench.rs`).
@@ -102,7 +93,7 @@ pub(crate) fn peers(repo: &Repo, options: &PeersOptions) -> Result<ExitCode> {
     let (name, place, output) = if options.host {
         ("host", NATIVE.to_owned(), on_host(repo, options)?)
     } else {
-        let accel = options.accel.to_possible_value().context("an accelerator without a name")?;
+        let accel = options.guest.accel.to_possible_value().context("an accelerator without a name")?;
         ("peers", accel.get_name().to_owned(), in_vm(repo, options)?)
     };
     let line = output.lines().find(|line| line.starts_with('{')).context("the comparison has no figures")?;
@@ -132,22 +123,8 @@ fn in_vm(repo: &Repo, options: &PeersOptions) -> Result<String> {
     let entry = kernels::choose(repo, Some(&options.kernel))?;
     let kernel = entry.fetch(repo, Arch::HOST)?;
     let headers = entry.fetch_headers(repo, &kernel)?.display().to_string();
-    say::progress(&format!("bench: the peers in a VM, {}, {} CPUs", kernel.label, options.cpus));
-    let machine = Machine {
-        kernel: &kernel,
-        cgroup: Cgroup::V2,
-        root: Root::Host,
-        accel: options.accel,
-        // bcc's compiler takes more than the kills do.
-        memory_mib: 2048,
-        cpus: options.cpus,
-        nodes: 1,
-        swap_mib: 0,
-        disk_bps: 0,
-        append: "",
-        timeout: Duration::from_secs(options.timeout),
-        files: vm_options::own_files(repo, Arch::HOST),
-    };
+    say::progress(&format!("bench: the peers in a VM, {}, {} CPUs", kernel.label, options.guest.cpus));
+    let machine = options.guest.machine(repo, &kernel, Cgroup::V2, Root::Host);
     let (rounds, kills) = (options.rounds.to_string(), options.kills.to_string());
     let command = ["oomwatch-guest", "peers", "kprobe", &rounds, &kills, &headers];
     let mut output = Vec::new();
