@@ -1,5 +1,7 @@
 //! Takes the highest level that works on this kernel, and knows why not a higher one.
 
+use std::sync::OnceLock;
+
 use oomwatch_common::units::PageSize;
 
 use crate::{
@@ -58,20 +60,21 @@ pub fn attach(options: &NodeOptions, page_size: PageSize) -> Result<Probe, Refus
         ring_bytes: options.ring_buffer_kib.max(page_kib).saturating_mul(1024),
         proc: &options.proc,
         possible_cpus: sys::possible_cpus(),
+        per_cpu_offset: OnceLock::new(),
     };
-    let load = |kill_hook| -> Result<Loaded, Refusal> {
-        let loaded = probe::load(&settings, kill_hook)?;
+    let load = |how| -> Result<Loaded, Refusal> {
+        let loaded = probe::load(&settings, how)?;
         proof::check(&loaded.proof, &options.proc, page_size)?;
         Ok(loaded)
     };
     if options.probe == ProbeChoice::Tracepoint {
-        return load(false)?.attach(How::Tracepoint).map_err(|error| error.refusal);
+        return load(How::Tracepoint)?.attach().map_err(|error| error.refusal);
     }
-    let failed = match load(true)?.attach(How::Kprobes { kill_hook: true }) {
+    let failed = match load(How::Kprobes { kill_hook: true })?.attach() {
         Ok(probe) => return Ok(probe),
         // Inlined into its caller: then the tracepoint tells the victims.
         Err(error) if error.unavailable && error.hook == probe::KILL_ONE => {
-            match load(false)?.attach(How::Kprobes { kill_hook: false }) {
+            match load(How::Kprobes { kill_hook: false })?.attach() {
                 Ok(probe) => return Ok(probe),
                 Err(error) => error,
             }
@@ -79,14 +82,14 @@ pub fn attach(options: &NodeOptions, page_size: PageSize) -> Result<Probe, Refus
         Err(error) => error,
     };
     let why = why(&failed);
-    if let Ok(mut probe) = load(true)?.attach(How::Trampolines { btf: options.btf.clone() }) {
+    if let Ok(mut probe) = load(How::Trampolines { btf: options.btf.clone() })?.attach() {
         probe.why_trampolines = Some(why);
         return Ok(probe);
     }
     if options.probe == ProbeChoice::Kprobe {
         return Err(Refusal { text: format!("{why}; --probe auto takes what there is"), ..failed.refusal });
     }
-    let mut probe = load(false)?.attach(How::Tracepoint).map_err(|error| error.refusal)?;
+    let mut probe = load(How::Tracepoint)?.attach().map_err(|error| error.refusal)?;
     probe.why_not_higher = Some(why);
     Ok(probe)
 }

@@ -8,7 +8,9 @@
 //! What neither side counts is in nobody's sum: processes that die because they share a victim's address space.
 
 use std::{
-    fs,
+    fs::File,
+    io::Read as _,
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
@@ -19,7 +21,8 @@ use std::{
 };
 
 use oomwatch_common::{counters::ProbeCounter, units::BoottimeNs};
-use tokio::{sync::Notify, time::sleep};
+use rustix::io::read;
+use tokio::{io::unix::AsyncFd, sync::Notify, time::sleep};
 
 use crate::{
     health::Health,
@@ -36,6 +39,8 @@ const EVERY: Duration = Duration::from_secs(5);
 /// A count of the kernel is held against one of the probe that is so much later. From the one to the other a kill takes
 /// microseconds, with interrupts off.
 const LATER: Duration = Duration::from_millis(500);
+/// As much as `/proc/vmstat` has as a rule: it is then read at once.
+const VMSTAT_BYTES: usize = 8 << 10;
 /// The proof of the layout was a record too, and no kill.
 const PROOFS: u64 = 1;
 
@@ -216,15 +221,18 @@ impl Audit {
     }
 
     fn kernel_kills(&self) -> Option<u64> {
-        oom_kills(&fs::read(&self.vmstat).ok()?)
+        let mut text = Vec::with_capacity(VMSTAT_BYTES);
+        File::open(&self.vmstat).ok()?.read_to_end(&mut text).ok()?;
+        oom_kills(&text)
     }
 
     /// Looks from time to time, and attaches a probe again that has gone blind. Ends only where that is of no use.
     pub async fn keep(&self, hooks: &Mutex<Hooks>, health: &Health) -> Refusal {
         let mut blind_at = None;
+        let clock = sys::clock(EVERY).ok();
         loop {
             tokio::select! {
-                () = sleep(EVERY) => self.look(),
+                () = tick(clock.as_ref()) => self.look(),
                 () = self.found_blind.notified() => {
                     health.blind(true);
                     let seen = self.counters.get(ProbeCounter::Invocations);
@@ -242,6 +250,17 @@ impl Audit {
             }
         }
     }
+}
+
+/// The end of a period.
+async fn tick(clock: Option<&AsyncFd<Arc<OwnedFd>>>) {
+    if let Some(clock) = clock
+        && let Ok(mut ready) = clock.readable().await
+        && read(clock.get_ref(), &mut [0; 8]).is_ok()
+    {
+        return ready.clear_ready();
+    }
+    sleep(EVERY).await;
 }
 
 fn attach_again(hooks: &Mutex<Hooks>) -> Result<(), Refusal> {

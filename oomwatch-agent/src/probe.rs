@@ -12,13 +12,14 @@ use std::{
         unix::fs::FileExt as _,
     },
     path::{Path, PathBuf},
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, OnceLock},
+    thread,
 };
 
 use aya::{
     Ebpf, EbpfLoader, VerifierLogLevel, include_bytes_aligned,
-    maps::{MapData, PerCpuArray, RingBuf},
-    programs::{RawTracePoint, RawTracePointRunOptions, TestRun as _},
+    maps::{Array, MapData, PerCpuArray, RingBuf},
+    programs::{Program, ProgramError, RawTracePoint, RawTracePointRunOptions, TestRun as _},
 };
 use oomwatch_common::{
     btf::Btf,
@@ -30,6 +31,7 @@ use oomwatch_common::{
 };
 use zerocopy::IntoBytes as _;
 
+use self::hooks::PROVE;
 pub use self::hooks::{AttachError, Hooks, How, KILL_ONE};
 use crate::{refusal::Refusal, sys};
 
@@ -69,11 +71,14 @@ pub struct Settings<'a> {
     pub proc: &'a Path,
     /// Number of possible CPUs.
     pub possible_cpus: u32,
+    /// The kernel's `__per_cpu_offset`, once it has been looked for: 0 where it is not listed.
+    pub per_cpu_offset: OnceLock<u64>,
 }
 
 /// A program loaded for one level, not yet attached.
 pub struct Loaded {
     ebpf: Ebpf,
+    how: How,
     ring: RingBuf<MapData>,
     counters: Counters,
     proc: PathBuf,
@@ -128,14 +133,11 @@ impl Counters {
 ///
 /// # Errors
 /// A [`Refusal`] that names the cause, as far as the machine tells it.
-pub fn load(settings: &Settings<'_>, kill_hook: bool) -> Result<Loaded, Refusal> {
+pub fn load(settings: &Settings<'_>, how: How) -> Result<Loaded, Refusal> {
     let Resolved { layout, absent } = settings.resolved;
     let percpu = layout.rss_stat_percpu == 1;
-    let config = ProbeConfig {
-        per_cpu_offset: if percpu { kernel_symbol(settings.proc, "__per_cpu_offset") } else { 0 },
-        possible_cpus: settings.possible_cpus,
-        kill_hook: u32::from(kill_hook),
-    };
+    let config =
+        ProbeConfig { possible_cpus: settings.possible_cpus, kill_hook: u32::from(how.has_kill_hook()) };
     // Of its own accord a new loader parses all of the kernel's BTF, 11 MiB then, for relocations that a Rust object
     // does not have: before it can be told not to.
     let mut ebpf = sys::without_files(EbpfLoader::new)
@@ -154,8 +156,23 @@ pub fn load(settings: &Settings<'_>, kill_hook: bool) -> Result<Loaded, Refusal>
     let counters = PerCpuArray::try_from(counters).map_err(|error| refuse("read the counters", &error))?;
     let counters = Counters(Arc::new(counters));
 
-    let prove = program::<RawTracePoint>(&mut ebpf, "prove")?;
-    prove.load().map_err(|error| refuse("load the eBPF program", &error))?;
+    // 100,000 lines, which the kernel writes meanwhile.
+    let per_cpu_offset = thread::scope(|scope| {
+        let find =
+            || *settings.per_cpu_offset.get_or_init(|| kernel_symbol(settings.proc, "__per_cpu_offset"));
+        let found = percpu.then(|| scope.spawn(find));
+        for name in how.programs() {
+            load_ahead(&mut ebpf, name);
+        }
+        found.and_then(|found| found.join().ok()).unwrap_or(0)
+    });
+    let address =
+        ebpf.map_mut("PER_CPU_OFFSET").ok_or_else(|| Refusal::failed("the eBPF object lacks a map"))?;
+    Array::try_from(address)
+        .and_then(|mut address| address.set(0, per_cpu_offset, 0))
+        .map_err(|error| refuse("tell the probe an address", &error))?;
+    let prove = program::<RawTracePoint>(&mut ebpf, PROVE)?;
+    loaded(prove.load()).map_err(|error| refuse("load the eBPF program", &error))?;
     prove
         .test_run(RawTracePointRunOptions::new())
         .map_err(|error| refuse("run the eBPF program that proves the layout", &error))?;
@@ -163,7 +180,7 @@ pub fn load(settings: &Settings<'_>, kill_hook: bool) -> Result<Loaded, Refusal>
         .next()
         .map(|record| record.to_vec())
         .ok_or_else(|| Refusal::failed("the eBPF program ran, but its record did not arrive"))?;
-    let rss_inexact = match (percpu, config.per_cpu_offset) {
+    let rss_inexact = match (percpu, per_cpu_offset) {
         (false, _) => {
             Some("up to 6.1 the kernel leaves what the last 64 faults of each thread mapped out of the count")
         }
@@ -173,7 +190,7 @@ pub fn load(settings: &Settings<'_>, kill_hook: bool) -> Result<Loaded, Refusal>
         (true, _) => None,
     };
     let (proc, absent) = (settings.proc.to_owned(), absent.clone());
-    Ok(Loaded { ebpf, ring, counters, proc, absent, proof, rss_inexact })
+    Ok(Loaded { ebpf, how, ring, counters, proc, absent, proof, rss_inexact })
 }
 
 impl Loaded {
@@ -182,11 +199,11 @@ impl Loaded {
     /// # Errors
     /// Which hook, and whether this kernel does not have it.
     #[cfg_attr(not(feature = "debug-log"), expect(unused_mut, reason = "only the log needs it"))]
-    pub fn attach(mut self, how: How) -> Result<Probe, AttachError> {
+    pub fn attach(mut self) -> Result<Probe, AttachError> {
         #[cfg(feature = "debug-log")]
         let log = aya_log::EbpfLogger::init(&mut self.ebpf).ok();
-        let (level, counts_as_the_kernel) = (how.level(), how.counts_as_the_kernel());
-        let hooks = Hooks::attach(self.ebpf, self.counters.clone(), &self.proc, how)?;
+        let (level, counts_as_the_kernel) = (self.how.level(), self.how.counts_as_the_kernel());
+        let hooks = Hooks::attach(self.ebpf, self.counters.clone(), &self.proc, self.how)?;
         Ok(Probe {
             hooks: Arc::new(Mutex::new(hooks)),
             ring: self.ring,
@@ -201,6 +218,26 @@ impl Loaded {
             proof: self.proof,
             rss_inexact: self.rss_inexact,
         })
+    }
+}
+
+/// Has the kernel verify a program. What it finds fault with it will say again when the program is attached.
+fn load_ahead(ebpf: &mut Ebpf, name: &str) {
+    let done = match ebpf.program_mut(name) {
+        Some(Program::KProbe(program)) => program.load(),
+        Some(Program::RawTracePoint(program)) => program.load(),
+        _ => Ok(()),
+    };
+    if let Err(error) = done {
+        tracing::debug!(name, %error, "a program was not loaded ahead");
+    }
+}
+
+/// Loaded ahead is as good.
+fn loaded(done: Result<(), ProgramError>) -> Result<(), ProgramError> {
+    match done {
+        Err(ProgramError::AlreadyLoaded) => Ok(()),
+        done => done,
     }
 }
 
@@ -304,66 +341,4 @@ pub fn has_ring_buffer() -> Option<bool> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    use aya::programs::Program;
-    use oomwatch_common::{btf::Btf, kernel_layout};
-
-    use super::{Settings, load, resolve};
-
-    #[test]
-    #[expect(clippy::print_stdout, reason = "a skip states its reason")]
-    fn this_kernels_layout_is_that_of_all_of_its_btf() {
-        let path = Path::new("/sys/kernel/btf/vmlinux");
-        if !path.exists() {
-            println!("skipped: this kernel has no BTF");
-            return;
-        }
-        let blob = std::fs::read(path).unwrap();
-        let whole = kernel_layout::resolve(&Btf::parse(&blob).unwrap()).unwrap();
-        assert_eq!(resolve(path).unwrap_or_else(|error| panic!("{}", error.text)), whole);
-    }
-
-    /// What a start takes is for the most part the verifier's work, which grows with each branch.
-    #[test]
-    #[expect(clippy::print_stdout, reason = "a skip states its reason")]
-    fn the_verifier_is_done_soon() {
-        let btf = Path::new("/sys/kernel/btf/vmlinux");
-        if !rustix::process::geteuid().is_root() || !btf.exists() {
-            println!("skipped: it takes root and a kernel with BTF");
-            return;
-        }
-        let resolved = resolve(btf).unwrap_or_else(|error| panic!("{}", error.text));
-        let proc = Path::new("/proc");
-        let settings = Settings { resolved: &resolved, ring_bytes: 4096, proc, possible_cpus: 2 };
-        let mut loaded = load(&settings, true).unwrap_or_else(|error| panic!("{}", error.text));
-        for (name, budget) in [
-            ("oom_kill_process", 25_000),
-            ("oom_kill_victim", 10_000),
-            ("mark_victim", 20_000),
-            ("prove", 6_000),
-        ] {
-            let info = match loaded.ebpf.program_mut(name).unwrap() {
-                Program::KProbe(program) => {
-                    program.load().unwrap();
-                    program.info()
-                }
-                Program::RawTracePoint(program) => {
-                    program
-                        .load()
-                        .or_else(|error| if name == "prove" { Ok(()) } else { Err(error) })
-                        .unwrap();
-                    program.info()
-                }
-                other => panic!("{name} is {other:?}"),
-            };
-            let Some(looked_at) = info.unwrap().verified_instruction_count() else {
-                println!("skipped: this kernel does not tell");
-                return;
-            };
-            println!("{name}: {looked_at} of {budget}");
-            assert!(looked_at <= budget, "{name}: {looked_at} instructions, of {budget}");
-        }
-    }
-}
+mod tests;

@@ -271,7 +271,10 @@ impl KernelLog {
                 open.sharer(tid, comm, place);
                 true
             }
-            (Some(open), None) => open.detail(text, place, self.page_size),
+            (Some(open), None) => {
+                open.detail(text, place, self.page_size)
+                    || self.is_saved && open.kill_goes_on(text.trim_ascii_start(), place)
+            }
             (None, _) => false,
         };
         if !is_taken {

@@ -173,8 +173,6 @@ pub const KERNEL_LAYOUT_WORDS: usize = size_of::<KernelLayout>() / 4;
     derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::Immutable, zerocopy::KnownLayout)
 )]
 pub struct ProbeConfig {
-    /// Address of the kernel's `__per_cpu_offset`, or 0 where it is not known: then RSS is marked inexact.
-    pub per_cpu_offset: u64,
     /// Number of possible CPUs: the highest number plus one.
     pub possible_cpus: u32,
     /// 1 where `__oom_kill_process` is probed; 0 where victims are known from `mark_victim` alone.
@@ -182,4 +180,4 @@ pub struct ProbeConfig {
 }
 
 const _: () = assert!(size_of::<KernelLayout>().is_multiple_of(4));
-const _: () = assert!(size_of::<ProbeConfig>() == 16);
+const _: () = assert!(size_of::<ProbeConfig>() == 8);

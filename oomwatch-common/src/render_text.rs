@@ -2,7 +2,7 @@
 
 use crate::{
     diagnose::{Cause, Confidence, Reason, Refinement},
-    report::{Report, Rss, Trigger, Victim, size},
+    report::{Composition, Report, Rss, Trigger, Victim, node_parts, size},
     units::Bytes,
 };
 
@@ -138,6 +138,11 @@ pub(crate) fn verdict(report: &Report) -> String {
         Cause::Sysrq => "asked for by sysrq-f".to_owned(),
         Cause::Unknown => unknown(report).to_owned(),
     };
+    let most = match report.cause {
+        Cause::ContainerLimit | Cause::PodLimit | Cause::SystemServiceLimit => most_of_cgroup(report),
+        _ => None,
+    };
+    let words = most.map_or_else(|| words.clone(), |most| format!("{words}, {most}"));
     let is_certain = report.findings.first().is_some_and(|finding| finding.confidence == Confidence::Certain);
     if is_certain || report.cause == Cause::Unknown { words } else { format!("probably {words}") }
 }
@@ -151,7 +156,34 @@ fn unknown(report: &Report) -> &'static str {
     }
 }
 
-/// `node-wide: its 463.4 MiB ran out, 12.0 MiB available 1.9 ms later`
+/// `most of it kernel memory (45.7 MiB)`: what is neither the victim's nor any process's, and so does not show above.
+fn most_of_cgroup(report: &Report) -> Option<String> {
+    let made = Composition::of(report.limit_owner.as_ref()?)?;
+    let kernel = Bytes(made.kernel.0.saturating_add(made.sockets.0));
+    let parts =
+        [(made.shmem, "shared memory and tmpfs"), (kernel, "kernel memory"), (made.cache, "page cache")];
+    most(&parts, made.usage)
+}
+
+/// The same of the node.
+fn most_of_node(report: &Report) -> Option<String> {
+    let memory = report.node_memory?;
+    let parts = node_parts(&memory).into_iter().filter_map(|(name, part)| match name {
+        "anonymous" | "free" => None,
+        "shared, tmpfs" => Some((part, "shared memory and tmpfs")),
+        "huge pages, reserved" => Some((part, "huge pages")),
+        _ => Some((part, name)),
+    });
+    let parts: Vec<_> = parts.collect();
+    most(&parts, memory.mem_total_bytes?)
+}
+
+fn most(parts: &[(Bytes, &str)], whole: Bytes) -> Option<String> {
+    let (part, name) = parts.iter().find(|(part, _)| part.0 > whole.0 / 2)?;
+    Some(format!("most of it {name} ({})", size(*part)))
+}
+
+/// `node-wide: its 463.4 MiB ran out, most of it slab (383.0 MiB), 12.0 MiB available 1.9 ms later`
 fn node_wide(report: &Report) -> String {
     let page_fault = Reason::Refinement(Refinement::PageFault);
     if report.findings.iter().any(|finding| finding.cause == page_fault) {
@@ -163,7 +195,8 @@ fn node_wide(report: &Report) -> String {
     let available = memory.mem_available_bytes.map_or(String::new(), |available| {
         format!(", {} available {} later", size(available), milliseconds(report.latency.hook_to_read_us))
     });
-    format!("node-wide: {total} ran out{available}")
+    let most = most_of_node(report).map_or(String::new(), |most| format!(", {most}"));
+    format!("node-wide: {total} ran out{most}{available}")
 }
 
 /// `1.9 ms`
@@ -184,9 +217,10 @@ pub(crate) fn triggered_by(report: &Report) -> String {
 pub(crate) fn trigger_name(trigger: &Trigger) -> String {
     let comm = trigger.comm.as_deref().map_or("a task", name);
     let thread = if trigger.kernel_thread { "kernel thread " } else { "" };
-    match trigger.tgid {
-        Some(tgid) => format!("{thread}{comm} (pid {tgid})"),
-        None => format!("{thread}{comm}"),
+    match (trigger.tgid, trigger.tid) {
+        (Some(tgid), _) => format!("{thread}{comm} (pid {tgid})"),
+        (None, Some(tid)) => format!("{thread}{comm} (tid {tid})"),
+        (None, None) => format!("{thread}{comm}"),
     }
 }
 

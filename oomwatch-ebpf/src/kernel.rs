@@ -28,8 +28,7 @@ static LAYOUT: KernelLayout = KernelLayout::unknown();
 
 /// Set by the agent before the program is loaded.
 #[unsafe(no_mangle)]
-static CONFIG: Global<ProbeConfig> =
-    Global::new(ProbeConfig { per_cpu_offset: 0, possible_cpus: 0, kill_hook: 0 });
+static CONFIG: Global<ProbeConfig> = Global::new(ProbeConfig { possible_cpus: 0, kill_hook: 0 });
 
 /// The machine and how the probe was attached.
 #[inline(always)]

@@ -47,6 +47,11 @@ static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 static INVOCATION: Array<Invocation> = Array::with_max_entries(1, 0);
 
+/// Address of the kernel's `__per_cpu_offset`, 0 where it is not known. The agent still looks for it while the programs
+/// are verified, so it is none of the globals.
+#[map]
+static PER_CPU_OFFSET: Array<u64> = Array::with_max_entries(1, 0);
+
 /// Logs by aya-log in a debug build, and is nothing in a release.
 macro_rules! debug_log {
     ($ctx:expr, $text:literal) => {

@@ -11,7 +11,7 @@ use oomwatch_common::{
     record::{COMPONENT_LEN, Header, RecordKind, TAIL_LEN, WIRE_VERSION},
 };
 
-use crate::{COUNTERS, INVOCATION, RECORDS, SCRATCH, kernel, oom::Invocation};
+use crate::{COUNTERS, INVOCATION, PER_CPU_OFFSET, RECORDS, SCRATCH, kernel, oom::Invocation};
 
 /// Room for the largest fixed part of a record.
 const FIXED_LEN: usize = 1024;
@@ -117,6 +117,12 @@ pub(crate) fn count(counter: ProbeCounter) {
         // SAFETY: a pointer to this CPU's element; see `Draft::begin` for why nothing else writes it meanwhile.
         unsafe { ptr::write(value, ptr::read(value).wrapping_add(1)) };
     }
+}
+
+/// The kernel's `__per_cpu_offset`, NULL where it is not known.
+#[inline(always)]
+pub(crate) fn per_cpu_offset() -> kernel::Address {
+    kernel::Address::new(PER_CPU_OFFSET.get(0).copied().unwrap_or(0))
 }
 
 /// The present invocation. `None` never happens, see `Draft::begin`.

@@ -4,7 +4,10 @@ use oomwatch_common::record::{
     TASK_HAS_MM, TASK_KNOWN, TASK_KTHREAD, TASK_RSS_EXACT, Task, UNREAD_TASK, UNREAD_U32,
 };
 
-use crate::kernel::{self, Address, layout};
+use crate::{
+    kernel::{self, Address, layout},
+    scratch::per_cpu_offset,
+};
 
 /// include/linux/sched.h: a kernel thread.
 const PF_KTHREAD: u32 = 0x0020_0000;
@@ -162,10 +165,13 @@ fn fill_rss(into: &mut Task, mm: Address) -> u32 {
     let mut shmem = of_kind(layout!(mm_shmempages));
     let mut swap = of_kind(layout!(mm_swapents));
     let config = kernel::config();
-    let base = Address::new(config.per_cpu_offset);
-    let is_summed = is_percpu && !base.is_null() && (1..=CPUS).contains(&config.possible_cpus);
-    let mut missed = 0;
-    if is_summed {
+    let mut exact = 0;
+    if is_percpu
+        && (1..=CPUS).contains(&config.possible_cpus)
+        && let base = per_cpu_offset()
+        && !base.is_null()
+    {
+        let mut missed = 0;
         let mut counters = [&mut file, &mut anon, &mut shmem, &mut swap];
         for counter in &mut counters {
             missed |= counter.find_parts();
@@ -180,12 +186,13 @@ fn fill_rss(into: &mut Task, mm: Address) -> u32 {
                 missed |= counter.add_part(offset);
             }
         }
+        exact = TASK_RSS_EXACT & !(missed as u32);
     }
     into.rss_file = file.value();
     into.rss_anon = anon.value();
     into.rss_shmem = shmem.value();
     into.swapents = swap.value();
-    if is_summed { TASK_RSS_EXACT & !(missed as u32) } else { 0 }
+    exact
 }
 
 /// One counter while it is summed up.

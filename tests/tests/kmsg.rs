@@ -151,9 +151,9 @@ fn told_once(start: fn(&Path, &str) -> Result<(Agent, Lines)>, probes: &[&str]) 
         if starts == 0 {
             let line = loop {
                 let Next::Line(line) = lines.next(PATIENCE) else {
-                    anyhow::bail!("pid {} is not reported", pid)
+                    anyhow::bail!("pid {pid} is not reported")
                 };
-                if line.contains(&format!("\"tid\":{},", pid)) {
+                if line.contains(&format!("\"tid\":{pid},")) {
                     break line;
                 }
             };

@@ -19,12 +19,14 @@ const RECORDINGS: &[&str] = &[
     "node_wide",
     "tracepoint_v1",
     "dirty",
+    "dirty_writer",
     "hugepages",
     "leftover",
     "mempolicy",
     "pipes",
     "processes",
     "slab_node",
+    "tmpfs_node",
     "volume",
 ];
 const OUTPUTS: [(&str, &str); 4] = [("text", "txt"), ("report", "page"), ("json", "json"), ("bcc", "bcc")];

@@ -5,12 +5,52 @@ mod idle;
 mod peers;
 mod storm;
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
 use anyhow::Result;
 use clap::Subcommand;
 
-use crate::repo::Repo;
+use crate::{
+    arch::Arch,
+    kernels::{Cgroup, Kernel},
+    repo::Repo,
+    vm::{Accel, Machine, Root},
+    vm_options,
+};
+
+/// The VM of a measurement.
+#[derive(clap::Args)]
+struct Guest {
+    /// VM: processors
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    cpus: u32,
+    /// VM: how to execute the guest
+    #[arg(long, value_enum, default_value_t = Accel::Tcg)]
+    accel: Accel,
+    /// VM: stop after so many seconds
+    #[arg(long, value_name = "S", default_value_t = 1200)]
+    timeout: u64,
+}
+
+impl Guest {
+    fn machine<'a>(&self, repo: &Repo, kernel: &'a Kernel, cgroup: Cgroup, root: Root) -> Machine<'a> {
+        Machine {
+            kernel,
+            cgroup,
+            root,
+            accel: self.accel,
+            // bcc's compiler takes more than the kills do.
+            memory_mib: if root == Root::Host { 2048 } else { 512 },
+            cpus: self.cpus,
+            nodes: 1,
+            swap_mib: 0,
+            disk_bps: 0,
+            append: "",
+            timeout: Duration::from_secs(self.timeout),
+            files: vm_options::own_files(repo, Arch::HOST),
+        }
+    }
+}
 
 /// What is measured.
 #[derive(Subcommand)]

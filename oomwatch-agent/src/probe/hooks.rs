@@ -12,7 +12,7 @@ use aya::{
 };
 use oomwatch_common::{counters::ProbeCounter, incident::ProbeLevel};
 
-use super::{Counters, os_error, refuse};
+use super::{Counters, loaded, os_error, refuse};
 use crate::refusal::Refusal;
 
 /// The kernel function that each invocation enters.
@@ -20,7 +20,7 @@ const OOM_KILL_PROCESS: &str = "oom_kill_process";
 /// The kernel function that each kill enters; since 5.0.
 pub const KILL_ONE: &str = "__oom_kill_process";
 /// Never attached: it has run when the layout was proved.
-const PROVE: &str = "prove";
+pub(super) const PROVE: &str = "prove";
 /// A function to which a program is attached for a moment, to see whether it fires. The kernel calls it for whoever
 /// reads `/proc/PID/oom_score` (fs/proc/base.c).
 const OOM_BADNESS: &str = "oom_badness";
@@ -54,9 +54,24 @@ impl How {
         }
     }
 
+    /// Whether there is one on `__oom_kill_process`.
+    pub fn has_kill_hook(&self) -> bool {
+        !matches!(self, Self::Tracepoint | Self::Kprobes { kill_hook: false })
+    }
+
+    /// Its programs that take the verifier long.
+    pub fn programs(&self) -> &'static [&'static str] {
+        match self {
+            Self::Kprobes { kill_hook: true } => &[PROVE, "oom_kill_victim", "oom_kill_process"],
+            Self::Kprobes { kill_hook: false } => &[PROVE, "victim_marked", "oom_kill_process"],
+            Self::Trampolines { .. } => &[PROVE],
+            Self::Tracepoint => &[PROVE, "mark_victim"],
+        }
+    }
+
     /// Whether each kill is counted as the kernel counts it, and not each victim.
     pub fn counts_as_the_kernel(&self) -> bool {
-        !matches!(self, Self::Tracepoint | Self::Kprobes { kill_hook: false })
+        self.has_kill_hook()
     }
 }
 
@@ -130,7 +145,7 @@ impl Hooks {
             refusal: refuse(&format!("attach a kprobe to {hook}"), &error),
         };
         let program = self.program::<KProbe>(name, hook)?;
-        program.load().map_err(failed)?;
+        loaded(program.load()).map_err(failed)?;
         program.attach(hook, 0).map_err(failed)?;
         Ok(())
     }
@@ -143,7 +158,7 @@ impl Hooks {
             refusal: refuse("attach to tracepoint oom/mark_victim", &error),
         };
         let program = self.program::<RawTracePoint>(name, hook)?;
-        program.load().map_err(failed)?;
+        loaded(program.load()).map_err(failed)?;
         program.attach(hook).map_err(failed)?;
         Ok(())
     }

@@ -42,11 +42,21 @@ pub(super) fn many_processes(facts: &Facts<'_>) -> Option<Finding> {
     } else {
         String::new()
     };
+    // Each one's RSS has the pages that they share.
+    let usage = facts.owner().and_then(|owner| owner.usage_bytes).filter(|usage| all > *usage);
+    let had = usage.map_or_else(
+        || format!("had {}, the largest of them {}", size(all), size(largest)),
+        |usage| {
+            format!(
+                "filled {}, the largest of them {} with what it shares with others",
+                size(usage),
+                size(largest)
+            )
+        },
+    );
     let text = format!(
-        "No process was large: {} together{alike} had {}, the largest of them {}. To kill one frees little.",
-        candidates.count,
-        size(all),
-        size(largest),
+        "No process was large: {} together{alike} {had}. To kill one frees little.",
+        candidates.count
     );
     let advice = vec![
         "Bound how many there are: set the number of workers by the limit and not by the node's CPUs, and look for \

@@ -64,9 +64,16 @@ pub(super) fn node_exhausted(facts: &Facts<'_>) -> Option<Finding> {
         _ => (Confidence::Certain, format!("The node's memory{total} ran out; no cgroup limit was reached.")),
     };
     let text = format!("{what}{made}{swap} {}", why_this_victim(facts));
-    let mut advice = vec![
+    let mut advice = Vec::new();
+    if is_mostly_the_kernels(facts) {
+        advice.push(
+            "Look below at what the kernel's own memory is: most of the node's belongs to no process."
+                .to_owned(),
+        );
+    }
+    advice.push(
         "Look for pods and host services that use more than they request, the largest first.".to_owned(),
-    ];
+    );
     if report.consumers.is_empty() {
         advice.push("What each pod uses now: kubectl top pods -A --sort-by=memory".to_owned());
     }
@@ -82,6 +89,19 @@ pub(super) fn node_exhausted(facts: &Facts<'_>) -> Option<Finding> {
         evidence: evidence.done(),
         advice,
     })
+}
+
+/// Slab, huge pages and the like are more than half.
+fn is_mostly_the_kernels(facts: &Facts<'_>) -> bool {
+    let Some((memory, total)) =
+        facts.report.node_memory.and_then(|memory| Some((memory, memory.mem_total_bytes?)))
+    else {
+        return false;
+    };
+    let is_anybodys = |name: &str| matches!(name, "anonymous" | "page cache" | "shared, tmpfs" | "free");
+    let kernels = node_parts(&memory).into_iter().filter(|(name, _)| !is_anybodys(name));
+    let kernels = kernels.fold(0_u64, |sum, (_, Bytes(part))| sum.saturating_add(part));
+    kernels > total.0 / 2
 }
 
 /// What the node's memory is used for, as far as it is worth a word.

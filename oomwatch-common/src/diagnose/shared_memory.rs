@@ -3,6 +3,7 @@
 use super::{
     Confidence, Facts, Finding, Refinement,
     evidence::EvidenceList,
+    facts::percent,
     words::{list, quantity},
 };
 use crate::{
@@ -15,6 +16,33 @@ const WORTH_A_WORD: u64 = 20;
 const LEAST: Bytes = Bytes(1 << 20);
 
 pub(super) fn shared_memory(facts: &Facts<'_>) -> Option<Finding> {
+    if facts.is_node_wide() { of_node(facts) } else { of_cgroup(facts) }
+}
+
+fn of_node(facts: &Facts<'_>) -> Option<Finding> {
+    let memory = facts.report.node_memory?;
+    let (total, shmem) = (memory.mem_total_bytes?, memory.shmem_bytes?);
+    if percent(shmem, total) < WORTH_A_WORD {
+        return None;
+    }
+    let mut evidence = EvidenceList::default();
+    evidence.bytes("shmem", Some(shmem), facts.node_from());
+    evidence.bytes("mem_total", Some(total), facts.node_from());
+    let text = format!(
+        "{}, {} % of the node's memory, is shared memory and tmpfs: files there stay when a process is killed, and \
+         the kernel takes them back by swap alone.",
+        size(shmem),
+        percent(shmem, total),
+    );
+    let advice = vec![
+        "Look at what tmpfs holds on the node: df -h -t tmpfs, /dev/shm and ipcs -m. Of pods it is volumes in memory \
+         (emptyDir, medium: Memory): without a sizeLimit and without limits of the pod's one may fill the node."
+            .to_owned(),
+    ];
+    Some(Finding::refining(Refinement::SharedMemory, Confidence::Certain, text, evidence, advice))
+}
+
+fn of_cgroup(facts: &Facts<'_>) -> Option<Finding> {
     let made = facts.composition()?;
     if made.shmem < LEAST || made.percent(made.shmem) < WORTH_A_WORD {
         return None;

@@ -16,6 +16,9 @@ pub(super) struct Joint(Vec<u8>);
 const STATS: &[u8] = b"Memory cgroup stats for ";
 const BEGINNINGS: &[&[u8]] = &[SUMMARY, b"Task in ", b"Tasks in ", STATS];
 const PARTS: &[&[u8]] = &[b"/", b",", b":", b" killed as a result of limit of ", b" are going to be killed "];
+/// Fields behind a comma at which somebody broke the line, as mail does.
+const FIELDS: &[&[u8]] =
+    &[b"nodemask=", b"cpuset=", b"mems_allowed=", b"oom_memcg=", b"global_oom,", b"task"];
 /// Two paths of 4096 bytes, and the words between.
 const LONGEST: usize = 12 * 1024;
 
@@ -34,9 +37,10 @@ impl Joint {
 
     /// Whether this may go on with the line.
     pub(super) fn takes(&self, text: &[u8]) -> bool {
+        let begins_with = |parts: &[&[u8]]| parts.iter().any(|part| text.starts_with(part));
         !self.0.is_empty()
             && self.0.len().saturating_add(text.len()) <= LONGEST
-            && PARTS.iter().any(|part| text.starts_with(part))
+            && (begins_with(PARTS) || self.0.ends_with(b",") && begins_with(FIELDS))
     }
 
     /// Adds a part, and gives the line once it is whole.

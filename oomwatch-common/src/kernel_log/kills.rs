@@ -36,6 +36,10 @@ pub(super) struct Killed {
 /// last.
 const BEHIND_NAME: &[&str] = &[") total-vm:", "), UID ", ") vsz:"];
 
+/// What a broken line may go on with.
+const FIGURES: &[&str] =
+    &["total-vm:", "anon-rss:", "file-rss:", "shmem-rss:", "UID:", "pgtables:", "oom_score_adj:"];
+
 impl Killed {
     /// Of whom nothing else is known.
     pub(super) fn of(tid: Tid, comm: Comm) -> Self {
@@ -72,19 +76,34 @@ impl Killed {
             BEHIND_NAME.iter().filter_map(|anchor| rsplit(named, anchor)).max_by_key(|(name, _)| name.len());
         let (name, _) = last.or_else(|| Some((named.strip_suffix(b")")?, &[][..])))?;
         let figures = named.get(name.len()..)?;
+        let mut killed = Self { message, uid: early_uid, ..Self::of(Tid(tid), comm(name)?) };
+        killed.read(figures);
+        Some(killed)
+    }
+
+    /// Takes figures that stand on a line of their own, as where somebody broke the line. `false`: it has none, or all
+    /// are known.
+    pub(super) fn read_on(&mut self, text: &[u8]) -> bool {
+        let is_one = FIGURES.iter().any(|figure| text.starts_with(figure.as_bytes()));
+        let before = self.clone();
+        if is_one {
+            self.read(&[b", ", text].concat());
+        }
+        *self != before
+    }
+
+    /// Reads what is not known yet.
+    fn read(&mut self, figures: &[u8]) {
         let kib = |key: &str| after_key(figures, key).map(|kib| Bytes::from(Kib(kib)));
-        Some(Self {
-            message,
-            tid: Tid(tid),
-            comm: comm(name)?,
-            uid: early_uid.or_else(|| after_key(figures, " UID:")).or_else(|| after_key(figures, "), UID ")),
-            oom_score_adj: after_key(figures, " oom_score_adj:"),
-            total_vm: kib(") total-vm:").or_else(|| kib(", total-vm:")).or_else(|| kib(") vsz:")),
-            rss_anon: kib(", anon-rss:"),
-            rss_file: kib(", file-rss:"),
-            rss_shmem: kib(", shmem-rss:"),
-            pgtables: kib(" pgtables:"),
-        })
+        let uid = || after_key(figures, " UID:").or_else(|| after_key(figures, "), UID "));
+        let total_vm = || kib(") total-vm:").or_else(|| kib(", total-vm:")).or_else(|| kib(") vsz:"));
+        self.uid = self.uid.or_else(uid);
+        self.oom_score_adj = self.oom_score_adj.or_else(|| after_key(figures, " oom_score_adj:"));
+        self.total_vm = self.total_vm.or_else(total_vm);
+        self.rss_anon = self.rss_anon.or_else(|| kib(", anon-rss:"));
+        self.rss_file = self.rss_file.or_else(|| kib(", file-rss:"));
+        self.rss_shmem = self.rss_shmem.or_else(|| kib(", shmem-rss:"));
+        self.pgtables = self.pgtables.or_else(|| kib(" pgtables:"));
     }
 }
 

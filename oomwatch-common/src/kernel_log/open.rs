@@ -180,6 +180,15 @@ impl Open {
         }
     }
 
+    /// The line of the last kill goes on, in a log whose lines somebody broke.
+    pub(super) fn kill_goes_on(&mut self, text: &[u8], place: Place<'_>) -> bool {
+        let is_taken = self.killed.last_mut().is_some_and(|killed| killed.read_on(text));
+        if is_taken {
+            self.go_on(place);
+        }
+        is_taken
+    }
+
     pub(super) fn sharer(&mut self, tid: Tid, comm: Comm, place: Place<'_>) {
         self.go_on(place);
         if self.sharers.len() < MOST_KILLS {

@@ -45,8 +45,9 @@ impl Frame {
         text.strip_suffix(&*self.tail).unwrap_or(text)
     }
 
-    /// The text without its head, where it has one of the shape that was learned.
-    pub(super) fn inside<'a>(&self, text: &'a [u8]) -> Option<&'a [u8]> {
+    /// The text without its head, where it has one of the shape that was learned. `is_dated`: see
+    /// [`Self::learn_head`].
+    pub(super) fn inside<'a>(&self, text: &'a [u8], is_dated: bool) -> Option<&'a [u8]> {
         if self.head.is_empty() {
             return None;
         }
@@ -58,22 +59,29 @@ impl Frame {
             }
             rest = rest.get(length..)?;
         }
-        Some(rest)
+        let head = text.get(..text.len() - rest.len())?;
+        (!is_dated || is_kernels(head)).then_some(rest)
     }
 
-    /// Learns from the first line of a header what stands behind the text.
-    pub(super) fn learn_tail(&mut self, text: &[u8]) {
-        let Some(at) = memmem::find(text, INVOKED) else { return };
+    /// Nothing stands before the text any more.
+    pub(super) fn forget_head(&mut self) {
+        self.head.clear();
+    }
+
+    /// Learns from the first line of a header what stands behind the text. `false`: it is no such line.
+    pub(super) fn learn_tail(&mut self, text: &[u8]) -> bool {
+        let Some(at) = memmem::find(text, INVOKED) else { return false };
         let rest = text.get(at..).unwrap_or_default();
         let Some(behind) = LAST_KEYS.iter().find_map(|key| rest.get(memmem::rfind(rest, key)? + key.len()..))
         else {
-            return;
+            return false;
         };
         let digits = behind.iter().take_while(|byte| byte.is_ascii_digit() || **byte == b'-').count();
         let tail = behind.get(digits..).unwrap_or_default();
         // What goes on as the kernel's line does is of the line.
         let is_tail = tail.len() <= LONGEST_TAIL && !tail.starts_with(b",");
         self.tail = if is_tail { tail.to_vec() } else { Vec::new() };
+        true
     }
 
     /// Learns from a line in which the kernel's text cannot but begin at one place what stands before. `false`: it is
@@ -81,7 +89,7 @@ impl Frame {
     pub(super) fn learn_head(&mut self, text: &[u8], is_dated: bool) -> bool {
         let Some(at) = beginning(text) else { return false };
         let Some(mut rest) = text.get(..at).filter(|head| head.len() <= LONGEST) else { return false };
-        if is_dated && memmem::find(rest, b"kern").is_none() {
+        if is_dated && !is_kernels(rest) {
             return false;
         }
         let mut head = Vec::new();
@@ -96,6 +104,11 @@ impl Frame {
         self.head = head;
         true
     }
+}
+
+/// Whether a head has the kernel's name, or that of its facility.
+fn is_kernels(head: &[u8]) -> bool {
+    memmem::find(head, b"kern").is_some()
 }
 
 /// Where the kernel's text begins.
@@ -157,9 +170,9 @@ mod tests {
             }
             for (head, text) in [(first, LINE), (second, "memory: usage 1kB"), (second, "[   97] 0 97 1 x")] {
                 let line = format!("{head}{text}");
-                assert_eq!(frame.inside(line.as_bytes()), Some(text.as_bytes()), "{head}");
+                assert_eq!(frame.inside(line.as_bytes(), false), Some(text.as_bytes()), "{head}");
             }
-            assert_eq!(frame.inside(b"memory: usage 1kB, limit 1kB"), None);
+            assert_eq!(frame.inside(b"memory: usage 1kB, limit 1kB", false), None);
         }
     }
 
@@ -181,6 +194,6 @@ mod tests {
         {
             assert!(!Frame::default().learn_head(line.as_bytes(), false), "{line}");
         }
-        assert_eq!(Frame::default().inside(b"a: b"), None);
+        assert_eq!(Frame::default().inside(b"a: b", false), None);
     }
 }

@@ -245,31 +245,35 @@ impl Scanner {
             if let Some(record) = KmsgRecord::parse(line) {
                 self.with_log(b"", found, |log| log.record_at(&record, wrapping.place(number)));
             } else if let Some(read) = PlainLine::parse(line) {
-                self.plain(read, wrapping.place(number), found);
+                self.plain(&read, wrapping.place(number), found);
             }
         }
     }
 
-    /// A line of text; where what is left of it is none of the kernel's, what may stand around is looked at.
-    fn plain(&mut self, mut read: PlainLine<'_>, place: Place<'_>, found: &mut impl FnMut(Found)) {
+    /// A line of text, first without what was learned to stand around; where that is none of the kernel's, it is
+    /// looked at for what may be learned.
+    fn plain(&mut self, read: &PlainLine<'_>, place: Place<'_>, found: &mut impl FnMut(Found)) {
         let host = read.host.or(place.host).unwrap_or_default().to_vec();
-        read.text = self.frame.without_tail(read.text.trim_ascii_end());
-        if self.with_log(&host, found, |log| log.plain(&read, place)) {
-            self.frame.learn_tail(read.text);
+        let is_dated = read.wall.is_some();
+        let whole = read.text.trim_ascii_end();
+        let text = self.frame.without_tail(whole);
+        if let Some(text) = self.frame.inside(text, is_dated)
+            && self.with_log(&host, found, |log| log.plain(&PlainLine { text, ..read.clone() }, place))
+        {
+            self.frame.learn_tail(whole);
             return;
         }
-        if let Some(text) = self.frame.inside(read.text) {
-            let read = PlainLine { text, ..read.clone() };
-            if self.with_log(&host, found, |log| log.plain(&read, place)) {
-                return;
+        if self.with_log(&host, found, |log| log.plain(&PlainLine { text, ..read.clone() }, place)) {
+            if self.frame.learn_tail(whole) {
+                self.frame.forget_head();
             }
+            return;
         }
-        if self.finders.iter().any(|finder| finder.find(read.text).is_some())
-            && self.frame.learn_head(read.text, read.wall.is_some())
-        {
-            self.frame.learn_tail(read.text);
-            let text = self.frame.without_tail(read.text);
-            let text = self.frame.inside(text).unwrap_or(text);
+        let may_tell = self.finders.iter().any(|finder| finder.find(whole).is_some());
+        if may_tell && self.frame.learn_head(whole, is_dated) {
+            self.frame.learn_tail(whole);
+            let text = self.frame.without_tail(whole);
+            let text = self.frame.inside(text, is_dated).unwrap_or(text);
             self.with_log(&host, found, |log| log.plain(&PlainLine { text, ..read.clone() }, place));
         }
     }

@@ -156,6 +156,14 @@ fn wrapped() -> Vec<(&'static str, String, [&'static str; 3])> {
         ("a table", each(|line| format!("| `[   12.345678] {line}` |\n")), ["", "", ""]),
         ("csv", each(|line| format!("\"2026-11-21 12:00:00\",\"[   12.345678] {line}\"\n")), ["", "", ""]),
         ("html", each(|line| format!("[   12.345678] {line}<br>\n")), ["", "", ""]),
+        (
+            "broken into lines by mail",
+            lines("[   12.345678] ")
+                .replace(",cpuset", ",\ncpuset")
+                .replace(",task=", ",\n  task=")
+                .replace(") total-vm:33840kB, ", ")\n  total-vm:33840kB,\n"),
+            ["", "", ""],
+        ),
         ("padded", each(|line| format!("[   12.345678] {line}   \n")), ["", "", ""]),
         ("windows", lines("[   12.345678] ").replace('\n', "\r\n"), ["", "", ""]),
     ]
@@ -171,6 +179,45 @@ fn however_it_is_wrapped_it_is_the_same_incident() {
         assert_eq!(essence(&reports[0]), expected, "{name}");
         let told = [&reports[0].time, &reports[0].node, &reports[0].boot_id].map(String::as_str);
         assert_eq!(told, [time, node, boot_id], "{name}");
+    }
+}
+
+/// Whoever reads the node's figures takes every line for one of them.
+#[test]
+fn a_node_that_ran_out_is_told_in_any_wrapping_twice() {
+    let log = [
+        "hog invoked oom-killer: gfp_mask=0x140dca(GFP_HIGHUSER_MOVABLE), order=0, oom_score_adj=0",
+        "Mem-Info:",
+        "active_anon:73 inactive_anon:158484 free:8550",
+        "182985 pages RAM",
+        "oom-kill:constraint=CONSTRAINT_NONE,nodemask=(null),cpuset=/,mems_allowed=0,global_oom,task_memcg=/,task=hog,\
+         pid=153,uid=0",
+        "Out of memory: Killed process 153 (hog) total-vm:650292kB, anon-rss:649216kB, file-rss:0kB, shmem-rss:576kB, \
+         UID:0 pgtables:1312kB oom_score_adj:0",
+    ];
+    let told = |head: &str, tail: &str| -> Vec<String> {
+        let line = |text: &&str| format!("{head}{text}{tail}\n");
+        let log: String = log.iter().chain(&log).map(line).collect();
+        reports(log.as_bytes())
+            .iter()
+            .map(|report| format!("{} {:?}", essence(report), report.node_memory))
+            .collect()
+    };
+    let expected = told("", "");
+    assert_eq!(expected.len(), 2);
+    assert!(
+        expected[0].contains("NodeExhausted") && expected[0].contains("mem_free_bytes: Some"),
+        "{expected:?}"
+    );
+    for (head, tail) in [
+        ("Nov 21 12:00:00 node-a kern.warn kernel: ", ""),
+        ("11-21 12:00:00.123     0     0 W kernel  : ", ""),
+        ("/var/log/messages.1:Nov 21 12:00:00 node-a kernel: ", ""),
+        ("10.0.0.1: kern: warning: [2026-11-21T12:00:00.1Z]: ", "   "),
+        ("\"2026-11-21 12:00:00\",\"[   12.345678] ", "\""),
+        ("| `[   12.345678] ", "` |"),
+    ] {
+        assert_eq!(told(head, tail), expected, "{head}");
     }
 }
 

@@ -67,6 +67,18 @@ const ROWS: &[Row<'_>] = &[
         numbers: &[("dirty_page_cache", "file_writeback", 13492), ("dirty_page_cache", "anon", 51476)],
         words: &["20 % of the limit", "written faster than the disk takes it"],
     },
+    // On 6.12 the same had the writer itself killed, which used next to nothing: all that it wrote was on its way.
+    Row {
+        log: "6.12.117+deb13-cloud-amd64-dirty.kmsg",
+        number: 0,
+        recording: Some("dirty_writer"),
+        cause: "container_limit",
+        refinements: &["dirty_page_cache"],
+        logged: &[],
+        live: &["child_killed"],
+        numbers: &[("dirty_page_cache", "file_writeback", 63584), ("dirty_page_cache", "anon", 64)],
+        words: &["97 % of the limit", "No limit can be told: 62.0 MiB"],
+    },
     // Empty files on a tmpfs: 46 MiB of inodes and names.
     Row {
         log: "6.1.0-56-cloud-amd64-slab.kmsg",
@@ -130,6 +142,18 @@ const ROWS: &[Row<'_>] = &[
         live: &[],
         numbers: &[("kernel_memory", "sunreclaim", 313_132), ("node_exhausted", "victim_rss_anon", 48996)],
         words: &["65 % of the node's memory", "slab 383.0 MiB"],
+    },
+    // A tmpfs as large as the node, and a process of 48 MiB.
+    Row {
+        log: "6.1.0-56-cloud-amd64-tmpfs_node.kmsg",
+        number: 0,
+        recording: Some("tmpfs_node"),
+        cause: "node_exhausted",
+        refinements: &["shared_memory"],
+        logged: &["below_watermarks"],
+        live: &[],
+        numbers: &[("shared_memory", "shmem", 388_888)],
+        words: &["81 % of the node's memory", "df -h -t tmpfs"],
     },
     // 150 huge pages were set aside, and a process took the rest.
     Row {
@@ -223,6 +247,29 @@ const ROWS: &[Row<'_>] = &[
         live: &["child_killed"],
         numbers: &[("kernel_memory", "not_in_memory_stat", 5063)],
         words: &["processes: for each the kernel has 37 KiB", "together (most of them sleep)"],
+    },
+    // Since 6.2 the pages of the program that they all map are counted for each: more than the limit, together.
+    Row {
+        log: "6.12.117+deb13-cloud-amd64-processes.kmsg",
+        number: 0,
+        recording: None,
+        cause: "container_limit",
+        refinements: &["kernel_memory", "many_processes"],
+        logged: &[],
+        live: &[],
+        numbers: &[("kernel_memory", "page_tables", 4388), ("many_processes", "processes", 115)],
+        words: &["for each the kernel has 55 KiB", "together (most of them sleep) filled 11.8 MiB"],
+    },
+    Row {
+        log: "6.12.117+deb13-cloud-amd64-pipes.kmsg",
+        number: 0,
+        recording: None,
+        cause: "container_limit",
+        refinements: &["kernel_memory"],
+        logged: &[],
+        live: &[],
+        numbers: &[("kernel_memory", "other_kernel", 44945)],
+        words: &["pipes that nobody reads"],
     },
     Row {
         log: "5.10.0-46-cloud-amd64-leftover.kmsg",

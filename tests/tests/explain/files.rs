@@ -61,6 +61,41 @@ fn a_log_says_the_same_however_it_is_packed() -> Result<()> {
     Ok(())
 }
 
+/// As rsyslog writes what it reads from `/dev/kmsg`: a line for each record, its line ends as `#012`.
+fn by_rsyslog(records: &str) -> String {
+    let line = |record: &str| {
+        let (head, text) = record.split_once(';')?;
+        let micros: u64 = head.split(',').nth(2)?.parse().ok()?;
+        let (seconds, micros) = (micros / 1_000_000, micros % 1_000_000);
+        let text = text.replace("\\x0a", "#012");
+        Some(format!("Nov 21 18:19:21 node-a kernel: [{seconds:5}.{micros:06}] {text}\n"))
+    };
+    records.lines().filter_map(line).collect()
+}
+
+#[test]
+fn a_log_that_rsyslog_wrote_says_the_same() -> Result<()> {
+    for name in [
+        "5.10.0-46-cloud-amd64-pipes.kmsg",
+        "6.1.0-56-cloud-amd64-slab_node.kmsg",
+        "6.1.0-56-cloud-amd64-volume.kmsg",
+        "6.12.117+deb13-cloud-amd64-dirty.kmsg",
+    ] {
+        let expected = reports(&explain(&["--output", "json"], &[&fixture(name)])?)?;
+        let log = by_rsyslog(&fs::read_to_string(fixture(name))?);
+        let found = reports(&piped(&["--output", "json"], log.as_bytes())?)?;
+        ensure!(found.len() == expected.len(), "{name}: {} reports", found.len());
+        for (found, expected) in found.iter().zip(&expected) {
+            for what in
+                ["cause", "victims", "trigger", "oom", "limit_owner", "node_memory", "candidates", "findings"]
+            {
+                ensure!(found[what] == expected[what], "{name}, {what}: {}", found[what]);
+            }
+        }
+    }
+    Ok(())
+}
+
 #[test]
 fn what_is_cut_is_read_to_its_end_and_told() -> Result<()> {
     for file in fs::read_dir(here().join("fixtures/compressed"))? {

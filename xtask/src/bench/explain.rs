@@ -57,6 +57,38 @@ const MOST_KIB: u64 = 16 * 1024;
 /// Makes the log, measures, removes the log.
 pub(crate) fn explain(repo: &Repo, options: &ExplainOptions) -> Result<ExitCode> {
     build::build(repo, &BuildOptions::default())?;
+    let Explained { incidents, searched, took, peak_kib } = measured(repo, options)?;
+    say::progress(&format!(
+        "bench: {incidents} incidents; the fastest: grep -c {searched:.2?}, explain {took:.2?}, {:.2} times as \
+         long; {peak_kib} KiB of memory at most",
+        took.as_secs_f64() / searched.as_secs_f64()
+    ));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A row of the table of `bench peers --host`, with the agent that is built.
+pub(super) fn row(repo: &Repo) -> Result<String> {
+    let Explained { searched, took, peak_kib, .. } =
+        measured(repo, &ExplainOptions { mib: 1024, every_kib: 2048, runs: 3 })?;
+    Ok(format!(
+        "| `explain` on a log of 1 GiB, the fastest of 3 | **{:.2}** times as long as `grep -c`; {} MiB of memory at \
+         most |\n",
+        took.as_secs_f64() / searched.as_secs_f64(),
+        peak_kib.div_ceil(1024)
+    ))
+}
+
+/// What came of it.
+struct Explained {
+    incidents: u64,
+    /// The fastest `grep -c`.
+    searched: Duration,
+    /// The fastest `explain`.
+    took: Duration,
+    peak_kib: u64,
+}
+
+fn measured(repo: &Repo, options: &ExplainOptions) -> Result<Explained> {
     let log = repo.target().join("bench-explain.log");
     let outcome =
         write(repo, &log, options).and_then(|incidents| measure(repo, &log, incidents, options.runs));
@@ -97,7 +129,7 @@ fn write(repo: &Repo, log: &Path, options: &ExplainOptions) -> Result<u64> {
     Ok(incidents)
 }
 
-fn measure(repo: &Repo, log: &Path, incidents: u64, runs: u32) -> Result<ExitCode> {
+fn measure(repo: &Repo, log: &Path, incidents: u64, runs: u32) -> Result<Explained> {
     // Into a pipe: grep that prints to /dev/null ends at its first find.
     let mut grep = Command::new("grep");
     grep.args(["-c", "oom-kill"]).arg(log).env("LC_ALL", "C").stdout(Stdio::piped());
@@ -116,13 +148,8 @@ fn measure(repo: &Repo, log: &Path, incidents: u64, runs: u32) -> Result<ExitCod
         peak = peak.max(kib);
     }
     let [searched, explained] = fastest;
-    say::progress(&format!(
-        "bench: {incidents} incidents; the fastest: grep -c {searched:.2?}, explain {explained:.2?}, {:.2} times as \
-         long; {peak} KiB of memory at most",
-        explained.as_secs_f64() / searched.as_secs_f64()
-    ));
     ensure!(peak <= MOST_KIB, "more than {MOST_KIB} KiB of memory were used");
-    Ok(ExitCode::SUCCESS)
+    Ok(Explained { incidents, searched, took: explained, peak_kib: peak })
 }
 
 /// How long it runs, and the most memory that it was seen to have.

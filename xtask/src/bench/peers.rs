@@ -6,23 +6,23 @@ use std::{
     fmt::Write as _,
     fs,
     process::{Command, ExitCode},
-    time::Duration,
 };
 
 use anyhow::{Context, Result, ensure};
 use clap::ValueEnum as _;
 use serde::Deserialize;
 
+use super::{Guest, explain};
 use crate::{
     arch::Arch,
     build::{self, BuildOptions},
+    image,
     kernels::{self, Cgroup},
     needs::Part,
     repo::Repo,
     run, say,
     setup::setup,
-    vm::{Accel, Machine, Root},
-    vm_options,
+    vm::Root,
 };
 
 const OURS: &str = "oomwatch";
@@ -58,15 +58,8 @@ pub(crate) struct PeersOptions {
     /// Kills in each turn
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     kills: u32,
-    /// Processors
-    #[arg(long, value_name = "N", default_value_t = 2)]
-    cpus: u32,
-    /// How to execute the guest
-    #[arg(long, value_enum, default_value_t = Accel::Tcg)]
-    accel: Accel,
-    /// Stop after so many seconds
-    #[arg(long, value_name = "S", default_value_t = 1200)]
-    timeout: u64,
+    #[command(flatten)]
+    guest: Guest,
 }
 
 /// As `oomwatch-guest peers` prints them (`tests/src/peers/bench.rs`).
@@ -94,18 +87,18 @@ struct Turn {
 /// Compares; fails where something could not be measured.
 pub(crate) fn peers(repo: &Repo, options: &PeersOptions) -> Result<ExitCode> {
     let parts = if options.host { Part::build(Arch::HOST) } else { Part::vm(Arch::HOST) };
-    setup(repo, &[parts.as_slice(), &[Part::Peers]].concat())?;
+    setup(repo, &[parts.as_slice(), &[Part::Image, Part::Peers]].concat())?;
     build::build_agent(repo, &BuildOptions::default())?;
     build::build_guest(repo, Arch::HOST)?;
     let (name, place, output) = if options.host {
         ("host", NATIVE.to_owned(), on_host(repo, options)?)
     } else {
-        let accel = options.accel.to_possible_value().context("an accelerator without a name")?;
+        let accel = options.guest.accel.to_possible_value().context("an accelerator without a name")?;
         ("peers", accel.get_name().to_owned(), in_vm(repo, options)?)
     };
     let line = output.lines().find(|line| line.starts_with('{')).context("the comparison has no figures")?;
     let compared: Compared = serde_json::from_str(line).context("cannot read the figures")?;
-    let page = page(&compared, &place)? + &own_sizes(repo)?;
+    let page = page(&compared, &place)? + &own_sizes(repo, options)?;
     let folder = repo.target().join("bench");
     fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
     for (kind, content) in [("json", format!("{line}\n")), ("md", page.clone())] {
@@ -130,22 +123,8 @@ fn in_vm(repo: &Repo, options: &PeersOptions) -> Result<String> {
     let entry = kernels::choose(repo, Some(&options.kernel))?;
     let kernel = entry.fetch(repo, Arch::HOST)?;
     let headers = entry.fetch_headers(repo, &kernel)?.display().to_string();
-    say::progress(&format!("bench: the peers in a VM, {}, {} CPUs", kernel.label, options.cpus));
-    let machine = Machine {
-        kernel: &kernel,
-        cgroup: Cgroup::V2,
-        root: Root::Host,
-        accel: options.accel,
-        // bcc's compiler takes more than the kills do.
-        memory_mib: 2048,
-        cpus: options.cpus,
-        nodes: 1,
-        swap_mib: 0,
-        disk_bps: 0,
-        append: "",
-        timeout: Duration::from_secs(options.timeout),
-        files: vm_options::own_files(repo, Arch::HOST),
-    };
+    say::progress(&format!("bench: the peers in a VM, {}, {} CPUs", kernel.label, options.guest.cpus));
+    let machine = options.guest.machine(repo, &kernel, Cgroup::V2, Root::Host);
     let (rounds, kills) = (options.rounds.to_string(), options.kills.to_string());
     let command = ["oomwatch-guest", "peers", "kprobe", &rounds, &kills, &headers];
     let mut output = Vec::new();
@@ -274,22 +253,24 @@ fn mebibytes(bytes: u64) -> String {
     format!("{}.{} MiB", bytes >> 20, ((bytes & 0xf_ffff) * 10) >> 20)
 }
 
-/// What the agent is, beside what it does.
-fn own_sizes(repo: &Repo) -> Result<String> {
+/// What the agent is, beside what it does; on this machine also what is not compared with a peer.
+fn own_sizes(repo: &Repo, options: &PeersOptions) -> Result<String> {
     let bytes = fs::metadata(repo.agent()).context("there is no agent")?.len();
+    let archive = image::build_image(repo, Arch::HOST)?;
+    let image = fs::metadata(&archive).with_context(|| format!("there is no {}", archive.display()))?.len();
     let mut tree = repo.cargo();
-    tree.args([
-        "tree",
-        "--package",
-        "oomwatch-agent",
-        "--edges",
-        "normal",
-        "--prefix",
-        "none",
-        "--no-dedupe",
-    ]);
-    let crates = crates(&run::read(&mut tree)?);
-    Ok(format!("\nThe agent: {} in one file, of {crates} crates that are not its own.\n", mebibytes(bytes)))
+    tree.args(["tree", "--package", "oomwatch-agent", "--edges", "normal", "--prefix", "none"]);
+    let crates = crates(&run::read(tree.arg("--no-dedupe"))?);
+    let mut rows = format!(
+        "\n| | |\n| --- | --- |\n| the agent, one file | {} |\n| its image, an archive | {} |\n| crates that are not \
+         its own | {crates} |\n",
+        mebibytes(bytes),
+        mebibytes(image)
+    );
+    if options.host {
+        rows += &explain::row(repo)?;
+    }
+    Ok(rows)
 }
 
 /// How many there are in what `cargo tree` lists, without those of this workspace.

@@ -1,14 +1,12 @@
 //! `cargo xtask bench storm`: a storm of OOM kills on this machine, or in a VM. It is made by the test program
 //! (`tests/src/storm.rs`), which says what came of it.
 
-use std::{
-    process::{Command, ExitCode},
-    time::Duration,
-};
+use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 
+use super::Guest;
 use crate::{
     arch::Arch,
     build::{self, BuildOptions},
@@ -17,8 +15,7 @@ use crate::{
     repo::Repo,
     say,
     setup::setup,
-    vm::{Accel, Machine, Root},
-    vm_options,
+    vm::Root,
 };
 
 /// Where a storm is made.
@@ -68,18 +65,11 @@ pub(crate) struct StormOptions {
     /// VM: a kernel of tests/kernels.toml
     #[arg(long, value_name = "NAME", default_value = "6.12")]
     kernel: String,
-    /// VM: processors
-    #[arg(long, value_name = "N", default_value_t = 2)]
-    cpus: u32,
     /// VM: the cgroup hierarchy to mount
     #[arg(long, value_enum, default_value_t = Cgroup::V2)]
     cgroup: Cgroup,
-    /// VM: how to execute the guest
-    #[arg(long, value_enum, default_value_t = Accel::Tcg)]
-    accel: Accel,
-    /// Stop after so many seconds
-    #[arg(long, value_name = "S", default_value_t = 900)]
-    timeout: u64,
+    #[command(flatten)]
+    guest: Guest,
 }
 
 /// Makes the storm.
@@ -132,22 +122,8 @@ fn in_vm(
     root: Root,
     arguments: impl IntoIterator<Item = String>,
 ) -> Result<ExitCode> {
-    say::progress(&format!("bench: a storm in a VM, {}, {} CPUs", kernel.label, options.cpus));
-    let machine = Machine {
-        kernel,
-        cgroup: options.cgroup,
-        root,
-        accel: options.accel,
-        // bcc's compiler takes more than the kills do.
-        memory_mib: if root == Root::Host { 2048 } else { 512 },
-        cpus: options.cpus,
-        nodes: 1,
-        swap_mib: 0,
-        disk_bps: 0,
-        append: "",
-        timeout: Duration::from_secs(options.timeout),
-        files: vm_options::own_files(repo, Arch::HOST),
-    };
+    say::progress(&format!("bench: a storm in a VM, {}, {} CPUs", kernel.label, options.guest.cpus));
+    let machine = options.guest.machine(repo, kernel, options.cgroup, root);
     let command: Vec<String> = ["oomwatch-guest".to_owned()].into_iter().chain(arguments).collect();
     machine.run(repo, &command, &mut say::output).map(ExitCode::from)
 }

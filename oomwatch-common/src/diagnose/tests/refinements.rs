@@ -7,10 +7,11 @@ mod usage;
 use super::{super::Reason, MIB, report};
 use crate::{
     cgroup_path::Qos,
-    diagnose::{Confidence, Facts, Finding, Refinement as R, diagnose},
+    diagnose::{Cause, Confidence, Facts, Finding, Refinement as R, diagnose},
     incident::{Constraint, ProbeLevel},
     memcg_text::{MemcgEvents, MemcgStat},
     proc_text::Meminfo,
+    render_text::verdict,
     report::{
         Candidate, Candidates, CandidatesFrom, Consumer, ContainerKind, FiguresFrom, Host, HostKind,
         Kubernetes, MemoryVolume, NamesFrom, NodeShares, Oom, Parent, Repeats, Report, Rss, SlabCache,
@@ -211,6 +212,38 @@ fn a_pods_headline_says_which_container_had_how_much() {
     assert!(text(&report).contains("By container: app 45.0 MiB and log 30.0 MiB."), "{}", text(&report));
     report.candidates.as_mut().unwrap().count = 4;
     assert!(!text(&report).contains("By container"), "one was not read");
+}
+
+#[test]
+fn of_a_node_full_of_slab_its_pods_are_not_the_first_to_look_at() {
+    for (slab, is_first) in [(501, true), (500, false)] {
+        let mut report = node();
+        report.cause = Cause::NodeExhausted;
+        report.node_memory.as_mut().unwrap().slab_bytes = mib(slab);
+        let advice = diagnose(&Facts { report: &report, basis: Basis::Kernel }).remove(0).advice;
+        assert_eq!(advice[0].contains("belongs to no process"), is_first, "{advice:?}");
+        assert_eq!(
+            verdict(&report).contains("most of it slab (501.0 MiB)"),
+            is_first,
+            "{}",
+            verdict(&report)
+        );
+    }
+}
+
+#[test]
+fn what_fills_a_limit_beside_processes_is_told_in_the_line() {
+    let mut report = container();
+    for (values, words) in [
+        (&[("anon", 49), ("file", 51), ("shmem", 51)][..], "most of it shared memory and tmpfs (51.0 MiB)"),
+        (&[("anon", 49), ("kernel", 45), ("sock", 6)][..], "most of it kernel memory (51.0 MiB)"),
+        (&[("anon", 49), ("file", 51)][..], "most of it page cache (51.0 MiB)"),
+    ] {
+        stat(&mut report, values);
+        assert!(verdict(&report).ends_with(words), "{}", verdict(&report));
+    }
+    stat(&mut report, &[("anon", 50), ("file", 50), ("shmem", 50)]);
+    assert_eq!(verdict(&report), "probably container limit reached");
 }
 
 #[test]

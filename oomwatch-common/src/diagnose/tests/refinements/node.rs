@@ -4,6 +4,13 @@ use super::*;
 
 /// Which, of what report, with what change; how sure, and what its text or advice must hold.
 pub(super) const CASES: &[Case] = &[
+    (R::SharedMemory, node, |r| r.node_memory.as_mut().unwrap().shmem_bytes = mib(199), None),
+    (
+        R::SharedMemory,
+        node,
+        |r| r.node_memory.as_mut().unwrap().shmem_bytes = mib(200),
+        Some((CERTAIN, &["200.0 MiB, 20 % of the node's memory", "df -h -t tmpfs"])),
+    ),
     (R::Throttled, container, |_| {}, None),
     (
         R::PageFault,

@@ -218,6 +218,12 @@ pub(super) const CASES: &[Case] = &[
         |r| candidates(r, &[(7, 10, 0), (8, 10, 0), (9, 10, 0), (10, 10, 0), (11, 10, 0)]),
         None,
     ),
+    (
+        R::ManyProcesses,
+        container,
+        |r| candidates(r, &[(7, 11, 0); 10]),
+        Some((CERTAIN, &["filled 100.0 MiB, the largest of them 11.0 MiB with what it shares with others"])),
+    ),
     (R::YoungProcess, container, |_| {}, None),
     (
         R::YoungProcess,
