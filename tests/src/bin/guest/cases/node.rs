@@ -66,9 +66,15 @@ fn allocating(bench: &mut Bench, hog: &mut Hog, standing: &Standing, trigger: u3
     let mut worse = bench.unlimited_hog(&["adj=1000", "comm=worse", "anon=8", "stop"])?;
     worse.go_to_stop()?;
     bench.begin()?;
+    // While the hog ends, whoever asks for a page is killed too, and the agent asks for some: only -1000 spares it
+    // (`out_of_memory`, mm/oom_kill.c).
+    let agent = format!("/proc/{}/oom_score_adj", bench.agent.id());
+    let before = fs::read(&agent).context("cannot read the agent's oom_score_adj")?;
+    fs::write(&agent, "-1000").context("cannot set the agent's oom_score_adj")?;
     fs::write(ALLOCATING, "1").context("cannot set vm.oom_kill_allocating_task")?;
     let killed = hog.go().and_then(|()| hog.wait_for_kill());
     fs::write(ALLOCATING, "0").context("cannot set vm.oom_kill_allocating_task back")?;
+    fs::write(&agent, before).context("cannot set the agent's oom_score_adj back")?;
     killed?;
     let (mut differences, report) = compared(bench, standing, Since::Grew)?;
     differences.equal("trigger.tid", report.trigger.as_ref().and_then(|trigger| trigger.tid), trigger);
