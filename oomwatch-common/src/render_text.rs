@@ -3,6 +3,7 @@
 use crate::{
     diagnose::{Cause, Confidence, Reason, Refinement},
     report::{Composition, Report, Rss, Trigger, Victim, node_parts, size},
+    scope::is_of_cgroup,
     units::Bytes,
 };
 
@@ -150,9 +151,10 @@ pub(crate) fn verdict(report: &Report) -> String {
 /// What the kernel's message alone tells.
 fn unknown(report: &Report) -> &'static str {
     let message = report.oom.as_ref().and_then(|oom| oom.message.as_deref());
-    match message.map(|message| message.starts_with("Memory cgroup")) {
-        Some(true) => "a cgroup limit reached, not known which",
-        _ => "cause not known",
+    if message.is_some_and(is_of_cgroup) {
+        "a cgroup limit reached, not known which"
+    } else {
+        "cause not known"
     }
 }
 

@@ -123,8 +123,12 @@ pub fn scope(incident: &Incident, whose: Option<&Attributed>, page_size: PageSiz
     }
 }
 
-/// `Out of memory`, perhaps with why in brackets: what a cgroup's limit is the cause of begins otherwise
-/// (`out_of_memory` and `mem_cgroup_out_of_memory`, mm/).
+/// `Memory cgroup out of memory`: a cgroup's limit is the cause (`mem_cgroup_out_of_memory`, mm/memcontrol.c).
+pub(crate) fn is_of_cgroup(message: &str) -> bool {
+    message.starts_with("Memory cgroup")
+}
+
+/// `Out of memory`, perhaps with why in brackets: it is not (`out_of_memory`, mm/oom_kill.c).
 pub(crate) fn is_without_cgroup(message: &str) -> bool {
     message.starts_with("Out of memory")
 }

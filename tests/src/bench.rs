@@ -211,9 +211,10 @@ impl Bench {
         let lines: Vec<_> = observed.reports.iter().map(|report| &report.line).collect();
         ensure!(
             count == (1, 1),
-            "one incident, but {} reports and {} in the log: {lines:?}",
+            "one incident, but {} reports and {} in the log: {:?}, {lines:?}",
             count.0,
-            count.1
+            count.1,
+            observed.logged
         );
         let report = observed.reports.pop().context("no report")?;
         let logged = observed.logged.pop().context("nothing logged")?;

@@ -3,7 +3,7 @@
 use super::{
     Cause, Confidence, Facts, Finding, Reason, evidence::EvidenceList, why_this_victim::why_this_victim,
 };
-use crate::scope::{Basis, Scope};
+use crate::scope::{Basis, Scope, is_of_cgroup};
 
 pub(super) fn unknown(facts: &Facts<'_>) -> Option<Finding> {
     let report = facts.report;
@@ -18,7 +18,7 @@ pub(super) fn unknown(facts: &Facts<'_>) -> Option<Finding> {
     let what = if facts.basis == Basis::NoLevelAtLimit {
         "No cgroup of the victim stood at its limit, so this was probably not a cgroup's limit but the node, \
          a cpuset, a memory policy, or sysrq-f. The kernel does not say which at this probe level."
-    } else if message.is_some_and(|message| message.starts_with("Memory cgroup")) {
+    } else if message.is_some_and(is_of_cgroup) {
         "A cgroup reached its memory limit; which, was not read."
     } else {
         "What hit its limit could not be read: see the gaps."

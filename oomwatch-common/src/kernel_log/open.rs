@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     ids::{CgroupPath, Comm, Tid},
+    scope::is_of_cgroup,
     units::PageSize,
 };
 
@@ -145,7 +146,7 @@ impl Open {
 
     /// A header whose kill never came, or whose kill was lost, must not be given another one's.
     fn may_kill(&self, killed: &Killed) -> bool {
-        let by_cgroup = killed.message.as_ref().map(|message| message.starts_with("Memory cgroup"));
+        let by_cgroup = killed.message.as_deref().map(is_of_cgroup);
         let owner_is_known = self.is_memcg();
         if let (Some(by_cgroup), Some(owner_is_known)) = (by_cgroup, owner_is_known)
             && by_cgroup != owner_is_known

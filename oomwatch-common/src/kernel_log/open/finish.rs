@@ -12,6 +12,7 @@ use crate::{
         tasks::TaskRow,
         text::split,
     },
+    scope,
     units::{BoottimeNs, Bytes, PageSize},
 };
 
@@ -228,7 +229,7 @@ fn oom(open: &Open, summary: Option<&Summary>, gaps: &mut Vec<Gap>) -> Option<Oo
     if open.invoked.is_none() && message.is_none() {
         return None;
     }
-    let is_of_cgroup = message.as_ref().map(|message| message.starts_with("Memory cgroup"));
+    let is_of_cgroup = message.as_deref().map(scope::is_of_cgroup);
     let told = summary.and_then(|summary| summary.constraint);
     let constraint = told.or(match (is_of_cgroup, &open.invoked) {
         (Some(true), _) => Some(Constraint::Memcg),
