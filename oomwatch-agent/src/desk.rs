@@ -17,8 +17,10 @@ use oomwatch_common::{
 };
 
 use crate::{
+    foreteller::Foreteller,
     job::{Caught, Job, Pack},
     losses::{Losses, Stage},
+    marks::{Marks, Proof},
     pool::{Parcel, Pool},
     progress::{Done, Lost, Progress},
     queue::Sender,
@@ -26,10 +28,7 @@ use crate::{
 };
 
 /// Incidents that are open at once; with more, the oldest is finished with what it has.
-const OPEN_JOBS: usize = 64;
-/// How long a kill that the kernel has counted waits for its mark. The two are a few instructions apart
-/// (`__oom_kill_process`, mm/oom_kill.c), but the CPU may be taken away in between.
-const MARK_COMES_WITHIN_NS: u64 = 100_000_000;
+pub const OPEN_JOBS: usize = 64;
 
 /// What the desk works by.
 pub struct Settings {
@@ -49,12 +48,9 @@ pub struct Desk {
     queue: Sender<Caught>,
     pool: Arc<Pool>,
     jobs: VecDeque<Job>,
-    /// `oom_kill` of `/proc/vmstat` when last read.
-    kernel_kills: Option<u64>,
-    /// Kills that the kernel has counted and no mark has claimed yet.
-    kernel_credit: u64,
-    /// When the last of them was seen.
-    credited_at: BoottimeNs,
+    marks: Marks,
+    /// By which lines are printed before anything is read.
+    foreteller: Option<Foreteller>,
     progress: Arc<Progress>,
     done: Done,
 }
@@ -74,9 +70,8 @@ impl Desk {
             queue,
             pool,
             jobs,
-            kernel_kills: settings.kernel_kills,
-            kernel_credit: 0,
-            credited_at: BoottimeNs(0),
+            marks: Marks::new(settings.kernel_kills),
+            foreteller: None,
             progress: Arc::default(),
             done: Done::default(),
         }
@@ -86,6 +81,13 @@ impl Desk {
     #[must_use]
     pub fn telling(mut self, progress: Arc<Progress>) -> Self {
         self.progress = progress;
+        self
+    }
+
+    /// By which it has lines printed at once.
+    #[must_use]
+    pub fn foretelling(mut self, foreteller: Option<Foreteller>) -> Self {
+        self.foreteller = foreteller;
         self
     }
 
@@ -133,8 +135,17 @@ impl Desk {
             {
                 self.finish(oldest, now);
             }
+            let proves_itself = outline.level() == ProbeLevel::Kprobe;
             let pack = Pack::new(Parcel::new(&self.pool));
             let mut job = Job::new(outline, pack, now, self.deadline_ns);
+            if let Some(foreteller) = &self.foreteller {
+                let copy = Foreteller::copy(record, raw, &self.pool);
+                if proves_itself {
+                    foretell(foreteller, &mut job, copy);
+                } else {
+                    job.foretell_once_proved(copy);
+                }
+            }
             job.begin(record, raw, &mut self.sources);
             self.jobs.push_back(job);
         }
@@ -142,7 +153,19 @@ impl Desk {
 
     /// Makes one read for the oldest incident that still has any. False: none has.
     pub fn read_one(&mut self, now: BoottimeNs) -> bool {
-        self.jobs.iter_mut().any(|job| job.read_next(&mut self.sources, now))
+        let Some(job) =
+            self.jobs.iter_mut().find_map(|job| job.read_next(&mut self.sources, now).then_some(job))
+        else {
+            return false;
+        };
+        if let Some(foreteller) = &self.foreteller
+            && let Some(record) = job.to_be_proved()
+        {
+            let proof = self.marks.prove(job, now);
+            job.proved(proof);
+            foretell(foreteller, job, Some(record).filter(|_| proof == Proof::Kill));
+        }
+        true
     }
 
     /// Hands over what is complete, or, at the end, all.
@@ -161,11 +184,17 @@ impl Desk {
     }
 
     fn finish(&mut self, job: Job, now: BoottimeNs) {
-        let proof = self.proof(&job, now);
+        let proof = job.proof().unwrap_or_else(|| self.marks.prove(&job, now));
         let (victims, unkept, outline) = (job.outline().victims(), job.unkept(), job.outline());
         self.done.told += outline.recovered();
         self.done.groups += u64::from(outline.kills_a_group());
         if victims == 0 || proof == Proof::NoKill {
+            // Without an end it may still be killed.
+            if let Some(foreteller) =
+                self.foreteller.as_ref().filter(|_| job.is_foretold() && outline.ended())
+            {
+                foreteller.take_back(outline.number());
+            }
             return;
         }
         let sent =
@@ -175,37 +204,13 @@ impl Desk {
         }
         self.progress.lost.add(Lost::Queue, if sent { unkept } else { victims });
     }
-
-    /// `mark_victim` also fires for a task that was exiting on its own, and nothing in its arguments tells the two
-    /// apart. The kernel counts a kill just before it marks (`__oom_kill_process`, mm/oom_kill.c), and no exit: a mark
-    /// that no count stands behind is no kill.
-    fn proof(&mut self, job: &Job, at: BoottimeNs) -> Proof {
-        if job.outline().level() == ProbeLevel::Kprobe {
-            return Proof::Kill;
-        }
-        let Some((before, now)) = self.kernel_kills.zip(job.kernel_oom_kills()) else {
-            return Proof::Unknown;
-        };
-        self.kernel_kills = Some(now);
-        if job.taken_at().0.saturating_sub(self.credited_at.0) > MARK_COMES_WITHIN_NS {
-            self.kernel_credit = 0;
-        }
-        if now > before {
-            self.kernel_credit = self.kernel_credit.saturating_add(now - before);
-            self.credited_at = at;
-        }
-        let backed = self.kernel_credit > 0;
-        self.kernel_credit = self.kernel_credit.saturating_sub(job.outline().victims());
-        if backed { Proof::Kill } else { Proof::NoKill }
-    }
 }
 
-/// Whether the kernel counts it as a kill.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Proof {
-    Kill,
-    NoKill,
-    Unknown,
+fn foretell(foreteller: &Foreteller, job: &mut Job, record: Option<Parcel>) {
+    if let Some(record) = record {
+        foreteller.tell(job.outline().number(), record);
+        job.foretold();
+    }
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use oomwatch_common::{
 };
 
 use crate::{
+    marks::Proof,
     pool::{Need, Parcel},
     sources::{
         CgroupDir, Contents, Sources,
@@ -23,6 +24,8 @@ use crate::{
 const END_WITHIN_NS: u64 = 30_000_000_000;
 /// Level tracepoint: how long after a mark more of the same group may come.
 const GROUP_WITHIN_NS: u64 = 100_000_000;
+/// The node's file that counts kills.
+const VMSTAT: &str = "vmstat";
 /// Processes of a group that are read before their own records come.
 const MEMBERS: usize = 64;
 /// Processes that are remembered, so that none is read twice: the chosen one, the members, the trigger.
@@ -48,6 +51,14 @@ pub struct Job {
     read_until: Option<BoottimeNs>,
     deadline_ns: u64,
     kernel_oom_kills: Option<u64>,
+    /// The file that has it was tried.
+    has_vmstat: bool,
+    /// What there is to be foretold once it is known to be a kill; then that number is read first.
+    unproved: Option<Parcel>,
+    /// Its line was offered to the teller.
+    is_foretold: bool,
+    /// Whether it was a kill, where that had to be known early.
+    proof: Option<Proof>,
     /// Records of kills for which there was no memory.
     unkept: u64,
 }
@@ -128,6 +139,10 @@ impl Job {
             read_until: None,
             deadline_ns,
             kernel_oom_kills: None,
+            has_vmstat: false,
+            unproved: None,
+            is_foretold: false,
+            proof: None,
             unkept: 0,
         }
     }
@@ -136,7 +151,7 @@ impl Job {
     pub fn begin(&mut self, first: &Peek<'_>, raw: &[u8], sources: &mut Sources) {
         self.keep(first, raw);
         match &first.tells {
-            Tells::Begin { trigger, chosen, cgroup, limit_owner, group } => {
+            Tells::Begin { trigger, chosen, cgroup, limit_owner, group, .. } => {
                 self.read_process(chosen, sources);
                 self.plan_cgroups([cgroup, limit_owner], sources);
                 if let (true, Some((_, own))) = (*group && cgroup.is_some(), &self.cgroups[0]) {
@@ -211,12 +226,46 @@ impl Job {
         self.seen.iter().take(self.seen_count).find(|seen| seen.number == tgid)
     }
 
+    /// Its line is to be foretold as soon as the kernel's count says that it is a kill.
+    pub fn foretell_once_proved(&mut self, record: Option<Parcel>) {
+        self.unproved = record;
+    }
+
+    /// Its line was offered.
+    pub fn foretold(&mut self) {
+        self.is_foretold = true;
+    }
+
+    /// Whether it was.
+    pub fn is_foretold(&self) -> bool {
+        self.is_foretold
+    }
+
+    /// What is to be foretold of it, if the kernel's count was read for it.
+    pub fn to_be_proved(&mut self) -> Option<Parcel> {
+        self.kernel_oom_kills.and_then(|_| self.unproved.take())
+    }
+
+    /// Whether it was a kill, as far as that is known already.
+    pub fn proof(&self) -> Option<Proof> {
+        self.proof
+    }
+
+    /// Keeps that.
+    pub fn proved(&mut self, proof: Proof) {
+        self.proof = Some(proof);
+    }
+
     /// Makes the next read. False: there is none left.
     pub fn read_next(&mut self, sources: &mut Sources, now: BoottimeNs) -> bool {
         let until = BoottimeNs(now.0.saturating_add(self.deadline_ns));
         if now > *self.read_until.get_or_insert(until) {
             self.time_out();
             return false;
+        }
+        if self.unproved.is_some() && self.kernel_oom_kills.is_none() && !self.has_vmstat {
+            self.read_of_node(VMSTAT, sources);
+            return true;
         }
         if let Some(process) = self.next_process() {
             self.read_process(&process, sources);
@@ -227,13 +276,18 @@ impl Job {
             let read = sources.read_in_cgroup(cgroup, file);
             self.pack.source(Subject::Cgroup(*id), file, &read);
         } else {
-            let read = sources.read_of_node(file);
-            if let (Ok(vmstat), "vmstat") = (&read, file) {
-                self.kernel_oom_kills = oom_kills(vmstat.bytes);
-            }
-            self.pack.source(Subject::Node, file, &read);
+            self.read_of_node(file, sources);
         }
         true
+    }
+
+    fn read_of_node(&mut self, file: &'static str, sources: &mut Sources) {
+        let read = sources.read_of_node(file);
+        if file == VMSTAT {
+            self.has_vmstat = true;
+            self.kernel_oom_kills = read.as_ref().ok().and_then(|vmstat| oom_kills(vmstat.bytes));
+        }
+        self.pack.source(Subject::Node, file, &read);
     }
 
     fn next_process(&mut self) -> Option<Identity> {
@@ -256,6 +310,9 @@ impl Job {
             };
             if let Some(file) = files.get(place) {
                 self.next_read.1 += 1;
+                if *file == VMSTAT && self.has_vmstat {
+                    continue;
+                }
                 return Some((whose, file));
             }
             self.next_read = (whose + 1, 0);

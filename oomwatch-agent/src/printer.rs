@@ -56,7 +56,12 @@ impl Printer {
             return Ok(());
         }
         let text = mem::take(&mut self.text);
-        let writing = spawn_blocking(move || (write_all(text.as_bytes()), text));
+        let writing = spawn_blocking(move || {
+            // A pipe takes a page for what nobody has read yet, and on a node without one that would cost another
+            // process its life.
+            let _reserve = OutOfReserve::begin();
+            (write_all(text.as_bytes()), text)
+        });
         let (written, text) =
             writing.await.unwrap_or_else(|error| (Err(io::Error::other(error)), String::new()));
         self.text = text;
@@ -89,11 +94,12 @@ impl Printer {
     }
 }
 
-/// A pipe takes a page for what nobody has read yet, and on a node without one that would cost another process its
-/// life.
-fn write_all(mut text: &[u8]) -> io::Result<()> {
-    let _reserve = OutOfReserve::begin();
-    let stdout = io::stdout();
+/// Writes to stdout, one thread at a time: lines do not mix.
+///
+/// # Errors
+/// The kernel's, from the write that could not be made.
+pub fn write_all(mut text: &[u8]) -> io::Result<()> {
+    let stdout = io::stdout().lock();
     while !text.is_empty() {
         match retry_on_intr(|| write(&stdout, text))? {
             0 => return Err(io::ErrorKind::WriteZero.into()),

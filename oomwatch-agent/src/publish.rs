@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use oomwatch_common::{
     attribution::{Attribution, Paths},
     capture::Capture,
-    incident::ProbeLevel,
+    incident::{Incident, ProbeLevel},
     recurrence::Recurrence,
     report::{Report, Source},
     surroundings::Surroundings,
@@ -15,6 +15,7 @@ use oomwatch_common::{
 };
 
 use crate::{
+    claims::Claims,
     config::{OutputOptions, RunOptions},
     exits::Exits,
     health::Busy,
@@ -67,6 +68,8 @@ pub struct Publisher {
     audience: Option<Audience>,
     /// Live: who reads what was around an incident.
     surroundings: Option<Reader>,
+    /// Who has printed their lines already; `None`: nobody.
+    claims: Option<Arc<Claims>>,
     /// Who was hit before.
     recurrence: Recurrence,
     record_to: Option<PathBuf>,
@@ -125,9 +128,15 @@ impl Publisher {
             circumstances,
             audience: None,
             surroundings: None,
+            claims: None,
             recurrence: Recurrence::new(Timestamp::UNIX_EPOCH),
             record_to: None,
         }
+    }
+
+    /// Of the lines that somebody else claims, none is printed.
+    pub fn print_what_is_left(&mut self, claims: Option<Arc<Claims>>) {
+        self.claims = claims;
     }
 
     /// Makes a report that nobody sees, so that the code and the memory that the first real one needs are there: on an
@@ -187,6 +196,9 @@ impl Publisher {
             if let Some(audience) = &self.audience {
                 audience.tell(&report, &captured.capture, hook).await;
             }
+            if self.is_printed(&captured.incident, source) {
+                continue;
+            }
             let text = render::render(&report, self.output.output, self.coloured);
             // How late a report of the past is says nothing.
             let asked_for = (source == Source::Live).then_some(hook);
@@ -195,6 +207,12 @@ impl Publisher {
                 return Ended::StdoutClosed;
             }
         }
+    }
+
+    /// Whether the teller has printed its line.
+    fn is_printed(&self, incident: &Incident, source: Source) -> bool {
+        let is_of_probe = source == Source::Live && incident.level != ProbeLevel::Kmsg;
+        self.claims.as_ref().is_some_and(|claims| is_of_probe && !claims.by_reporter(incident.number))
     }
 
     /// At the end: who tells Kubernetes may have something left.

@@ -44,6 +44,7 @@ use crate::{
     sources::Roots,
     sys,
     tally::{Outcome, Tally},
+    teller::{self, Lines, Teller, Telling},
     unpack::Captured,
 };
 
@@ -108,6 +109,7 @@ pub fn run(options: &RunOptions) -> Result<(), Refusal> {
     let failed = |error| Refusal::failed(format!("making the queue to the reporter: {error}"));
     let (to_reporter, logged) = queue(options.queue.into()).map_err(failed)?;
     let relief = Relief::of_node(&options.node.proc, page_size);
+    let known = pods.known();
     let audience = Audience {
         pods,
         events,
@@ -118,7 +120,7 @@ pub fn run(options: &RunOptions) -> Result<(), Refusal> {
         busy: health.reporter(),
         logged: Some(logged),
     };
-    let mut publisher = Publisher::live(options, node, page_size, audience);
+    let mut publisher = Publisher::live(options, node.clone(), page_size, audience);
     announce(&watch);
     protect::from_reclaim();
     let (queue, incidents) = queue(options.queue.into()).map_err(failed)?;
@@ -133,13 +135,19 @@ pub fn run(options: &RunOptions) -> Result<(), Refusal> {
             let told = kmsg::Told::new(&history, to_reporter, is_at_rest);
             kmsg::tell_beside_a_probe(options, page_size, log, told, audit.losses());
             metrics.attached(level, queue.depth(), Some((counters, Arc::clone(&audit))));
+            let telling = Telling::new(options, node, page_size, known, Arc::clone(&losses), metrics);
+            let Lines { foreteller, claims, teller } = teller::start(telling, options).map_err(unstarted)?;
+            publisher.print_what_is_left(claims);
             let mut desk = Desk::new(&settings, Arc::clone(&losses), queue, Pool::new(options.queue.into()))
-                .telling(progress);
+                .telling(progress)
+                .foretelling(foreteller);
             rehearse(&mut desk, &mut publisher, &probe.proof, page_size);
             let running = capture::start(*probe, desk, incidents).map_err(unstarted)?;
             health.ready(running.pulse());
             let kept = audit.keep(&hooks, &health);
-            runtime.block_on(report(running, publisher, &losses, level, kept))
+            let ended = runtime.block_on(report(running, publisher, &losses, level, kept, &teller));
+            teller.wait();
+            ended
         }
         Watch::Log(mut log, _) => {
             let level = ProbeLevel::Kmsg.name();
@@ -149,7 +157,7 @@ pub fn run(options: &RunOptions) -> Result<(), Refusal> {
             let telling = kmsg::Telling { losses: Arc::clone(&losses), incidents: to_reporter, open: queue };
             let running = log.follow(settings.roots, telling, incidents).map_err(unstarted)?;
             health.ready(running.pulse());
-            runtime.block_on(report(running, publisher, &losses, level, pending()))
+            runtime.block_on(report(running, publisher, &losses, level, pending(), &Teller::default()))
         }
     };
     runtime.block_on(history.close());
@@ -212,6 +220,7 @@ async fn report(
     losses: &Losses,
     level: &'static str,
     kept: impl Future<Output = Refusal>,
+    teller: &Teller,
 ) -> Result<Option<Probe>, Refusal> {
     let catch = |kind| signal(kind).map_err(|error| Refusal::failed(format!("catching signals: {error}")));
     let (mut terminate, mut interrupt) = (catch(SignalKind::terminate())?, catch(SignalKind::interrupt())?);
@@ -222,6 +231,7 @@ async fn report(
     let mut publishing = Box::pin(publisher.publish_all(&mut running.incidents, losses));
     let ended = tokio::select! {
         ended = &mut publishing => Some(ended),
+        () = teller.stdout_closed() => Some(Ended::StdoutClosed),
         () = either(&mut terminate, &mut interrupt) => None,
         refusal = kept => {
             refused = Some(refusal);

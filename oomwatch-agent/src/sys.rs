@@ -38,6 +38,8 @@ pub enum Priority {
     Anchor = 1,
     /// Of the capture thread.
     Capture = 2,
+    /// Of what prints a line before the victim is read: it takes less time than that, and waits for stdout alone.
+    Teller = 3,
 }
 
 /// More than the capture thread uses of its stack: some records, a page of text.

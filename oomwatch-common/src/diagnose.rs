@@ -197,6 +197,11 @@ pub const RULES: &[Rule] = &[
     limit::suggested_limit,
 ];
 
+/// What the first of them finds that speaks: the headline.
+pub fn headline(facts: &Facts<'_>) -> Option<Finding> {
+    RULES.iter().find_map(|rule| rule(facts))
+}
+
 /// What all rules find.
 pub fn diagnose(facts: &Facts<'_>) -> Vec<Finding> {
     RULES.iter().filter_map(|rule| rule(facts)).collect()

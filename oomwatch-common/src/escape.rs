@@ -15,6 +15,13 @@ pub fn escape(bytes: &[u8]) -> String {
 /// As [`escape`], but of at most `most` bytes; what is left out is counted in a mark at the end, `\…(+12 bytes)`,
 /// which no escaped text can contain.
 pub fn escape_bounded(bytes: &[u8], most: usize) -> String {
+    // Nearly every name and path: nothing in it is to be spelled.
+    if bytes.len() <= most
+        && bytes.iter().all(|byte| matches!(byte, b' '..=b'[' | b']'..=b'~'))
+        && let Ok(text) = std::str::from_utf8(bytes)
+    {
+        return text.to_owned();
+    }
     let kept = bytes.get(..most).unwrap_or(bytes);
     // A character that the cut would split is left out whole.
     let kept = match std::str::from_utf8(kept) {

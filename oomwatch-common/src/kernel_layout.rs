@@ -68,6 +68,7 @@ const LINES: &[Line] = lines! {
     task_children = "task_struct" ["children"];
     task_sibling = "task_struct" ["sibling"];
     task_cgroups = "task_struct" ["cgroups"];
+    signal_flags = "signal_struct" ["flags"];
     signal_oom_score_adj = "signal_struct" ["oom_score_adj"];
     signal_thread_head = "signal_struct" ["thread_head"];
     cred_uid = "cred" ["uid"];

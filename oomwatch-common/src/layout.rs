@@ -82,6 +82,8 @@ kernel_layout! {
     /// `task_struct.cgroups`
     task_cgroups,
 
+    /// `signal_struct.flags`: `SIGNAL_GROUP_EXIT`.
+    signal_flags,
     /// `signal_struct.oom_score_adj`
     signal_oom_score_adj,
     /// `signal_struct.thread_head`

@@ -37,6 +37,8 @@ pub mod domain;
 #[cfg(feature = "analysis")]
 pub mod escape;
 #[cfg(feature = "analysis")]
+pub mod foretell;
+#[cfg(feature = "analysis")]
 pub mod ids;
 #[cfg(feature = "analysis")]
 pub mod incident;

@@ -147,6 +147,11 @@ impl Outline {
         }
     }
 
+    /// Which invocation, or at level tracepoint which mark was its first.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
     /// When the hook of the last record ran.
     pub fn last_record(&self) -> BoottimeNs {
         self.last_record

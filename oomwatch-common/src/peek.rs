@@ -85,6 +85,8 @@ pub enum Tells<'a> {
         limit_owner: Option<CgroupView<'a>>,
         /// All of the chosen one's cgroup is to die with it.
         group: bool,
+        /// It had not begun to exit, so that the kernel will not pass it over.
+        whole: bool,
     },
     /// `__oom_kill_process` was entered for this process.
     Victim(Identity, Option<CgroupView<'a>>),
@@ -179,6 +181,7 @@ pub fn peek(bytes: &[u8]) -> Result<Peek<'_>, DecodeError> {
                 cgroup: view(&record.chosen_memcg, tail)?,
                 limit_owner: view(&record.limit_owner, tail)?,
                 group: is_group(&record.chosen_memcg),
+                whole: record.chosen.flags & (wire::TASK_HAS_MM | wire::TASK_EXITING) == wire::TASK_HAS_MM,
             }
         }
         Fixed::Victim(record) => Tells::Victim(identity(&record.task), view(&record.memcg, tail)?),

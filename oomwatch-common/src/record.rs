@@ -163,7 +163,7 @@ wire! {
         pub pid_in_namespace: u32,
         /// Process id of the real parent.
         pub parent_tgid: u32,
-        /// [`TASK_KNOWN`], [`TASK_HAS_MM`], [`TASK_RSS_EXACT`], [`TASK_KTHREAD`]
+        /// [`TASK_KNOWN`], [`TASK_HAS_MM`], [`TASK_RSS_EXACT`], [`TASK_KTHREAD`], [`TASK_EXITING`]
         pub flags: u32,
         /// `signal.oom_score_adj`
         pub oom_score_adj: i16,
@@ -189,6 +189,9 @@ pub const TASK_HAS_MM: u32 = 2;
 pub const TASK_RSS_EXACT: u32 = 4;
 /// A kernel thread.
 pub const TASK_KTHREAD: u32 = 8;
+/// The process had begun to exit, or that could not be read: the OOM killer may pass it over (`task_will_free_mem`,
+/// mm/oom_kill.c).
+pub const TASK_EXITING: u32 = 16;
 
 wire! {
     /// `struct oom_control` (include/linux/oom.h), and the message of the call.

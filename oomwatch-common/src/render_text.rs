@@ -39,7 +39,7 @@ pub(crate) fn headline(report: &Report) -> String {
 }
 
 /// `java (pid 4242, uid 1000)`
-pub(crate) fn who(victim: &Victim) -> String {
+pub fn who(victim: &Victim) -> String {
     let comm = victim.leader_comm.as_ref().or(victim.comm.as_ref()).map_or("a process", |comm| name(comm));
     let pid = match (victim.tgid, victim.tid) {
         (Some(tgid), _) => format!("pid {tgid}"),

@@ -73,6 +73,12 @@ impl Address {
         Self(unsafe { bpf_get_current_task() })
     }
 
+    /// As a number, to be kept in a map.
+    #[inline(always)]
+    pub(crate) fn value(self) -> u64 {
+        self.0
+    }
+
     #[inline(always)]
     pub(crate) fn is_null(self) -> bool {
         self.0 == 0

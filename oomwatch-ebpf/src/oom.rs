@@ -4,8 +4,8 @@ use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use oomwatch_common::{
     counters::ProbeCounter,
     record::{
-        Begin, End, Killed, Marked, Proof, RecordKind, TASK_HAS_MM, TASK_KNOWN, UNREAD_TASK, UNREAD_U32,
-        Victim,
+        Begin, End, Killed, Marked, Proof, RecordKind, TASK_HAS_MM, TASK_KNOWN, Task, UNREAD_TASK,
+        UNREAD_U32, Victim,
     },
 };
 
@@ -35,6 +35,16 @@ pub(crate) struct Invocation {
     already_exiting: u32,
     /// The last `__oom_kill_process` is among `ProbeCounter::Counted`.
     counted: u32,
+    /// Whom `oom_kill_process` was called for: the task's address; 0: nothing was sent of it.
+    chosen: u64,
+    /// Of its record.
+    chosen_tid: u32,
+    /// Of its record.
+    chosen_tgid: u32,
+    /// Of its record.
+    chosen_flags: u32,
+    /// Zero.
+    reserved: u32,
 }
 
 /// Entry of `oom_kill_process`. The chosen process is whole: it gets SIGKILL only after the kernel has printed its
@@ -49,6 +59,7 @@ pub(crate) fn begin(oc: Address, message: Address) {
     invocation.kill_calls = 0;
     invocation.killed = 0;
     invocation.already_exiting = 0;
+    invocation.chosen = 0;
     count(ProbeCounter::Invocations);
 
     let Some(mut draft) = Draft::<Begin>::begin() else { return };
@@ -65,7 +76,6 @@ pub(crate) fn begin(oc: Address, message: Address) {
     into.reserved = 0;
     message.message(into);
     task::fill_victim(&mut draft.fixed.chosen, chosen);
-    task::fill_current(&mut draft.fixed.trigger, trigger);
     let chosen_memcg = memcg::of_task(chosen);
     memcg::fill(
         &mut draft,
@@ -74,9 +84,29 @@ pub(crate) fn begin(oc: Address, message: Address) {
         chosen_memcg,
         domain,
     );
-    memcg::fill(&mut draft, |begin| &mut begin.limit_owner, |_| None, domain, domain);
-    memcg::fill(&mut draft, |begin| &mut begin.trigger_memcg, |_| None, memcg::of_task(trigger), domain);
-    draft.submit(RecordKind::Begin, invocation.number);
+    // What is the same is not read again: mostly it is a process that asks at its own cgroup's limit, and dies for it.
+    if domain == chosen_memcg {
+        draft.fixed.limit_owner = draft.fixed.chosen_memcg;
+    } else {
+        memcg::fill(&mut draft, |begin| &mut begin.limit_owner, |_| None, domain, domain);
+    }
+    let trigger_memcg = memcg::of_task(trigger);
+    if trigger_memcg == chosen_memcg {
+        draft.fixed.trigger_memcg = draft.fixed.chosen_memcg;
+    } else {
+        memcg::fill(&mut draft, |begin| &mut begin.trigger_memcg, |_| None, trigger_memcg, domain);
+    }
+    if trigger == chosen {
+        draft.fixed.trigger = draft.fixed.chosen;
+        draft.fixed.trigger.shares_mm_with = 0;
+    } else {
+        task::fill_current(&mut draft.fixed.trigger, trigger);
+    }
+    let Task { tid, tgid, flags, .. } = draft.fixed.chosen;
+    if draft.submit(RecordKind::Begin, invocation.number) {
+        (invocation.chosen_tid, invocation.chosen_tgid, invocation.chosen_flags) = (tid, tgid, flags);
+        invocation.chosen = chosen.value();
+    }
 }
 
 /// Entry of `__oom_kill_process`: this process will get SIGKILL, unless it has lost its address space by now.
@@ -87,15 +117,27 @@ pub(crate) fn victim(task: Address) {
         return;
     }
     invocation.kill_calls = invocation.kill_calls.wrapping_add(1);
+    // The first is the chosen one, and its record of the begin says all that is to be said. A group is gone over from
+    // its first on again, the chosen one among them.
+    if invocation.kill_calls == 1 && task.value() == invocation.chosen {
+        let (tid, tgid, flags) = (invocation.chosen_tid, invocation.chosen_tgid, invocation.chosen_flags);
+        return invocation.goes_over(tid, tgid, flags);
+    }
     let Some(draft) = Draft::<Victim>::begin() else { return };
     let draft = fill_victim(draft, task);
-    invocation.victim_tid = draft.fixed.task.tid;
-    invocation.victim_tgid = draft.fixed.task.tgid;
-    invocation.counted = draft.fixed.task.flags & TASK_HAS_MM;
-    if invocation.counted != 0 {
-        count(ProbeCounter::Counted);
-    }
+    let Task { tid, tgid, flags, .. } = draft.fixed.task;
+    invocation.goes_over(tid, tgid, flags);
     draft.submit(RecordKind::Victim, invocation.number);
+}
+
+impl Invocation {
+    #[inline(always)]
+    fn goes_over(&mut self, tid: u32, tgid: u32, flags: u32) {
+        (self.victim_tid, self.victim_tgid, self.counted) = (tid, tgid, flags & TASK_HAS_MM);
+        if self.counted != 0 {
+            count(ProbeCounter::Counted);
+        }
+    }
 }
 
 #[inline(always)]

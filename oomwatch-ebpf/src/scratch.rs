@@ -75,12 +75,12 @@ impl<T> Draft<T> {
         true
     }
 
-    /// Hands the record to the ring buffer, or counts that it was full.
+    /// Hands the record to the ring buffer, or counts that it was full: false.
     #[inline(always)]
-    pub(crate) fn submit(self, kind: RecordKind, incident: u64) {
+    pub(crate) fn submit(self, kind: RecordKind, incident: u64) -> bool {
         let tail = self.tail_len() as usize;
         if tail > TAIL_LEN + COMPONENT_LEN {
-            return;
+            return false;
         }
         let size = size_of::<T>() + tail;
         // SAFETY: every record begins with a Header (record.rs), and `size` bytes of `bytes` are initialised: the
@@ -107,6 +107,7 @@ impl<T> Draft<T> {
             )
         };
         count(if failed == 0 { ProbeCounter::Submitted } else { ProbeCounter::RingBufferFull });
+        failed == 0
     }
 }
 

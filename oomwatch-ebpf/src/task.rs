@@ -1,7 +1,7 @@
 //! A task and its process: identity, memory, parent.
 
 use oomwatch_common::record::{
-    TASK_HAS_MM, TASK_KNOWN, TASK_KTHREAD, TASK_RSS_EXACT, Task, UNREAD_TASK, UNREAD_U32,
+    TASK_EXITING, TASK_HAS_MM, TASK_KNOWN, TASK_KTHREAD, TASK_RSS_EXACT, Task, UNREAD_TASK, UNREAD_U32,
 };
 
 use crate::{
@@ -11,6 +11,10 @@ use crate::{
 
 /// include/linux/sched.h: a kernel thread.
 const PF_KTHREAD: u32 = 0x0020_0000;
+/// The same: the task is on its way out.
+const PF_EXITING: u32 = 0x4;
+/// include/linux/sched/signal.h: the whole process is.
+const SIGNAL_GROUP_EXIT: u32 = 0x4;
 
 /// Threads that are looked at for one that still has the address space. Only a leader stays behind when it has
 /// exited, so the first or the second one is nearly always it.
@@ -51,8 +55,11 @@ fn fill(into: &mut Task, task: Address, owner: Address) {
     into.tgid = shown.u32(layout!(task_tgid));
     shown.comm(layout!(task_comm), &mut into.comm);
 
-    flags |= (task.bits(layout!(task_flags)) & PF_KTHREAD) / PF_KTHREAD * TASK_KTHREAD;
     let signal = task.pointer(layout!(task_signal));
+    // Unread is on the way out: then nothing is said too early.
+    let (own, all) = (task.bits(layout!(task_flags)), signal.u32(layout!(signal_flags)));
+    let exiting = (own & PF_EXITING) / PF_EXITING | (all & SIGNAL_GROUP_EXIT) / SIGNAL_GROUP_EXIT;
+    flags |= (own & PF_KTHREAD) / PF_KTHREAD * TASK_KTHREAD | exiting * TASK_EXITING;
     into.oom_score_adj = signal.i16(layout!(signal_oom_score_adj));
     into.uid = shown.pointer(layout!(task_real_cred)).u32(layout!(cred_uid));
 

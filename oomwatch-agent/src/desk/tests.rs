@@ -10,6 +10,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::{
+    marks::MARK_COMES_WITHIN_NS,
     pool::FOR_FILES,
     queue::{Receiver, queue},
     record::{self, Recording},
@@ -55,7 +56,7 @@ struct Bench {
 impl Bench {
     /// What a tracepoint's mark is held against: kills that the kernel had counted before.
     fn counted(mut self, kills: u64) -> Self {
-        self.desk.kernel_kills = Some(kills);
+        self.desk.marks = Marks::new(Some(kills));
         self
     }
 

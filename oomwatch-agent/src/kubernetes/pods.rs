@@ -44,11 +44,11 @@ const GRACE: Duration = Duration::from_millis(100);
 const STRANGERS: usize = 64;
 const STRANGE_FOR: Duration = Duration::from_secs(30);
 
-/// What is known of the node's pods.
+/// What is known of the node's pods, and who may be asked.
 pub struct Pods {
     kubelet: Option<Asking>,
     logs: Option<PathBuf>,
-    order: Vec<SourceChoice>,
+    known: Known,
     deadline: Duration,
     why_nobody: &'static str,
     strangers: VecDeque<(String, Instant)>,
@@ -59,6 +59,39 @@ struct Asking {
     wanted: Arc<Notify>,
     outcomes: Arc<Outcomes>,
     task: JoinHandle<()>,
+}
+
+/// What the kubelet has told of the node's pods: nobody is asked.
+#[derive(Clone)]
+pub struct Known {
+    state: Option<watch::Receiver<Arc<State>>>,
+    order: Vec<SourceChoice>,
+    /// There is somebody who may know more.
+    is_all: bool,
+}
+
+impl Known {
+    /// Whose an incident's processes are; `None` where a name is missing that somebody may still tell.
+    pub fn now(&self, paths: &Paths) -> Option<Attribution> {
+        let known = self.look(paths, None, "");
+        (self.is_all || known.is_complete()).then_some(known)
+    }
+
+    fn look(&self, paths: &Paths, logs: Option<&PodIndex>, why: &str) -> Attribution {
+        let state = self.state();
+        let source = |choice: &SourceChoice| match choice {
+            SourceChoice::Kubelet => {
+                state.as_ref().map(|state| PodSource { from: NamesFrom::Kubelet, index: &state.index })
+            }
+            SourceChoice::Logs => logs.map(|index| PodSource { from: NamesFrom::Logs, index }),
+        };
+        let sources: Vec<PodSource<'_>> = self.order.iter().filter_map(source).collect();
+        Attribution::new(paths, &sources, why)
+    }
+
+    fn state(&self) -> Option<Arc<State>> {
+        self.state.as_ref().map(|state| Arc::clone(&state.borrow()))
+    }
 }
 
 /// The kubelet's lists, as they come.
@@ -112,12 +145,16 @@ impl Pods {
             }
             (None, None) => tracing::debug!("names of pods come from nobody"),
         }
+        let kubelet = kubelet
+            .map(|kubelet| Asking::start(kubelet, options.kubelet_poll(), NewPods::watch(&options.var_log)));
         Ok(Self {
-            kubelet: kubelet.map(|kubelet| {
-                Asking::start(kubelet, options.kubelet_poll(), NewPods::watch(&options.var_log))
-            }),
+            known: Known {
+                state: kubelet.as_ref().map(|asking| asking.state.clone()),
+                order: options.pod_sources.clone(),
+                is_all: kubelet.is_none() && logs.is_none(),
+            },
+            kubelet,
             logs,
-            order: options.pod_sources.clone(),
             deadline: options.report_deadline(),
             why_nobody: if is_off { "not asked for: --kubelet off" } else { "there is no kubelet to ask" },
             strangers: VecDeque::new(),
@@ -127,6 +164,11 @@ impl Pods {
     /// How the kubelet answered so far.
     pub fn outcomes(&self) -> Option<Arc<Outcomes>> {
         self.kubelet.as_ref().map(|asking| Arc::clone(&asking.outcomes))
+    }
+
+    /// What is known at any time, for whoever cannot wait.
+    pub fn known(&self) -> Known {
+        self.known.clone()
     }
 
     /// Each list of pods that the kubelet gives, from now on.
@@ -144,7 +186,7 @@ impl Pods {
     ) -> Attribution {
         let since_hook = Duration::from_nanos(sys::boottime().0.saturating_sub(hook.0));
         let (now, left) = (Instant::now(), self.deadline.saturating_sub(since_hook));
-        let first = self.look(paths, None, "");
+        let first = self.known.look(paths, None, "");
         if first.is_complete() {
             return first;
         }
@@ -162,32 +204,21 @@ impl Pods {
         };
         let names = match logs {
             Some(logs) => timeout_at(Instant::max(now + left, Instant::now() + GRACE), logs).await,
-            None => return self.look(paths, None, &why),
+            None => return self.known.look(paths, None, &why),
         };
-        match names {
-            Ok(Ok(Ok(names))) => self.look(paths, Some(&names), &why),
-            Ok(Ok(Err(error))) => self.look(paths, None, &format!("{why}; names of log files: {error}")),
-            _ => self.look(paths, None, &format!("{why}; the names of log files were not read in time")),
-        }
+        let (names, why) = match names {
+            Ok(Ok(Ok(names))) => (Some(names), why),
+            Ok(Ok(Err(error))) => (None, format!("{why}; names of log files: {error}")),
+            _ => (None, format!("{why}; the names of log files were not read in time")),
+        };
+        self.known.look(paths, names.as_ref(), &why)
     }
 
     /// Gives names to what was around an incident, as far as the kubelet has told them already.
     pub fn name(&self, surroundings: &mut Surroundings) {
-        let state = self.kubelet.as_ref().map(|asking| Arc::clone(&asking.state.borrow()));
+        let state = self.known.state();
         let known = state.as_ref().map(|state| PodSource { from: NamesFrom::Kubelet, index: &state.index });
         name(surroundings, known.as_slice());
-    }
-
-    fn look(&self, paths: &Paths, logs: Option<&PodIndex>, why: &str) -> Attribution {
-        let state = self.kubelet.as_ref().map(|asking| Arc::clone(&asking.state.borrow()));
-        let source = |choice: &SourceChoice| match choice {
-            SourceChoice::Kubelet => {
-                state.as_ref().map(|state| PodSource { from: NamesFrom::Kubelet, index: &state.index })
-            }
-            SourceChoice::Logs => logs.map(|index| PodSource { from: NamesFrom::Logs, index }),
-        };
-        let sources: Vec<PodSource<'_>> = self.order.iter().filter_map(source).collect();
-        Attribution::new(paths, &sources, why)
     }
 }
 

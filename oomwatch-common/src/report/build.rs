@@ -10,7 +10,7 @@ use super::{
 use crate::{
     attribution::{Attributed, Attribution},
     capture::Capture,
-    diagnose::{Cause, Facts, Reason, diagnose},
+    diagnose::{Cause, Facts, Reason, diagnose, headline},
     escape::escape,
     incident::{self, Constraint, Incident},
     scope::{Basis, Scope, level, scope},
@@ -55,12 +55,67 @@ impl Report {
     ) -> Self {
         let snapshot = Snapshot::new(capture, context.page_size);
         let scoped = scope(incident, attribution.victim.as_ref(), context.page_size);
+        let mut report =
+            Self::assembled(incident, &snapshot, scoped.scope, attribution, surroundings, context);
+        let since_hook = |at: BoottimeNs| at.0.saturating_sub(incident.at.0) / 1000;
+        report.latency = Latency {
+            hook_to_capture_us: since_hook(capture.taken_at),
+            hook_to_read_us: since_hook(capture.done_at),
+            hook_to_report_us: since_hook(context.built_at),
+        };
+        let memcg = incident.victims.first().and_then(|victim| victim.memcg.as_ref());
+        let at_limit = memcg.and_then(|memcg| match scoped.basis {
+            Basis::LevelAtLimit { depth } => level(memcg, depth)?.limit?.bytes(),
+            _ => None,
+        });
+        let totalpages = totalpages(&report, at_limit, context.page_size);
+        report.candidates = surroundings
+            .tasks
+            .as_ref()
+            .map(|tasks| Candidates::new(tasks, &report.victims, totalpages, context.page_size));
+        if let Some(candidates) = report.candidates.as_mut().filter(|_| !kills_who_asks(incident)) {
+            candidates.mark_grown();
+        }
+        report.findings = diagnose(&Facts { report: &report, basis: scoped.basis });
+        report.take_cause();
+        report.gaps = gaps(&report, incident, capture, attribution, &snapshot);
+        report.gaps.extend(surroundings.gaps.iter().cloned());
+        report
+    }
+
+    /// What is known before anything was read, with the headline alone: for [`crate::foretell`]. It has no gaps, though
+    /// nearly all is missing, and is nothing to be kept or handed on.
+    pub(crate) fn unread(incident: &Incident, attribution: &Attribution, context: &Context) -> Self {
+        let snapshot = Snapshot::new(&Capture::default(), context.page_size);
+        let scoped = scope(incident, attribution.victim.as_ref(), context.page_size);
+        let around = Surroundings::default();
+        let mut report = Self::assembled(incident, &snapshot, scoped.scope, attribution, &around, context);
+        let headline = headline(&Facts { report: &report, basis: scoped.basis });
+        report.findings.extend(headline);
+        report.take_cause();
+        report
+    }
+
+    fn take_cause(&mut self) {
+        if let Some(Reason::Cause(cause)) = self.findings.first().map(|finding| finding.cause) {
+            self.cause = cause;
+        }
+    }
+
+    /// All that needs no other part of the report.
+    fn assembled(
+        incident: &Incident,
+        snapshot: &Snapshot,
+        scope: Scope,
+        attribution: &Attribution,
+        surroundings: &Surroundings,
+        context: &Context,
+    ) -> Self {
         let memcg = incident.victims.first().and_then(|victim| victim.memcg.as_ref());
         let kubernetes = |attributed: &Option<Attributed>| Some(attributed.as_ref()?.kubernetes.clone());
-        let trigger = |trigger| Trigger::new(trigger, &snapshot, kubernetes(&attribution.trigger));
-        let host = |victim| Host::new(memory_cgroup(victim, &snapshot)?);
-        let since_hook = |at: BoottimeNs| at.0.saturating_sub(incident.at.0) / 1000;
-        let mut report = Self {
+        let trigger = |trigger| Trigger::new(trigger, snapshot, kubernetes(&attribution.trigger));
+        let host = |victim| Host::new(memory_cgroup(victim, snapshot)?);
+        Self {
             schema: SCHEMA,
             id: format!("{}-{}", context.boot_id, incident.at.0),
             time: rfc3339(context.time(incident.at).unwrap_or(Timestamp::MAX)),
@@ -69,16 +124,16 @@ impl Report {
             log: None,
             probe: Probe { level: incident.level.name().to_owned() },
             source: context.source,
-            scope: scoped.scope,
+            scope,
             cause: Cause::Unknown,
             oom: incident.oom.as_ref().map(|oom| domain(oom, context.page_size)),
             trigger: incident.trigger.as_ref().map(trigger),
-            victims: incident.victims.iter().map(|victim| Victim::new(victim, &snapshot, context)).collect(),
+            victims: incident.victims.iter().map(|victim| Victim::new(victim, snapshot, context)).collect(),
             limit_owner: incident
                 .limit_owner
                 .as_ref()
-                .map(|owner| Cgroup::new(owner, &snapshot, incident.level)),
-            cgroup: memcg.map(|memcg| Cgroup::new(memcg, &snapshot, incident.level)),
+                .map(|owner| Cgroup::new(owner, snapshot, incident.level)),
+            cgroup: memcg.map(|memcg| Cgroup::new(memcg, snapshot, incident.level)),
             kubernetes: kubernetes(&attribution.victim),
             host: incident.victims.first().filter(|_| attribution.victim.is_none()).and_then(host),
             candidates: None,
@@ -94,31 +149,8 @@ impl Report {
             pressure: snapshot.node.pressure,
             findings: Vec::new(),
             gaps: Vec::new(),
-            latency: Latency {
-                hook_to_capture_us: since_hook(capture.taken_at),
-                hook_to_read_us: since_hook(capture.done_at),
-                hook_to_report_us: since_hook(context.built_at),
-            },
-        };
-        let at_limit = memcg.and_then(|memcg| match scoped.basis {
-            Basis::LevelAtLimit { depth } => level(memcg, depth)?.limit?.bytes(),
-            _ => None,
-        });
-        let totalpages = totalpages(&report, at_limit, context.page_size);
-        report.candidates = surroundings
-            .tasks
-            .as_ref()
-            .map(|tasks| Candidates::new(tasks, &report.victims, totalpages, context.page_size));
-        if let Some(candidates) = report.candidates.as_mut().filter(|_| !kills_who_asks(incident)) {
-            candidates.mark_grown();
+            latency: Latency::default(),
         }
-        report.findings = diagnose(&Facts { report: &report, basis: scoped.basis });
-        if let Some(Reason::Cause(cause)) = report.findings.first().map(|finding| finding.cause) {
-            report.cause = cause;
-        }
-        report.gaps = gaps(&report, incident, capture, attribution, &snapshot);
-        report.gaps.extend(surroundings.gaps.iter().cloned());
-        report
     }
 }
 

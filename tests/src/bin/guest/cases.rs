@@ -6,6 +6,7 @@ mod faults;
 mod group;
 mod kmsg;
 mod limits;
+mod lines;
 mod many;
 mod node;
 mod numa;
@@ -61,6 +62,9 @@ pub(crate) const CASES: &[Case] = &[
     case("the_allocating_thread_is_killed", Setup::Highest, Needs::Memcg, node::allocating_thread),
     case("sysrq_f", Setup::Highest, Needs::Memcg, node::sysrq),
     case("an_exiting_victim_is_not_reported", Setup::Kprobe, Needs::Memcg, unkilled::already_exiting),
+    case("lines_are_printed_once", Setup::Highest, Needs::Memcg, lines::once),
+    case("lines_name_nobody_who_is_exiting", Setup::Kprobe, Needs::Memcg, lines::none_of_the_exiting),
+    case("lines_that_nobody_reads_end_it_quietly", Setup::Highest, Needs::Memcg, lines::closed_stdout),
     case("nothing_killable_is_no_incident", Setup::Highest, Needs::Memcg, unkilled::nothing_killable),
     case("around_the_smaller_by_oom_score_adj", Setup::Kprobe, Needs::Memcg, around::smaller_by_adjustment),
     case("around_the_whole_node", Setup::Kprobe, Needs::Memcg, around::consumers_of_the_node),

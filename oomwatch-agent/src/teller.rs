@@ -1,0 +1,266 @@
+//! The teller: a thread that prints the line of a kill as soon as the kernel has begun it, where the record of the begin
+//! says all that the line will say (`oomwatch_common::foretell`). What the report has beyond that follows, to whom it
+//! is of use.
+//!
+//! It comes before the capture thread, because it is over so soon, and because the record's process is still whole; a
+//! stdout that nobody reads holds up this thread alone.
+
+use std::{
+    collections::VecDeque,
+    fs::File,
+    future::pending,
+    hint, io,
+    os::unix::fs::FileExt as _,
+    sync::{
+        Arc,
+        mpsc::{Receiver as Ended, RecvTimeoutError, SyncSender, sync_channel},
+    },
+    thread,
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use oomwatch_common::{
+    attribution::{Attribution, Paths},
+    capture::Capture,
+    foretell,
+    ids::CgroupPath,
+    incident::{Incident, Memcg, ProbeLevel, Process, ProcessMemory},
+    parcel::{Piece, pieces},
+    proc_text::loadavg,
+    render_text::who,
+    report::{Context, Report, Source},
+    units::{BoottimeNs, Bytes, Limit, PageSize},
+};
+use tokio::sync::Notify;
+
+use crate::{
+    claims::Claims,
+    config::{Output, RunOptions},
+    desk,
+    foreteller::{Foreteller, Foretold, foretelling},
+    kubernetes::pods::Known,
+    losses::{Losses, Stage},
+    metrics::Metrics,
+    pool::Parcel,
+    printer::write_all,
+    queue::Receiver,
+    render,
+    sys::{self, Priority},
+};
+
+/// Lines that may still have to be taken back.
+const REMEMBERED: usize = 16;
+/// From the end of the capture thread to its own.
+const ENDS_WITHIN: Duration = Duration::from_millis(200);
+/// `/proc/loadavg` has some 30 bytes.
+const LOADAVG_BYTES: usize = 128;
+
+/// What the teller prints by.
+pub struct Telling {
+    output: Output,
+    /// What stays the same from one line to the next.
+    context: Context,
+    known: Known,
+    losses: Arc<Losses>,
+    metrics: Arc<Metrics>,
+}
+
+impl Telling {
+    /// As the options say.
+    pub fn new(
+        options: &RunOptions,
+        node: String,
+        page_size: PageSize,
+        known: Known,
+        losses: Arc<Losses>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let context = Context {
+            node,
+            // No line shows it.
+            boot_id: String::new(),
+            page_size,
+            realtime_at_boot: Timestamp::default(),
+            source: Source::Live,
+            built_at: BoottimeNs(0),
+        };
+        Self { output: options.output.output, context, known, losses, metrics }
+    }
+}
+
+/// How lines get out.
+#[derive(Default)]
+pub struct Lines {
+    /// The capture thread's end; `None`: nothing is printed before its report.
+    pub foreteller: Option<Foreteller>,
+    /// Who prints which.
+    pub claims: Option<Arc<Claims>>,
+    /// The thread.
+    pub teller: Teller,
+}
+
+/// Starts the teller, where an incident's output is a line. It ends when nobody can foretell anything any more.
+///
+/// # Errors
+/// The kernel refused an eventfd or the thread.
+pub fn start(telling: Telling, options: &RunOptions) -> io::Result<Lines> {
+    if !matches!(telling.output, Output::Text | Output::Bcc) {
+        return Ok(Lines::default());
+    }
+    let (foreteller, foretold, claims) = foretelling(usize::from(options.queue) + desk::OPEN_JOBS)?;
+    let closed = Arc::new(Notify::new());
+    let (end, ended) = sync_channel(1);
+    let load = File::open(options.node.proc.join("loadavg")).ok();
+    let thread = Thread {
+        load: load.filter(|_| telling.output == Output::Bcc),
+        telling,
+        claims: Arc::clone(&claims),
+        bytes: Vec::with_capacity(8 << 10),
+        told: VecDeque::with_capacity(REMEMBERED),
+        closed: Arc::clone(&closed),
+        _end: end,
+    };
+    thread::Builder::new().name("teller".to_owned()).spawn(move || thread.run(foretold))?;
+    let teller = Teller(Some((closed, ended)));
+    Ok(Lines { foreteller: Some(foreteller), claims: Some(claims), teller })
+}
+
+/// The running thread, if there is one.
+#[derive(Default)]
+pub struct Teller(Option<(Arc<Notify>, Ended<()>)>);
+
+impl Teller {
+    /// Comes when it finds that nobody reads stdout any more.
+    pub async fn stdout_closed(&self) {
+        match &self.0 {
+            Some((closed, _)) => closed.notified().await,
+            None => pending().await,
+        }
+    }
+
+    /// Waits for its end, which a stdout that nobody reads may keep from coming.
+    pub fn wait(self) {
+        if let Some((_, ended)) = self.0
+            && ended.recv_timeout(ENDS_WITHIN) == Err(RecvTimeoutError::Timeout)
+        {
+            tracing::warn!("stdout did not take all lines in time");
+        }
+    }
+}
+
+struct Thread {
+    telling: Telling,
+    claims: Arc<Claims>,
+    load: Option<File>,
+    bytes: Vec<u8>,
+    /// Whose end was told last, in case it does not come.
+    told: VecDeque<(u64, String)>,
+    closed: Arc<Notify>,
+    /// Goes with the thread.
+    _end: SyncSender<()>,
+}
+
+impl Thread {
+    fn run(mut self, mut foretold: Receiver<Foretold>) {
+        sys::touch_stack();
+        self.warm_up();
+        if let Err(error) = sys::make_realtime(Priority::Teller) {
+            tracing::debug!(%error, "lines are printed at normal priority");
+        }
+        while let Some(next) = foretold.recv_blocking() {
+            match next {
+                Foretold::Begun { incident, record } => self.begun(incident, record),
+                Foretold::NotKilled { incident } => self.not_killed(incident),
+            }
+        }
+    }
+
+    /// Makes a line that nobody sees, so that the first real one finds its code in memory.
+    fn warm_up(&mut self) {
+        let limit = Some(Limit::Bytes(Bytes(2)));
+        let path = CgroupPath::parse(b"/system.slice/oomwatch.service");
+        let memcg = Memcg { path, usage: Some(Bytes(1)), limit, v2: Some(true), ..Memcg::default() };
+        let memory = Some(ProcessMemory { rss_anon: Some(Bytes(2)), ..ProcessMemory::default() });
+        let process = Process { memcg: Some(memcg.clone()), memory, ..Process::default() };
+        let incident = Incident {
+            number: 0,
+            at: sys::boottime(),
+            level: ProbeLevel::Kprobe,
+            oom: None,
+            trigger: Some(process.clone()),
+            victims: vec![process],
+            limit_owner: Some(memcg),
+            gaps: Vec::new(),
+        };
+        if let Some(report) = self.report(&incident) {
+            hint::black_box(render::render(&report, self.telling.output, false));
+        }
+    }
+
+    fn begun(&mut self, number: u64, record: Parcel) {
+        record.copy_to(&mut self.bytes);
+        drop(record);
+        let record = pieces(&self.bytes).find_map(|(_, piece)| match piece {
+            Piece::Record(record) => Some(record),
+            _ => None,
+        });
+        let incident = record.map(|record| foretell::incident(record, self.telling.context.page_size));
+        let Some(Ok(Some(incident))) = incident else { return };
+        let Some(report) = self.report(&incident) else { return };
+        if !self.claims.by_teller(number) {
+            return;
+        }
+        let line = render::render(&report, self.telling.output, false);
+        self.print(&line, Some(incident.at));
+        self.told.truncate(REMEMBERED - 1);
+        self.told.push_front((number, report.victims.first().map_or_else(String::new, who)));
+    }
+
+    /// `None`: its line will have more to say than is known now.
+    fn report(&mut self, incident: &Incident) -> Option<Report> {
+        let Telling { output, context, known, .. } = &mut self.telling;
+        let paths = Paths::new(incident, &Capture::default(), context.page_size);
+        // No names of pods are in bcc's line.
+        let attribution = if *output == Output::Bcc { Attribution::default() } else { known.now(&paths)? };
+        context.realtime_at_boot = Timestamp::from_nanosecond(sys::realtime_at_boot()).unwrap_or_default();
+        let mut report = foretell::report(incident, &attribution, context);
+        if *output == Output::Bcc {
+            let mut text = [0; LOADAVG_BYTES];
+            let read = self.load.as_ref().and_then(|file| file.read_at(&mut text, 0).ok());
+            report.load = read.and_then(|len| loadavg(text.get(..len)?).ok());
+        } else if !foretell::is_whole(&report) {
+            return None;
+        }
+        Some(report)
+    }
+
+    fn not_killed(&mut self, number: u64) {
+        let Some((_, who)) = self.told.iter().find(|(told, _)| *told == number) else { return };
+        tracing::info!(process = who, "not killed after all: it was exiting already");
+        // bcc's program does not say so either.
+        if self.telling.output == Output::Text {
+            let now = Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default();
+            let line = format!("{now} not killed after all: {who} was exiting already\n");
+            self.print(&line, None);
+        }
+    }
+
+    fn print(&self, line: &str, hook: Option<BoottimeNs>) {
+        let Telling { metrics, losses, .. } = &self.telling;
+        match write_all(line.as_bytes()) {
+            Ok(()) => {
+                if let Some(hook) = hook {
+                    let late = sys::boottime().0.saturating_sub(hook.0);
+                    metrics.reported(Duration::from_nanos(late));
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => self.closed.notify_one(),
+            Err(error) => {
+                losses.count(Stage::Output);
+                metrics.unwritten(u64::from(hook.is_some()));
+                tracing::warn!(%error, "a line could not be written to stdout");
+            }
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! What can be said of a kill at once: by the probe's first record of it, before anything was read.
+//!
+//! A line for people rests on that record alone, as a rule: who, where, how much, whose limit, who asked. So it is out
+//! before the victim is gone, and whatever the files take. Where the report will have more to say in its line, it is
+//! left to that.
+
+use crate::{
+    assemble::Assembly,
+    attribution::Attribution,
+    decode::{Body, DecodeError, Record, decode},
+    diagnose::Cause,
+    incident::Incident,
+    peek::{Peek, Tells},
+    report::{Context, Report},
+    units::{Bytes, PageSize},
+};
+
+/// Whether a record tells of a kill that will take place, by a cgroup's limit, and of all of it: not one of a group,
+/// whose other members are not known yet, and not of a process that is exiting already. Of a node that is out of
+/// memory nothing is said before there is some again. A mark at level tracepoint may be none of a kill: whether it is,
+/// is the caller's to prove.
+pub fn is_foretold(record: &Peek<'_>) -> bool {
+    match record.tells {
+        Tells::Begin { chosen, limit_owner, group, whole, .. } => {
+            whole && !group && limit_owner.is_some() && chosen.tgid.is_some()
+        }
+        Tells::Marked { victim, cgroup, group, .. } => !group && cgroup.is_some() && victim.tgid.is_some(),
+        _ => false,
+    }
+}
+
+/// The incident of such a record, as if the kernel had done already what it is about to do.
+///
+/// # Errors
+/// The bytes are no record.
+pub fn incident(raw: &[u8], page_size: PageSize) -> Result<Option<Incident>, DecodeError> {
+    let record = decode(raw, page_size)?;
+    let follows = |body| Record { incident: record.incident, at: record.at, body };
+    let rest = match &record.body {
+        Body::Begin(begin) => {
+            let killed = Body::Killed { tgid: begin.chosen.tgid, tid: begin.chosen.tid };
+            [Some(follows(killed)), Some(follows(Body::End { killed: 1, already_exiting: 0 }))]
+        }
+        Body::Marked(_) => [None, None],
+        _ => return Ok(None),
+    };
+    Ok(Assembly::start(record).and_then(|mut assembly| {
+        rest.into_iter().flatten().for_each(|record| assembly.push(record));
+        assembly.finish()
+    }))
+}
+
+/// The report of that incident so far, for a line of [`crate::render_text`] or [`crate::render_bcc`].
+pub fn report(incident: &Incident, attribution: &Attribution, context: &Context) -> Report {
+    Report::unread(incident, attribution, context)
+}
+
+/// Whether the line of that report, as [`crate::render_text`] has it, is what it will be when all has been read.
+pub fn is_whole(report: &Report) -> bool {
+    match report.cause {
+        Cause::ContainerLimit | Cause::PodLimit | Cause::SystemServiceLimit => victim_has_most(report),
+        Cause::QosLimit | Cause::NodeAllocatable => true,
+        _ => false,
+    }
+}
+
+/// Then no other kind of memory fills the limit, which the line would name.
+fn victim_has_most(report: &Report) -> bool {
+    // At level tracepoint nobody's figures are known, and none are named.
+    let Some(owner) = &report.limit_owner else { return true };
+    let anon = report.victims.first().and_then(|victim| victim.rss?.anon_bytes);
+    anon.zip(owner.usage_bytes).is_some_and(|(Bytes(anon), Bytes(usage))| anon > usage / 2)
+}
+
+#[cfg(test)]
+mod tests;
