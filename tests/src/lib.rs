@@ -13,6 +13,7 @@ pub mod compare;
 pub mod deadline;
 pub mod deployment;
 pub mod escaped;
+pub mod full;
 pub mod here;
 pub mod hog;
 pub mod http;

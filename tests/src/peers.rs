@@ -8,6 +8,7 @@ mod bench;
 mod bpf;
 mod line;
 mod running;
+mod single;
 mod storm;
 mod trace;
 
@@ -21,9 +22,9 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 
 pub use self::{
-    bench::{Compared, PeerBench, Turn},
+    bench::{Compared, PeerBench, Phase, Turn},
     line::{Line, kill},
-    running::Running,
+    running::{Running, Said},
     storm::{PeerStorm, Raced},
 };
 

@@ -1,9 +1,13 @@
 //! `cargo xtask bench`: measurements. What they come to is for people; only what must never happen fails.
 
 mod explain;
+mod figures;
 mod idle;
 mod peers;
+mod sizes;
 mod storm;
+mod table;
+mod whole;
 
 use std::{process::ExitCode, time::Duration};
 
@@ -19,7 +23,7 @@ use crate::{
 };
 
 /// The VM of a measurement.
-#[derive(clap::Args)]
+#[derive(Clone, clap::Args)]
 struct Guest {
     /// VM: processors
     #[arg(long, value_name = "N", default_value_t = 2)]
@@ -52,9 +56,20 @@ impl Guest {
     }
 }
 
+/// What `cargo xtask bench` takes.
+#[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true, after_help = whole::HELP)]
+pub(crate) struct BenchOptions {
+    /// One part alone
+    #[command(subcommand)]
+    part: Option<Bench>,
+    #[command(flatten)]
+    whole: whole::WholeOptions,
+}
+
 /// What is measured.
 #[derive(Subcommand)]
-pub(crate) enum Bench {
+enum Bench {
     /// As many OOM kills as can be made: is each of them one incident, and what was seen of it?
     Storm(storm::StormOptions),
     /// How fast is `oomwatch explain`, and in how much memory, on a long log?
@@ -66,11 +81,12 @@ pub(crate) enum Bench {
 }
 
 /// Measures; the exit code says whether all that must be so was so.
-pub(crate) fn bench(repo: &Repo, bench: &Bench) -> Result<ExitCode> {
-    match bench {
-        Bench::Storm(options) => storm::storm(repo, options),
-        Bench::Explain(options) => explain::explain(repo, options),
-        Bench::Idle(options) => idle::idle(repo, options),
-        Bench::Peers(options) => peers::peers(repo, options),
+pub(crate) fn bench(repo: &Repo, options: &BenchOptions) -> Result<ExitCode> {
+    match &options.part {
+        None => whole::whole(repo, &options.whole),
+        Some(Bench::Storm(options)) => storm::storm(repo, options),
+        Some(Bench::Explain(options)) => explain::explain(repo, options),
+        Some(Bench::Idle(options)) => idle::idle(repo, options),
+        Some(Bench::Peers(options)) => peers::peers(repo, options),
     }
 }

@@ -41,8 +41,8 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use crate::{
-    bench::Bench, build::BuildOptions, fuzz::FuzzOptions, image::ImageOptions, needs::Part, repo::Repo,
-    test::TestOptions, vm_options::VmOptions,
+    bench::BenchOptions, build::BuildOptions, fuzz::FuzzOptions, image::ImageOptions, needs::Part,
+    repo::Repo, test::TestOptions, vm_options::VmOptions,
 };
 
 const ENVIRONMENT: &str = "\
@@ -76,9 +76,8 @@ enum Command {
     Demo,
     /// Run every check and every test, those in VMs included
     Test(TestOptions),
-    /// Measure, on real kills
-    #[command(subcommand)]
-    Bench(Bench),
+    /// Measure, on real kills: all that there are targets for, in one table, or a part alone
+    Bench(BenchOptions),
     /// Build the agent and its container image: target/image/oomwatch-VERSION.tar, an OCI archive
     Image(ImageOptions),
     /// Check what is in deploy/: manifests against the API of each Kubernetes release, alerts, dashboard
@@ -132,7 +131,7 @@ fn dispatch(command: Command, repo: &Repo) -> Result<ExitCode> {
         Command::Vm(options) => vm_options::run(repo, &options),
         Command::Demo => demo::demo(repo),
         Command::Test(options) => test::test(repo, &options),
-        Command::Bench(what) => bench::bench(repo, &what),
+        Command::Bench(options) => bench::bench(repo, &options),
         Command::Image(options) => image::image(repo, &options).map(|()| ExitCode::SUCCESS),
         Command::Manifests => manifests::check_all(repo),
         Command::Deployed => deployed::run(repo),

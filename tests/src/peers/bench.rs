@@ -5,14 +5,16 @@ use std::{collections::BTreeMap, env, path::Path, time::Duration};
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 
-use super::{Peer, Running, Status, bpf, trace::Trace};
-use crate::{
-    machine::Machine,
-    memcg::Hierarchy,
-    status,
-    storm::{Kills, Made},
+use super::{
+    Peer, Running, Said, Status, bpf, single,
+    trace::{Kill, Trace},
 };
+use crate::{machine::Machine, memcg::Hierarchy, status, storm::Kills};
 
+/// oomwatch as it is started without options: a line an incident.
+const LINES: &str = "oomwatch";
+/// oomwatch with whole reports.
+const REPORTS: &str = "oomwatch, reports";
 /// No line for so long means that none will come any more.
 const SILENCE: Duration = Duration::from_secs(10);
 const WITHIN: Duration = Duration::from_mins(10);
@@ -28,8 +30,10 @@ pub struct PeerBench<'a> {
     pub level: &'a str,
     /// How often each has its turn.
     pub rounds: u32,
-    /// Kills in each turn.
+    /// Kills in each turn, as fast as can be.
     pub kills: u64,
+    /// And before them, one at a time.
+    pub singles: u64,
 }
 
 /// What came of it.
@@ -43,8 +47,8 @@ pub struct Compared {
     pub rounds: u32,
     /// Kills in each turn, at least.
     pub kills: u64,
-    /// How long the kernel took for one kill with nobody watching, nanoseconds, by turn the median.
-    pub kill_ns: Vec<u64>,
+    /// Kills one at a time in each turn.
+    pub singles: u64,
     /// By name, its turns.
     pub turns: BTreeMap<String, Vec<Turn>>,
 }
@@ -56,6 +60,15 @@ pub struct Turn {
     pub start_us: u64,
     /// `VmHWM` after the last kill was named, bytes.
     pub peak_bytes: u64,
+    /// Kills one at a time, of processes of 64 MiB.
+    pub single: Phase,
+    /// As many as can be made, of small processes.
+    pub storm: Phase,
+}
+
+/// One kind of kills in a turn.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Phase {
     /// By the kernel's count.
     pub kills: u64,
     /// Kills that it named.
@@ -66,6 +79,8 @@ pub struct Turn {
     pub line_p99_us: u64,
     /// Nanoseconds that its BPF programs ran, by kill.
     pub bpf_ns: u64,
+    /// From the begin of a kill until the victim's memory was free again: the median, nanoseconds.
+    pub kill_ns: u64,
 }
 
 impl PeerBench<'_> {
@@ -78,12 +93,13 @@ impl PeerBench<'_> {
         let folder = env::temp_dir();
         let peers: &[Peer] = if self.level == "tracepoint" { &[Peer::Mark] } else { &Peer::KPROBES };
         bpf::measure(true)?;
-        let (mut kill_ns, mut turns) = (Vec::new(), BTreeMap::<String, Vec<Turn>>::new());
+        let mut turns = BTreeMap::<String, Vec<Turn>>::new();
         for _ in 0..self.rounds {
-            kill_ns.push(self.unwatched(&machine)?);
-            let oomwatch = || Running::oomwatch(self.binary, &["--probe", self.level]);
-            let turn = self.turn(&machine, oomwatch).context("oomwatch")?;
-            turns.entry("oomwatch".to_owned()).or_default().push(turn);
+            for (name, output) in [(LINES, "text"), (REPORTS, "json")] {
+                let start = || Running::oomwatch(self.binary, &["--probe", self.level, "--output", output]);
+                let turn = self.turn(&machine, start).context(name)?;
+                turns.entry(name.to_owned()).or_default().push(turn);
+            }
             for peer in peers.iter().copied() {
                 let start = || Running::start(peer, Status::Unread, &folder);
                 let turn = self.turn(&machine, start).with_context(|| peer.name())?;
@@ -92,44 +108,55 @@ impl PeerBench<'_> {
         }
         bpf::measure(false)?;
         let (kernel, cpus) = (machine.release, machine.cpus);
-        Ok(Compared { kernel, cpus, rounds: self.rounds, kills: self.kills, kill_ns, turns })
-    }
-
-    fn make(&self, machine: &Machine) -> Result<(Made, Kills)> {
-        let mut kills = Kills::prepare(machine, &Hierarchy::mounted()?, self.program, self.kills)?;
-        Ok((kills.make(WITHIN)?, kills))
-    }
-
-    fn unwatched(&self, machine: &Machine) -> Result<u64> {
-        let trace = Trace::begin()?;
-        let (_, _cgroups) = self.make(machine)?;
-        Ok(percentile(trace.kills()?.values().map(|kill| kill.took_ns).collect(), 50))
+        Ok(Compared { kernel, cpus, rounds: self.rounds, kills: self.kills, singles: self.singles, turns })
     }
 
     fn turn(&self, machine: &Machine, start: impl Fn() -> Result<(Running, Duration)>) -> Result<Turn> {
+        let hierarchy = Hierarchy::mounted()?;
         let trace = Trace::begin()?;
         let before = bpf::run_times()?;
         let (mut running, took) = start()?;
-        let (made, _cgroups) = self.make(machine)?;
-        running.wait_for(made.kernel, SILENCE)?;
+        let one_by_one = single::make(&hierarchy, self.program, self.singles)?;
+        running.wait_for(self.singles, SILENCE)?;
+        let halfway = bpf::run_times()?;
+        let mut kills = Kills::prepare(machine, &hierarchy, self.program, self.kills)?;
+        let made = kills.make(WITHIN)?;
+        running.wait_for(self.singles + made.kernel, SILENCE)?;
         let after = bpf::run_times()?;
         let peak_bytes = status::Status::of_process(running.id())?.bytes("VmHWM").context("no VmHWM")?;
         let (said, kills) = (running.stop()?, trace.kills()?);
-        let late = said.kills.iter().filter_map(|(pid, read_ns)| {
-            let begun = kills.get(pid)?.begun_ns;
-            Some(read_ns.checked_sub(begun)? / 1000)
-        });
-        let late: Vec<u64> = late.collect();
+        let single_ns = bpf::of_new(&before, &halfway);
+        let storm_ns = bpf::of_new(&before, &after).saturating_sub(single_ns);
+        let is_single = |pid: u32| one_by_one.contains(&pid);
         Ok(Turn {
             start_us: u64::try_from(took.as_micros())?,
             peak_bytes,
-            kills: made.kernel,
-            named: u64::try_from(said.kills.len())?,
-            line_p50_us: percentile(late.clone(), 50),
-            line_p99_us: percentile(late, 99),
-            bpf_ns: bpf::of_new(&before, &after).checked_div(made.kernel).unwrap_or(0),
+            single: phase(self.singles, single_ns, &said, &kills, is_single)?,
+            storm: phase(made.kernel, storm_ns, &said, &kills, |pid| !is_single(pid))?,
         })
     }
+}
+
+fn phase(
+    made: u64,
+    bpf_ns: u64,
+    said: &Said,
+    kills: &BTreeMap<u32, Kill>,
+    is_of_it: impl Fn(u32) -> bool,
+) -> Result<Phase> {
+    let named = || said.kills.iter().filter(|(pid, _)| is_of_it(*pid));
+    let late =
+        named().filter_map(|(pid, read_ns)| Some(read_ns.checked_sub(kills.get(pid)?.begun_ns)? / 1000));
+    let late: Vec<u64> = late.collect();
+    let took = kills.iter().filter(|(pid, _)| is_of_it(**pid)).filter_map(|(_, kill)| kill.took_ns);
+    Ok(Phase {
+        kills: made,
+        named: u64::try_from(named().count())?,
+        line_p50_us: percentile(late.clone(), 50),
+        line_p99_us: percentile(late, 99),
+        bpf_ns: bpf_ns.checked_div(made).unwrap_or(0),
+        kill_ns: percentile(took.collect(), 50),
+    })
 }
 
 fn percentile(mut values: Vec<u64>, percent: usize) -> u64 {

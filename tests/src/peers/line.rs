@@ -46,10 +46,14 @@ impl Line {
         kill(text).map_or(Self::Other, Self::Kill)
     }
 
-    /// Of oomwatch's: of its log, or a report in JSON, of which only the first victim counts.
+    /// Of oomwatch's: of its log, or a report as a line or in JSON, of which only the first victim counts.
     pub fn of_oomwatch(text: &str) -> Self {
         if agent::ready_level(text).is_some() {
             return Self::Ready;
+        }
+        if let Some((_, process)) = text.split_once(" OOM kill: ") {
+            let pid = process.split_once(" (pid ").and_then(|(_, rest)| rest.split(',').next()?.parse().ok());
+            return pid.map_or(Self::Other, Self::Kill);
         }
         let report: Value = serde_json::from_str(text).unwrap_or_default();
         let pid = report.pointer("/victims/0/tgid").and_then(Value::as_u64);
@@ -94,6 +98,7 @@ mod tests {
             ("2026-11-20T10:00:00Z  INFO ready level=kprobe", Ready),
             (r#"{"victims":[{"tgid":7},{"tgid":8}]}"#, Kill(7)),
             (r#"{"victims":[]}"#, Other),
+            ("2026-11-20T10:00:00Z OOM kill: a (b) (pid 7, uid 0) in /x: 1.0 MiB anon; …", Kill(7)),
             ("INFO ended", Other),
         ] {
             assert_eq!(Line::of_oomwatch(text), expected, "{text}");

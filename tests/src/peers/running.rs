@@ -63,7 +63,7 @@ impl Running {
     /// It ends or stays silent.
     pub fn oomwatch(binary: &Path, args: &[&str]) -> Result<(Self, Duration)> {
         let mut command = agent::command(binary);
-        command.args(["run", "--output", "json"]).args(args);
+        command.arg("run").args(args);
         Self::spawn("oomwatch", command, Line::of_oomwatch, false)
     }
 

@@ -1,5 +1,5 @@
-//! When the kernel began each kill and how long it took: from its own trace, with the clock of who reads the lines. On
-//! a kernel without kprobes there is the mark of each victim alone.
+//! When the kernel began each kill and how long it took, until the victim's memory was free again: from its own trace,
+//! with the clock of who reads the lines. On a kernel without kprobes a kill begins with the victim's mark.
 
 use std::{collections::BTreeMap, fs, path::Path};
 
@@ -8,7 +8,8 @@ use anyhow::{Context as _, Result};
 const TRACING: &str = "/sys/kernel/tracing";
 const INSTANCE: &str = "/sys/kernel/tracing/instances/oomwatch-bench";
 const HOOK: &str = "oomwatch_bench_hook";
-const DONE: &str = "oomwatch_bench_done";
+/// In `do_exit` (kernel/exit.c) behind `exit_mm`, until 6.15; since then before it.
+const EXIT: &str = "sched_process_exit";
 
 /// The trace of kills; switched off when dropped.
 #[derive(Debug)]
@@ -23,8 +24,8 @@ pub(super) struct Kill {
     /// When `oom_kill_process` began, or where that is not known the victim was marked: nanoseconds of
     /// `CLOCK_MONOTONIC`, to the microsecond.
     pub(super) begun_ns: u64,
-    /// How long it took, nanoseconds; 0 where that is not known.
-    pub(super) took_ns: u64,
+    /// From there until the victim had given its memory back, nanoseconds; `None`: its end was not seen.
+    pub(super) took_ns: Option<u64>,
 }
 
 impl Trace {
@@ -41,8 +42,7 @@ impl Trace {
         if !Path::new(INSTANCE).exists() {
             fs::create_dir(INSTANCE).with_context(|| format!("cannot create {INSTANCE}"))?;
             if kprobes {
-                let both = format!("p:kprobes/{HOOK} oom_kill_process\nr:kprobes/{DONE} oom_kill_process\n");
-                write(&probes, &both)?;
+                write(&probes, &format!("p:kprobes/{HOOK} oom_kill_process\n"))?;
             }
         }
         write(&format!("{INSTANCE}/trace_clock"), "mono")?;
@@ -54,8 +54,8 @@ impl Trace {
     }
 
     fn switch(&self, on: &str) -> Result<()> {
-        let kprobes = [HOOK, DONE].iter().filter(|_| self.kprobes).map(|name| format!("kprobes/{name}"));
-        for event in kprobes.chain(["oom/mark_victim".to_owned()]) {
+        let kprobe = self.kprobes.then(|| format!("kprobes/{HOOK}"));
+        for event in kprobe.into_iter().chain(["oom/mark_victim".to_owned(), format!("sched/{EXIT}")]) {
             let path = format!("{INSTANCE}/events/{event}/enable");
             fs::write(&path, on).with_context(|| format!("cannot write {path}"))?;
         }
@@ -78,23 +78,23 @@ impl Drop for Trace {
     }
 }
 
-/// The kernel makes one kill at a time, so the events of one follow each other.
+/// The kernel begins one kill at a time, so the mark that follows a begin is of it.
 fn parse(text: &str, kprobes: bool) -> BTreeMap<u32, Kill> {
-    let mut kills = BTreeMap::new();
-    let (mut begun, mut victim) = (None, None);
+    let mut kills = BTreeMap::<u32, Kill>::new();
+    let mut begun = None;
     for (at, event, rest) in text.lines().filter_map(event) {
+        let pid = || rest.split_whitespace().find_map(|word| word.strip_prefix("pid=")?.parse::<u32>().ok());
         match event {
-            HOOK => (begun, victim) = (Some(at), None),
+            HOOK => begun = Some(at),
             "mark_victim" => {
-                let pid = rest.split_whitespace().find_map(|word| word.strip_prefix("pid=")?.parse().ok());
-                victim = victim.or(pid);
-                if let Some(pid) = pid.filter(|_| !kprobes) {
-                    kills.insert(pid, Kill { begun_ns: at, took_ns: 0 });
+                let begun = if kprobes { begun.take() } else { Some(at) };
+                if let Some((pid, begun_ns)) = pid().zip(begun) {
+                    kills.insert(pid, Kill { begun_ns, took_ns: None });
                 }
             }
-            DONE => {
-                if let (Some(begun_ns), Some(pid)) = (begun.take(), victim.take()) {
-                    kills.insert(pid, Kill { begun_ns, took_ns: at.saturating_sub(begun_ns) });
+            EXIT => {
+                if let Some(kill) = pid().and_then(|pid| kills.get_mut(&pid)) {
+                    kill.took_ns.get_or_insert(at.saturating_sub(kill.begun_ns));
                 }
             }
             _ => {}
@@ -117,21 +117,27 @@ mod tests {
     use super::{Kill, parse};
 
     #[test]
-    fn a_kill_is_its_three_events() {
+    fn a_kill_lasts_from_its_begin_to_the_end_of_its_victim() {
         let text = "\
 # tracer: nop
           victim-9   [000] d..2.    12.000100: oomwatch_bench_hook: (oom_kill_process+0x0/0x1c0)
           victim-9   [000] d..3.    12.000150: mark_victim: pid=9 comm=victim
-          victim-9   [000] d..2.    12.000350: oomwatch_bench_done: (out_of_memory+0x1/0x2 <- oom_kill_process)
-          odd: na-8   [001] d..2.    13.000001: oomwatch_bench_hook: (oom_kill_process+0x0/0x1c0)
-          odd: na-8   [001] d..2.    13.000002: oomwatch_bench_done: (out_of_memory+0x1/0x2 <- oom_kill_process)
+            bash-3   [001] d..2.    12.000200: sched_process_exit: comm=bash pid=3 prio=120
+          odd: na-8   [001] d..2.    12.000300: oomwatch_bench_hook: (oom_kill_process+0x0/0x1c0)
+          victim-9   [000] d..2.    12.004100: sched_process_exit: comm=victim pid=9 prio=120
+          odd: na-8   [001] d..2.    12.004200: mark_victim: pid=8 comm=odd: na
+          odd: na-7   [001] d..2.    12.004300: mark_victim: pid=7 comm=odd: na
 ";
-        let kills = parse(text, true);
-        let expected = Kill { begun_ns: 12_000_100_000, took_ns: 250_000 };
-        assert_eq!(
-            kills.into_iter().collect::<Vec<_>>(),
-            [(9, expected)],
-            "without a victim nobody was killed"
-        );
+        let kills = |kprobes| parse(text, kprobes).into_iter().collect::<Vec<_>>();
+        let kill = |begun_ns, took_ns| Kill { begun_ns, took_ns };
+        let nine = kill(12_000_100_000, Some(4_000_000));
+        let expected = [(8, kill(12_000_300_000, None)), (9, nine)];
+        assert_eq!(kills(true), expected, "a mark without a begin is none of a kill");
+        let marked = [
+            (7, kill(12_004_300_000, None)),
+            (8, kill(12_004_200_000, None)),
+            (9, kill(12_000_150_000, Some(3_950_000))),
+        ];
+        assert_eq!(kills(false), marked);
     }
 }

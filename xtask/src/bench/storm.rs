@@ -5,6 +5,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result};
 use clap::ValueEnum;
+use serde_json::Value;
 
 use super::Guest;
 use crate::{
@@ -113,6 +114,32 @@ fn beside_peers(repo: &Repo, options: &StormOptions, kills: u32, each: u32) -> R
     let arguments =
         ["storm-beside-peers".to_owned(), headers, kills.to_string(), each.to_string(), form.to_owned()];
     in_vm(repo, options, &kernel, Root::Host, arguments)
+}
+
+/// What came of a storm, as `oomwatch-guest storm` says it in JSON; that it was not whole is no error here.
+pub(super) fn figures(repo: &Repo, guest: &Guest, kernel: &str, kills: u32, peers: u32) -> Result<Value> {
+    let entry = kernels::choose(repo, Some(kernel))?;
+    let kernel = entry.fetch(repo, Arch::HOST)?;
+    let kills = kills.to_string();
+    let (root, arguments) = if peers == 0 {
+        (Root::Initramfs, ["storm".to_owned(), "kprobe".to_owned(), kills, "json".to_owned()].to_vec())
+    } else {
+        let headers = entry.fetch_headers(repo, &kernel)?.display().to_string();
+        let peers = peers.to_string();
+        (Root::Host, ["storm-beside-peers".to_owned(), headers, kills, peers, "json".to_owned()].to_vec())
+    };
+    say::progress(&format!("bench: a storm in a VM, {}, {} CPUs", kernel.label, guest.cpus));
+    let machine = guest.machine(repo, &kernel, Cgroup::V2, root);
+    let command: Vec<String> = ["oomwatch-guest".to_owned()].into_iter().chain(arguments).collect();
+    let mut output = Vec::new();
+    machine.run(repo, &command, &mut |piece| {
+        output.extend_from_slice(piece);
+        Ok(())
+    })?;
+    let output = String::from_utf8_lossy(&output);
+    let line = output.lines().find(|line| line.starts_with('{'));
+    let line = line.with_context(|| format!("the storm has no figures: {}", output.trim()))?;
+    serde_json::from_str(line).context("cannot read the figures of the storm")
 }
 
 fn in_vm(

@@ -22,9 +22,13 @@ oomwatch-guest storm LEVEL KILLS [json]
                                makes so many kills as fast as it can, and says what became of each
 oomwatch-guest storm-beside-peers HEADERS KILLS PEERKILLS text|json
                                the same at level kprobe, and then beside bcc's and libbpf-tools' oomkill
-oomwatch-guest peers kprobe ROUNDS KILLS HEADERS
-oomwatch-guest peers tracepoint ROUNDS KILLS
-                               so many kills beside oomwatch and each peer, in turn; the figures as JSON
+oomwatch-guest peers kprobe ROUNDS SINGLES KILLS HEADERS
+oomwatch-guest peers tracepoint ROUNDS SINGLES KILLS
+                               so many kills, one at a time and then as fast as can be, beside oomwatch and each peer, in
+                               turn; the figures as JSON
+oomwatch-guest full STANDIN KILLS
+                               so many kills beside the agent with a kubelet of 110 pods, metrics, journal and HTTP; the
+                               figures as JSON
 oomwatch-guest deployed DAEMONSET IMAGE NAME PODS STANDIN
                                runs the image as the DaemonSet says, under containerd, and makes kills in containers
 oomwatch-guest hog STEP…       takes memory, step by step, and then waits to be killed
@@ -75,10 +79,13 @@ fn main() -> ExitCode {
             let form = if *form == "json" { storm::Form::Json } else { storm::Form::Text };
             storm::run_beside_peers(headers, kills, peer_kills, form)
         }
-        ["peers", "kprobe", rounds, kills, headers] => {
-            storm::run_peers("kprobe", Some(headers), rounds, kills)
+        ["peers", "kprobe", rounds, singles, kills, headers] => {
+            storm::run_peers("kprobe", Some(headers), [rounds, singles, kills])
         }
-        ["peers", "tracepoint", rounds, kills] => storm::run_peers("tracepoint", None, rounds, kills),
+        ["peers", "tracepoint", rounds, singles, kills] => {
+            storm::run_peers("tracepoint", None, [rounds, singles, kills])
+        }
+        ["full", standin, kills] => storm::run_full(standin, kills),
         ["demo"] => demo::run(),
         _ => Err(anyhow::anyhow!("{USAGE}")),
     };

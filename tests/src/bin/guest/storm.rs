@@ -4,6 +4,7 @@ use std::{env, fmt::Display, path::Path, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use oomwatch_tests::{
+    full,
     peers::{PeerBench, PeerStorm, install_headers},
     storm::{QuietConsole, Storm},
 };
@@ -48,19 +49,28 @@ pub(crate) fn run_beside_peers(headers: &str, kills: &str, peer_kills: &str, for
 
 /// oomwatch and its peers in turn, beside the same kills; one object of figures. At level `kprobe` one of them needs
 /// the kernel's `headers`.
-pub(crate) fn run_peers(level: &str, headers: Option<&str>, rounds: &str, kills: &str) -> Result<()> {
+pub(crate) fn run_peers(level: &str, headers: Option<&str>, counts: [&str; 3]) -> Result<()> {
     let _quiet = QuietConsole::begin()?;
     if let Some(headers) = headers {
         install_headers(Path::new(headers))?;
     }
+    let [rounds, singles, kills] = counts;
     let bench = PeerBench {
         binary: &agent_binary(),
         program: &env::current_exe()?,
         level,
         rounds: rounds.parse().context("how often?")?,
+        singles: singles.parse().context("how many kills?")?,
         kills: kills.parse().context("how many kills?")?,
     };
     say_json(&bench.run()?)
+}
+
+/// The agent with all that it may be asked to do.
+pub(crate) fn run_full(standin: &str, kills: &str) -> Result<()> {
+    let _quiet = QuietConsole::begin()?;
+    let kills = kills.parse().context("how many kills?")?;
+    say_json(&full::run(&agent_binary(), &env::current_exe()?, Path::new(standin), kills)?)
 }
 
 fn storm<'a>(binary: &'a Path, program: &'a Path, level: &'a str, kills: &str) -> Result<Storm<'a>> {
