@@ -1,9 +1,10 @@
 //! `cargo xtask bench idle`: what the agent does on this machine while nothing is killed.
 
+mod syscalls;
+
 use std::{
     collections::BTreeMap,
-    fmt::Write as _,
-    fs,
+    fmt, fs,
     path::{Path, PathBuf},
     process::{Child, Command, ExitCode, Stdio},
     thread,
@@ -12,6 +13,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 
+use self::syscalls::Syscalls;
 use crate::{
     build::{self, BuildOptions},
     needs::Part,
@@ -26,17 +28,45 @@ const SETTLE: Duration = Duration::from_secs(10);
 /// What `cargo xtask bench idle` takes.
 #[derive(clap::Args)]
 #[command(after_help = "\
-Level tracepoint, with a journal and HTTP, without a kubelet. What is killed on this machine meanwhile counts too.")]
+Level tracepoint, with a journal and HTTP, without a kubelet (root is needed). What is killed on this machine meanwhile
+counts too, and what its kernel logs.
+
+Examples:
+  cargo xtask bench idle                  a minute
+  cargo xtask bench idle --seconds 600    ten")]
 pub(crate) struct IdleOptions {
     /// For so many seconds
     #[arg(long, value_name = "S", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
     seconds: u64,
 }
 
-/// Measures.
+/// What the agent did while nothing was killed.
+pub(super) struct Idle {
+    /// How often it was given a CPU after it had waited for something.
+    pub(super) wakeups: u64,
+    /// System calls that it began.
+    pub(super) syscalls: u64,
+    /// Of all its threads.
+    pub(super) cpu_us: u64,
+    /// For so long.
+    pub(super) seconds: u64,
+    /// By thread, its name and number: wakeups and system calls.
+    pub(super) threads: BTreeMap<String, (u64, u64)>,
+    /// OOM kills on this machine meanwhile: there should be none.
+    pub(super) kills: u64,
+}
+
+/// Measures, and says what came of it.
 pub(crate) fn idle(repo: &Repo, options: &IdleOptions) -> Result<ExitCode> {
     setup(repo, &[Part::Build])?;
     build::build_agent(repo, &BuildOptions::default())?;
+    let idle = measured(repo, options.seconds)?;
+    say::output(idle.to_string().as_bytes())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Measures the agent that has been built.
+pub(super) fn measured(repo: &Repo, seconds: u64) -> Result<Idle> {
     let journal = repo.target().join("bench/idle-journal");
     let mut command = Command::new(repo.agent());
     command.args([
@@ -53,23 +83,61 @@ pub(crate) fn idle(repo: &Repo, options: &IdleOptions) -> Result<ExitCode> {
     let agent = Agent(command.spawn().context("cannot start the agent")?);
     let process = PathBuf::from("/proc").join(agent.0.id().to_string());
     thread::sleep(SETTLE);
-    let before = Used::read(&process)?;
-    thread::sleep(Duration::from_secs(options.seconds));
+    let trace = Syscalls::of(repo, &process)?;
+    let (kills, before) = (oom_kills()?, Used::read(&process)?);
+    thread::sleep(Duration::from_secs(seconds));
     let after = Used::read(&process)?;
-    let mut text = format!(
-        "idle for {} s: {} wakeups, {} µs of CPU\n",
-        options.seconds,
-        after.switches() - before.switches(),
-        after.cpu_us.saturating_sub(before.cpu_us)
-    );
-    for (thread, count) in &after.threads {
-        let count = count - before.threads.get(thread).unwrap_or(&0);
-        if count > 0 {
-            writeln!(text, "  {thread}: {count} wakeups")?;
-        }
+    let (kills, calls) = (oom_kills()? - kills, trace.count()?);
+    let mut threads: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+    for (thread, waits) in &after.waits {
+        let wakeups = waits - before.waits.get(thread).unwrap_or(&0);
+        threads.insert(thread.clone(), (wakeups, calls.get(thread).copied().unwrap_or(0)));
     }
-    say::output(text.as_bytes())?;
-    Ok(ExitCode::SUCCESS)
+    Ok(Idle {
+        wakeups: threads.values().map(|(wakeups, _)| wakeups).sum(),
+        // Those of threads that have ended too.
+        syscalls: calls.values().sum(),
+        cpu_us: after.cpu_us.saturating_sub(before.cpu_us),
+        seconds,
+        threads,
+        kills,
+    })
+}
+
+impl Idle {
+    /// Of one CPU, hundredths of a percent, rounded.
+    pub(super) fn cpu_hundredths(&self) -> u64 {
+        let of = self.seconds.saturating_mul(1_000_000);
+        (self.cpu_us.saturating_mul(10_000) + of / 2).checked_div(of).unwrap_or(0)
+    }
+}
+
+impl fmt::Display for Idle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self { wakeups, syscalls, cpu_us, seconds, kills, .. }, percent) = (self, self.cpu_hundredths());
+        writeln!(
+            f,
+            "idle for {seconds} s: {wakeups} wakeups, {syscalls} system calls, {cpu_us} µs of CPU = {}.{:02} %",
+            percent / 100,
+            percent % 100
+        )?;
+        for (thread, (wakeups, syscalls)) in &self.threads {
+            if wakeups + syscalls > 0 {
+                writeln!(f, "  {thread}: {wakeups} wakeups, {syscalls} system calls")?;
+            }
+        }
+        if *kills > 0 {
+            writeln!(f, "  NOT idle: {kills} processes were OOM-killed meanwhile")?;
+        }
+        Ok(())
+    }
+}
+
+/// Of this machine since its start.
+fn oom_kills() -> Result<u64> {
+    let vmstat = fs::read_to_string("/proc/vmstat").context("cannot read /proc/vmstat")?;
+    let kills = vmstat.lines().find_map(|line| line.strip_prefix("oom_kill ")?.parse().ok());
+    kills.context("this kernel does not count OOM kills")
 }
 
 /// Killed when dropped.
@@ -87,28 +155,24 @@ impl Drop for Agent {
 /// What a process has used.
 struct Used {
     /// By thread, its name and number: how often it was given a CPU after it had waited for something.
-    threads: BTreeMap<String, u64>,
+    waits: BTreeMap<String, u64>,
     cpu_us: u64,
 }
 
 impl Used {
     fn read(process: &Path) -> Result<Self> {
-        let (mut threads, mut cpu_us) = (BTreeMap::new(), 0);
+        let (mut by_thread, mut cpu_us) = (BTreeMap::new(), 0);
         for task in fs::read_dir(process.join("task")).context("the agent is gone")? {
             let task = task.context("cannot list the agent's threads")?.path();
             let read = |file: &str| fs::read_to_string(task.join(file)).with_context(|| format!("no {file}"));
             let name = format!("{} {}", read("comm")?.trim(), task.file_name().unwrap_or_default().display());
-            threads.insert(name, waits(&read("status")?).context("no voluntary_ctxt_switches")?);
+            by_thread.insert(name, waits(&read("status")?).context("no voluntary_ctxt_switches")?);
             let time = read("schedstat")?;
             let time = time.split(' ').next().and_then(|time| time.parse::<u64>().ok());
             cpu_us += time.context("schedstat has no time")? / 1000;
         }
-        ensure!(!threads.is_empty(), "the agent is gone");
-        Ok(Self { threads, cpu_us })
-    }
-
-    fn switches(&self) -> u64 {
-        self.threads.values().sum()
+        ensure!(!by_thread.is_empty(), "the agent is gone");
+        Ok(Self { waits: by_thread, cpu_us })
     }
 }
 
@@ -119,12 +183,21 @@ fn waits(status: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::waits;
+    use super::*;
 
     #[test]
     fn waits_are_not_those_of_a_thread_that_was_pushed_aside() {
         let status = "Name:\tx\nvoluntary_ctxt_switches:\t17\nnonvoluntary_ctxt_switches:\t3\n";
         assert_eq!(waits(status), Some(17));
         assert_eq!(waits("nonvoluntary_ctxt_switches:\t3\n"), None);
+    }
+
+    #[test]
+    fn a_percentage_is_rounded() {
+        for (cpu_us, hundredths) in [(0, 0), (29_999, 0), (30_001, 1), (6_000_000, 100)] {
+            let nothing =
+                Idle { wakeups: 0, syscalls: 0, cpu_us, seconds: 600, threads: BTreeMap::new(), kills: 0 };
+            assert_eq!(nothing.cpu_hundredths(), hundredths, "{cpu_us} µs");
+        }
     }
 }
