@@ -5,13 +5,19 @@
 //! stands in some counts and not yet in others. Counts are therefore compared at rest only, when nothing is in the ring
 //! buffer and no incident is open, and the kernel's with a later one of the probe.
 //!
+//! The audit has no clock of its own: it looks when the kernel has written to its log, as it does for each kill
+//! (`after_lines.rs`), and whenever metrics are asked for. Where it cannot have the log it looks every 5 s.
+//!
 //! What neither side counts is in nobody's sum: processes that die because they share a victim's address space.
 
+mod after_lines;
+
 use std::{
+    convert::Infallible,
     fs::File,
     io::Read as _,
-    os::fd::OwnedFd,
-    path::{Path, PathBuf},
+    path::PathBuf,
+    pin::pin,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -21,10 +27,12 @@ use std::{
 };
 
 use oomwatch_common::{counters::ProbeCounter, units::BoottimeNs};
-use rustix::io::read;
-use tokio::{io::unix::AsyncFd, sync::Notify, time::sleep};
+use tokio::sync::Notify;
 
+use self::after_lines::{Log, look_after_lines};
 use crate::{
+    alarm::Alarm,
+    config::NodeOptions,
     health::Health,
     job::oom_kills,
     losses::{Losses, Stage},
@@ -34,7 +42,7 @@ use crate::{
     sys,
 };
 
-/// How often the counts are compared, if nobody asks.
+/// How often the counts are compared where nothing tells when.
 const EVERY: Duration = Duration::from_secs(5);
 /// A count of the kernel is held against one of the probe that is so much later. From the one to the other a kill takes
 /// microseconds, with interrupts off.
@@ -47,6 +55,8 @@ const PROOFS: u64 = 1;
 /// The audit.
 pub struct Audit {
     vmstat: PathBuf,
+    /// Opened before the kernel's count was first read.
+    log: Option<Log>,
     counters: Counters,
     progress: Arc<Progress>,
     losses: Arc<Losses>,
@@ -123,13 +133,21 @@ impl Books {
         self.unread += unread;
         (unseen + unread > 0).then_some(Missing { unseen, unread, blind, since })
     }
+
+    /// Since then two counts were the same, so that a third one would find nothing more.
+    fn is_settled(&self, since: BoottimeNs) -> bool {
+        self.last.at >= since && self.balanced.at == self.last.at
+    }
 }
 
 impl Audit {
     /// Begins with an attached probe: what was killed before is not its business.
-    pub fn new(proc: &Path, probe: &Probe, progress: Arc<Progress>, losses: Arc<Losses>) -> Self {
+    pub fn new(node: &NodeOptions, probe: &Probe, progress: Arc<Progress>, losses: Arc<Losses>) -> Self {
+        let log = Log::open(&node.kmsg)
+            .inspect_err(|error| tracing::debug!(%error, "the self-audit goes by the clock"));
         let mut audit = Self {
-            vmstat: proc.join("vmstat"),
+            vmstat: node.proc.join("vmstat"),
+            log: log.ok(),
             counters: probe.counters(),
             progress,
             losses,
@@ -226,13 +244,32 @@ impl Audit {
         oom_kills(&text)
     }
 
-    /// Looks from time to time, and attaches a probe again that has gone blind. Ends only where that is of no use.
+    /// Looks, and says whether all that was killed before `since` is accounted for.
+    fn settles(&self, since: BoottimeNs) -> bool {
+        self.look();
+        self.books.lock().unwrap_or_else(PoisonError::into_inner).is_settled(since)
+    }
+
+    /// Looks whenever there may be something to see.
+    async fn look_in_time(&self) -> Infallible {
+        let alarm = Alarm::new();
+        if let Some(log) = &self.log {
+            let error = look_after_lines(log, &alarm, |since| self.settles(since)).await;
+            tracing::warn!(%error, "the kernel's log cannot be watched: the self-audit goes by the clock");
+        }
+        loop {
+            alarm.after(EVERY).await;
+            self.look();
+        }
+    }
+
+    /// Looks, and attaches a probe again that has gone blind. Ends only where that is of no use.
     pub async fn keep(&self, hooks: &Mutex<Hooks>, health: &Health) -> Refusal {
         let mut blind_at = None;
-        let clock = sys::clock(EVERY).ok();
+        let mut looking = pin!(self.look_in_time());
         loop {
             tokio::select! {
-                () = tick(clock.as_ref()) => self.look(),
+                never = &mut looking => match never {},
                 () = self.found_blind.notified() => {
                     health.blind(true);
                     let seen = self.counters.get(ProbeCounter::Invocations);
@@ -250,17 +287,6 @@ impl Audit {
             }
         }
     }
-}
-
-/// The end of a period.
-async fn tick(clock: Option<&AsyncFd<Arc<OwnedFd>>>) {
-    if let Some(clock) = clock
-        && let Ok(mut ready) = clock.readable().await
-        && read(clock.get_ref(), &mut [0; 8]).is_ok()
-    {
-        return ready.clear_ready();
-    }
-    sleep(EVERY).await;
 }
 
 fn attach_again(hooks: &Mutex<Hooks>) -> Result<(), Refusal> {

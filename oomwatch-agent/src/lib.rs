@@ -8,6 +8,7 @@ pub mod events;
 pub mod explain;
 pub mod run;
 
+pub mod alarm;
 pub mod anchors;
 pub mod attach;
 pub mod audit;

@@ -129,7 +129,7 @@ pub fn run(options: &RunOptions) -> Result<(), Refusal> {
         Watch::Probe(probe, log) => {
             let (level, counters, hooks) = (probe.level.name(), probe.counters(), probe.hooks());
             let audit =
-                Arc::new(Audit::new(&options.node.proc, &probe, Arc::clone(&progress), Arc::clone(&losses)));
+                Arc::new(Audit::new(&options.node, &probe, Arc::clone(&progress), Arc::clone(&losses)));
             let (reporter, waiting) = (health.reporter(), queue.depth());
             let is_at_rest = move || waiting.waiting() == 0 && reporter.is_at_rest();
             let told = kmsg::Told::new(&history, to_reporter, is_at_rest);

@@ -16,17 +16,13 @@ use std::{
     path::Path,
     ptr,
     sync::Arc,
-    time::Duration,
 };
 
 use oomwatch_common::units::{BoottimeNs, PageSize};
 use rustix::{
     mm::{Advice, MlockAllFlags, madvise, mlockall},
     process::{Resource, Rlimit, getrlimit, setpriority_process, setrlimit},
-    time::{
-        ClockId, Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, clock_gettime,
-        timerfd_create, timerfd_settime,
-    },
+    time::{ClockId, Timespec, clock_gettime},
 };
 use tokio::io::{Interest, unix::AsyncFd};
 
@@ -221,19 +217,6 @@ pub fn lock_memory() -> io::Result<()> {
 pub fn awaitable(fd: Arc<OwnedFd>) -> io::Result<AsyncFd<Arc<OwnedFd>>> {
     // SAFETY: an OwnedFd is open as long as it is there, here at least as long as the AsyncFd, and always the same.
     Ok(unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }?)
-}
-
-/// Becomes readable once in each such time, and wakes nobody else: a sleep of tokio's is up to three, as its wheel of
-/// timers turns. To be called within a tokio runtime.
-///
-/// # Errors
-/// There are no descriptors left.
-pub fn clock(every: Duration) -> io::Result<AsyncFd<Arc<OwnedFd>>> {
-    let clock = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)?;
-    let period = Timespec::try_from(every).map_err(io::Error::other)?;
-    let periods = Itimerspec { it_interval: period, it_value: period };
-    timerfd_settime(&clock, TimerfdTimerFlags::empty(), &periods)?;
-    awaitable(Arc::new(clock))
 }
 
 /// Before 5.11 BPF maps count as locked memory. Where this is not permitted, loading says what is missing.

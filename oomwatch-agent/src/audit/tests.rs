@@ -67,3 +67,18 @@ fn a_look_right_after_another_changes_nothing() {
     assert_eq!(books.enter(soon), None, "the kill may still be on its way to the probe");
     assert_eq!(books.enter(counts((2, 1001, 0, 0, 0))).map(|missing| missing.unseen), Some(1));
 }
+
+#[test]
+fn nothing_is_left_to_look_for_when_two_counts_are_the_same() {
+    let mut books = Books::new(counts((0, 1000, 0, 0, 0)));
+    let settles = |books: &mut Books, entry: Entry, since: u64| {
+        books.enter(counts(entry));
+        books.is_settled(BoottimeNs(since * 1_000_000_000))
+    };
+    assert!(settles(&mut books, (5, 1000, 0, 0, 0), 5), "nothing was killed");
+    assert!(!settles(&mut books, (5, 1000, 0, 0, 0), 6), "that was before");
+    assert!(!settles(&mut books, (8, 1001, 1, 1, 1), 7), "a kill may still be under way");
+    assert!(settles(&mut books, (9, 1001, 1, 1, 1), 7));
+    assert!(!settles(&mut books, (12, 1002, 1, 1, 1), 11), "not seen, or not yet");
+    assert!(settles(&mut books, (13, 1002, 1, 1, 1), 11), "it has been counted as lost");
+}

@@ -117,6 +117,8 @@ pub(crate) const CASES: &[Case] = &[
     case("tracepoint_nothing_killable", Setup::Tracepoint, Needs::Memcg, unkilled::nothing_killable),
     // The agent beside them is one that kprobes do not concern.
     case("fault_a_blind_probe_is_attached_again", Setup::Tracepoint, Needs::Memcg, faults::attached_again),
+    case("fault_a_kill_is_found_by_the_log", Setup::Tracepoint, Needs::Memcg, faults::found_by_the_log),
+    case("fault_a_kill_is_found_by_the_clock", Setup::Tracepoint, Needs::Memcg, faults::found_by_the_clock),
     case("kmsg_a_containers_limit", Setup::Kmsg, Needs::Memcg, kmsg::container),
     case("kmsg_the_whole_node", Setup::Kmsg, Needs::Memcg, kmsg::node),
     case("kmsg_a_group", Setup::Kmsg, Needs::V2, kmsg::group),

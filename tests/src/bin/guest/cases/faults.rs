@@ -1,7 +1,10 @@
 //! Something is done to a second agent while the first one goes on: its kprobes are disarmed, the clock is set, its
 //! ring buffer is too small.
 
-use std::{env, fs};
+use std::{
+    env, fs,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result, ensure};
 use oomwatch_tests::{
@@ -10,6 +13,7 @@ use oomwatch_tests::{
     hog::Hog,
     lines::Lines,
     machine::oom_kills,
+    status::Status,
     trial::{LOST, Trial},
 };
 use rustix::{
@@ -113,6 +117,49 @@ pub(super) fn attached_again(bench: &mut Bench) -> Result<()> {
     trial.balance(&reports)?;
     ensure!(trial.reported == [next], "{next} was not reported: {}", trial.agent.log());
     trial.end()
+}
+
+/// Nobody asks for metrics, and the agent has no clock: it sleeps until the kernel writes to its log of a kill that the
+/// probe does not see.
+pub(super) fn found_by_the_log(bench: &mut Bench) -> Result<()> {
+    let mut trial = trial("unasked", &["--probe", "kprobe"])?;
+    let mut slept = (0, Instant::now());
+    wait_for("the agent to sleep for 12 s", PATIENCE, || {
+        let wakeups = Status::of_process(trial.agent.id())?.number("voluntary_ctxt_switches");
+        let wakeups = wakeups.context("wakeups are not counted")?;
+        if wakeups != slept.0 {
+            slept = (wakeups, Instant::now());
+        }
+        Ok((slept.1.elapsed() > Duration::from_secs(12)).then_some(()))
+    })?;
+    is_found_unasked(bench, &mut trial)?;
+    trial.end()
+}
+
+/// The same where there is no log to wait for.
+pub(super) fn found_by_the_clock(bench: &mut Bench) -> Result<()> {
+    let mut trial = trial("clock", &["--probe", "kprobe", "--kmsg", "/dev/null"])?;
+    is_found_unasked(bench, &mut trial)?;
+    trial.end()
+}
+
+fn is_found_unasked(bench: &mut Bench, trial: &mut Trial) -> Result<()> {
+    let off = Off::switch(KPROBES)?;
+    bench.begin_within_rate_limit()?;
+    let killed = trial.kill(1)?;
+    let since = Instant::now();
+    let agent = &mut trial.agent;
+    // Unable to attach it again, the agent would end.
+    drop(off);
+    let found = "the kernel counted kills that the probe did not see";
+    wait_for("the kill to be found", PATIENCE, || Ok(agent.log().contains(found).then_some(())))?;
+    let after = since.elapsed();
+    ensure!(after < Duration::from_secs(10), "found after {after:?}. {}", agent.log());
+    wait_for("the probe to be attached again", PATIENCE, || {
+        Ok(agent.log().contains("is attached again").then_some(()))
+    })?;
+    bench.observe(&killed)?;
+    Ok(())
 }
 
 /// A group is killed while nobody reads, and the ring buffer has no room: what is lost is counted to the process,

@@ -1,0 +1,195 @@
+//! When to look: after the kernel has written to its log.
+//!
+//! It prints "Killed process" when it has counted a kill, however many there are (`__oom_kill_process`,
+//! mm/oom_kill.c). What it writes does not matter here, so nothing of it is read; and since it writes of other things
+//! too, how often that may wake anybody is bounded.
+
+use std::{
+    io,
+    os::fd::OwnedFd,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use oomwatch_common::units::BoottimeNs;
+use rustix::{
+    fs::{FileType, Mode, OFlags, SeekFrom, fstat, major, minor, open, seek},
+    io::{Errno, read},
+};
+
+use super::EVERY;
+use crate::{alarm::Alarm, sys};
+
+/// Major and minor number of `/dev/kmsg` (drivers/char/mem.c). Nothing else tells of this kernel's kills.
+const DEVICE: (u32, u32) = (1, 11);
+/// From a line to the look, and from one look to the next while kills are not accounted for: until then a kill is over
+/// as a rule, and its report written.
+const SOON: Duration = Duration::from_secs(1);
+/// From a line to the look at most: with one more look after it lost kills are found within 10 s.
+const LATE: Duration = Duration::from_secs(8);
+/// So many looks follow one another soon. Where kills do not end there is no hurry.
+const HURRIED: u32 = 8;
+
+/// The kernel's log, of which nothing is asked but whether something is new.
+#[derive(Debug)]
+pub(super) struct Log(Arc<OwnedFd>);
+
+/// How long after a line is looked, and how often, before the next line is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Pace {
+    wait: Duration,
+    looks: u32,
+}
+
+impl Pace {
+    /// The line came after the log had been quiet for so long. However lines come, they cost no more wakeups than a
+    /// look every 5 s does (see the tests): one by the line and one for each look.
+    fn after(quiet: Duration) -> Self {
+        match quiet.as_secs() {
+            15.. => Self { wait: SOON, looks: 1 },
+            2.. => Self { wait: LATE, looks: 1 },
+            _ => Self { wait: LATE, looks: 2 },
+        }
+    }
+}
+
+impl Log {
+    /// Opens the device at its end.
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let log = open(path, flags, Mode::empty())?;
+        let found = fstat(&log)?;
+        let is_a_device = FileType::from_raw_mode(found.st_mode) == FileType::CharacterDevice;
+        if !is_a_device || (major(found.st_rdev), minor(found.st_rdev)) != DEVICE {
+            return Err(io::Error::other(format!("{} is not the kernel's log", path.display())));
+        }
+        let log = Self(Arc::new(log));
+        log.skip()?;
+        Ok(log)
+    }
+
+    /// Leaves out all that is there.
+    fn skip(&self) -> io::Result<()> {
+        match seek(&self.0, SeekFrom::End(0)) {
+            Ok(_) => Ok(()),
+            // The tests' pipe.
+            Err(Errno::SPIPE) => match read(&self.0, &mut [0; 4096]) {
+                Ok(_) | Err(Errno::AGAIN) => Ok(()),
+                Err(error) => Err(error.into()),
+            },
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Waits until there is something new. Only as long as this waits does a line wake anybody.
+    async fn written(&self) -> io::Result<()> {
+        let watched = sys::awaitable(Arc::clone(&self.0))?;
+        watched.readable().await?.retain_ready();
+        Ok(())
+    }
+}
+
+/// Looks whenever something new was in the log, until that fails. `look` says whether all that was killed before that
+/// time is accounted for.
+pub(super) async fn look_after_lines(
+    log: &Log,
+    alarm: &Alarm,
+    mut look: impl FnMut(BoottimeNs) -> bool,
+) -> io::Error {
+    loop {
+        let since = Instant::now();
+        if let Err(error) = log.written().await {
+            return error;
+        }
+        let pace = Pace::after(since.elapsed());
+        for _ in 0..pace.looks {
+            alarm.after(pace.wait).await;
+            // Before the look: a kill that is logged after this is counted after this, and comes next.
+            if let Err(error) = log.skip() {
+                return error;
+            }
+            let (skipped_at, mut looks) = (sys::boottime(), 0);
+            while !look(skipped_at) {
+                looks += 1;
+                alarm.after(if looks < HURRIED { SOON } else { EVERY }).await;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        fs::File,
+        io::Write as _,
+        sync::atomic::{AtomicU32, Ordering},
+    };
+
+    use rustix::pipe::{PipeFlags, pipe_with};
+    use tokio::time::timeout;
+
+    use super::*;
+
+    /// Wakeups in an hour, of lines at such intervals, as [`look_after_lines`] has them where nothing is killed.
+    fn wakeups_in_an_hour(interval: Duration) -> u32 {
+        let (mut wakeups, mut now) = (0, Duration::ZERO);
+        let mut line = interval;
+        while now < Duration::from_hours(1) {
+            let quiet = line.saturating_sub(now);
+            now = now.max(line);
+            let pace = Pace::after(quiet);
+            now += pace.wait * pace.looks;
+            wakeups += u32::from(!quiet.is_zero()) + pace.looks;
+            while line <= now {
+                line += interval;
+            }
+        }
+        wakeups
+    }
+
+    #[test]
+    fn lines_cost_no_more_wakeups_than_the_clock_does() {
+        let by_the_clock = 60 * 60 / 5;
+        for milliseconds in (10..40_000).step_by(10) {
+            let wakeups = wakeups_in_an_hour(Duration::from_millis(milliseconds));
+            assert!(wakeups <= by_the_clock + 3, "{wakeups} by a line each {milliseconds} ms");
+        }
+    }
+
+    #[test]
+    fn a_lost_kill_is_found_within_ten_seconds() {
+        // By two looks: a count of the kernel's is held against a later one of the probe's.
+        for quiet in 0..60 {
+            let until_found = Pace::after(Duration::from_secs(quiet)).wait + SOON;
+            assert!(until_found < Duration::from_secs(10), "{until_found:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_line_is_looked_at_until_all_is_accounted_for_and_nothing_is_done_without() {
+        let (reads, writes) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).unwrap();
+        let (log, mut writes, looks) = (Log(Arc::new(reads)), File::from(writes), AtomicU32::new(0));
+        let alarm = Alarm::new();
+        let looking = look_after_lines(&log, &alarm, |_| looks.fetch_add(1, Ordering::Relaxed) == 1);
+        let mut looking = Box::pin(looking);
+        assert!(timeout(Duration::from_millis(50), &mut looking).await.is_err());
+        assert_eq!(looks.load(Ordering::Relaxed), 0, "nothing was written");
+        writes.write_all(b"Killed process").unwrap();
+        let begun = Instant::now();
+        // The log was quiet only for a moment, so nobody hurries.
+        while looks.load(Ordering::Relaxed) < 2 && begun.elapsed() < Duration::from_mins(1) {
+            assert!(timeout(Duration::from_millis(50), &mut looking).await.is_err());
+        }
+        assert!(begun.elapsed() >= LATE + SOON, "after {:?}", begun.elapsed());
+        drop(looking);
+        assert!(log.skip().is_ok() && timeout(SOON, log.written()).await.is_err(), "it is read to its end");
+    }
+
+    #[test]
+    fn what_is_not_the_kernels_log_tells_nothing() {
+        for other in ["/dev/null", "/proc/kmsg-is-not-here", "/proc/version"] {
+            assert!(Log::open(Path::new(other)).is_err(), "{other}");
+        }
+    }
+}
