@@ -43,7 +43,8 @@ pub struct KubernetesOptions {
     /// API server
     #[arg(long, env = "OOMWATCH_EVENTS", value_enum, default_value_t = EventsChoice::Auto)]
     pub events: EventsChoice,
-    /// How the API server is reached [default: the pod's service account]
+    /// How the API server is reached, by any login but an auth-provider with a token-key [default: the pod's service
+    /// account]
     #[arg(long, env = "OOMWATCH_KUBECONFIG", value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
     /// Where the service account's token and ca.crt are

@@ -39,6 +39,10 @@ const TRIES: u32 = 5;
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
+/// The crate would bring regular expressions and tables of Unicode; shims/jsonpath-rust stands where kube has it.
+const NO_JSONPATH: &str = "its user logs in by an auth-provider with a token-key, which is JSONPath, and that is not \
+    built in: kubectl has not had such logins since 1.26 either; let the user have exec, a token or a certificate";
+
 /// Why Kubernetes was not told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refused {
@@ -99,7 +103,11 @@ impl Api {
                 |error: kube::config::KubeconfigError| Refusal::usage(format!("{from}: {}", deepest(&error)));
             let kubeconfig = Kubeconfig::read_from(path).map_err(wrong)?;
             let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
-            (config.map_err(wrong)?, None, from)
+            let config = config.map_err(wrong)?;
+            if needs_jsonpath(&config) {
+                return Err(Refusal::usage(format!("{from}: {NO_JSONPATH}")));
+            }
+            (config, None, from)
         } else {
             let token = options.service_account.join("token");
             let address =
@@ -251,6 +259,11 @@ fn judge(status: StatusCode, retry_after: Option<Duration>, body: &[u8], method:
         _ if status.is_server_error() => return Try::Again(why, retry_after),
         _ => Err(Refused::Faulty(why)),
     })
+}
+
+/// Whether kube would take the token out of what a program prints by JSONPath.
+fn needs_jsonpath(config: &Config) -> bool {
+    config.auth_info.auth_provider.as_ref().is_some_and(|login| login.config.contains_key("token-key"))
 }
 
 /// Where an Event is kept.

@@ -63,3 +63,23 @@ fn pauses_differ_and_stay_in_bounds() {
         assert!(pause >= FIRST_PAUSE / 2 && pause <= FIRST_PAUSE, "{pause:?}");
     }
 }
+
+#[tokio::test]
+async fn a_login_that_needs_jsonpath_is_refused_and_others_are_not() {
+    for (login, needs) in [
+        ("token: t", false),
+        ("auth-provider: {name: gcp, config: {access-token: t, cmd-path: gcloud}}", false),
+        (
+            "auth-provider: {name: gcp, config: {cmd-path: gcloud, token-key: '{.credential.access_token}'}}",
+            true,
+        ),
+    ] {
+        let yaml = format!(
+            "current-context: c\nclusters: [{{name: c, cluster: {{server: 'https://10.0.0.1'}}}}]\n\
+             contexts: [{{name: c, context: {{cluster: c, user: u}}}}]\nusers:\n- name: u\n  user: {{{login}}}\n"
+        );
+        let kubeconfig = Kubeconfig::from_yaml(&yaml).unwrap();
+        let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
+        assert_eq!(needs_jsonpath(&config), needs, "{login}");
+    }
+}
