@@ -17,7 +17,7 @@ use self::tally::Tally;
 pub use self::{
     kills::{GO, KILLED, Kills, Made, READY},
     machine::QuietConsole,
-    outcome::{Latency, Lost, Memory, Outcome, Percent, StatusCaptured},
+    outcome::{Gone, Latency, Lost, Memory, Outcome, Percent, StatusCaptured},
 };
 use crate::{agent::Agent, machine::Machine, memcg::Hierarchy, status::Status};
 
@@ -81,6 +81,7 @@ impl Storm<'_> {
             lost: Lost::read(&log).with_context(|| format!("no counts at the end of {log}"))?,
             memory,
             status: counted.status,
+            gone: counted.gone,
             reads_left_out: counted.gaps.into_iter().collect(),
             capture: Latency::of(counted.capture_us),
             report: Latency::of(counted.report_us),

@@ -27,6 +27,8 @@ pub struct Brief<'a> {
 pub struct Victim<'a> {
     #[serde(borrow)]
     cgroup: Option<Cow<'a, str>>,
+    /// `tgid`
+    pub tgid: Option<u32>,
     /// `proc` or `kernel`
     #[serde(borrow)]
     pub status_from: Cow<'a, str>,

@@ -4,6 +4,9 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::Serialize;
 
+/// So many that were gone are named.
+const MOST_GONE: usize = 20;
+
 /// What came of a storm.
 #[derive(Clone, Debug, Serialize)]
 pub struct Outcome {
@@ -39,6 +42,8 @@ pub struct Outcome {
     pub memory: Memory,
     /// Of the victims.
     pub status: StatusCaptured,
+    /// Those of them that were gone before they were read.
+    pub gone: Vec<Gone>,
     /// What reports name as not read, with the reason, and how often.
     pub reads_left_out: BTreeMap<String, u64>,
     /// From the hook to the first read of the victim.
@@ -74,6 +79,17 @@ pub struct StatusCaptured {
     pub read: u64,
     /// With the lines of a process that has memory.
     pub alive: u64,
+}
+
+/// A victim whose `status` came too late.
+#[derive(Clone, Debug, Serialize)]
+pub struct Gone {
+    /// The id of its report.
+    pub incident: String,
+    /// Its own.
+    pub pid: Option<u32>,
+    /// When it was looked for, after the hook.
+    pub hook_to_capture_us: Option<u64>,
 }
 
 /// Microseconds.
@@ -167,6 +183,14 @@ impl fmt::Display for Outcome {
             Percent(status.alive, status.victims),
             status.read
         )?;
+        for gone in self.gone.iter().take(MOST_GONE) {
+            let after = Milliseconds(gone.hook_to_capture_us.unwrap_or(0));
+            writeln!(
+                f,
+                "  gone        pid {}, when looked for {after} after the hook",
+                gone.pid.unwrap_or(0)
+            )?;
+        }
         writeln!(
             f,
             "  agent RSS   {} at the start, {} in the middle, {} at the end, {} at most",

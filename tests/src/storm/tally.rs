@@ -13,7 +13,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use super::outcome::StatusCaptured;
+use super::outcome::{Gone, StatusCaptured};
 use crate::report::Brief;
 
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -29,6 +29,8 @@ pub(super) struct Counted {
     pub(super) twice: u64,
     /// `/proc/PID/status`
     pub(super) status: StatusCaptured,
+    /// Victims that were gone before it was read.
+    pub(super) gone: Vec<Gone>,
     /// How often something was named as not read, and why.
     pub(super) gaps: BTreeMap<String, u64>,
     /// From the hook to the capture of the victim, microseconds, of each.
@@ -102,6 +104,13 @@ impl Counted {
             self.status.victims += 1;
             self.status.read += u64::from(victim.status_from == "proc");
             self.status.alive += u64::from(victim.has_memory());
+            if !victim.has_memory() {
+                self.gone.push(Gone {
+                    incident: report.id.to_string(),
+                    pid: victim.tgid,
+                    hook_to_capture_us: report.latency.hook_to_capture_us,
+                });
+            }
         }
         for gap in &report.gaps {
             *self.gaps.entry(format!("{}: {}", gap.what, gap.why)).or_default() += 1;
