@@ -1,6 +1,6 @@
 //! Takes the highest level that works on this kernel, and knows why not a higher one.
 
-use std::sync::OnceLock;
+use std::thread;
 
 use oomwatch_common::units::PageSize;
 
@@ -54,13 +54,16 @@ pub fn attach(options: &NodeOptions, page_size: PageSize) -> Result<Probe, Refus
     preflight::check(&options.proc)?;
     sys::raise_locked_memory_limit();
     let page_kib = u32::try_from(page_size.get().0 / 1024).unwrap_or(4);
+    let resolved = thread::scope(|scope| {
+        scope.spawn(probe::look_ahead);
+        probe::resolve(&options.btf)
+    })?;
     let settings = Settings {
-        resolved: &probe::resolve(&options.btf)?,
+        resolved: &resolved,
         // The kernel wants a multiple of the page size, which may be 64 KiB.
         ring_bytes: options.ring_buffer_kib.max(page_kib).saturating_mul(1024),
         proc: &options.proc,
         possible_cpus: sys::possible_cpus(),
-        per_cpu_offset: OnceLock::new(),
     };
     let load = |how| -> Result<Loaded, Refusal> {
         let loaded = probe::load(&settings, how)?;

@@ -17,7 +17,7 @@ use std::{
     time::Duration,
 };
 
-use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum, error::ErrorKind};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum, error::ErrorKind};
 
 pub use self::{
     check::{CheckOptions, CheckOutput},
@@ -228,16 +228,21 @@ pub fn parse(
     arguments: impl IntoIterator<Item = OsString>,
     environment: impl IntoIterator<Item = OsString>,
 ) -> Result<Parsed, Refusal> {
-    let known: BTreeSet<OsString> = known_environment();
+    // Made once: it is no small part of a start.
+    let mut command = Cli::command();
+    let known: BTreeSet<&OsStr> = known_environment(&command);
     for name in environment {
-        if is_ours(&name) && !known.contains(&name) {
+        if is_ours(&name) && !known.contains(name.as_os_str()) {
             return Err(Refusal::usage(format!(
                 "environment variable {} is not known: `oomwatch run --help` lists those that are",
                 name.to_string_lossy()
             )));
         }
     }
-    match Cli::try_parse_from(arguments) {
+    let parsed = command.try_get_matches_from_mut(arguments);
+    match parsed
+        .and_then(|matches| Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command)))
+    {
         Ok(cli) => Ok(Parsed::Command(cli)),
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
             let help = error.render();
@@ -264,14 +269,9 @@ fn one_line(error: &clap::Error) -> String {
     format!("{} (see `oomwatch --help`)", message.strip_prefix("error: ").unwrap_or(&message))
 }
 
-fn known_environment() -> BTreeSet<OsString> {
-    let command = Cli::command();
-    let subcommands = command.get_subcommands();
-    subcommands
-        .flat_map(|subcommand| {
-            subcommand.get_arguments().filter_map(|argument| argument.get_env()).map(OsStr::to_owned)
-        })
-        .collect()
+fn known_environment(command: &clap::Command) -> BTreeSet<&OsStr> {
+    let arguments = command.get_subcommands().flat_map(clap::Command::get_arguments);
+    arguments.filter_map(|argument| argument.get_env()).collect()
 }
 
 /// Kubernetes puts variables like `OOMWATCH_SERVICE_HOST` and `OOMWATCH_PORT_9100_TCP` into every container of a

@@ -44,6 +44,7 @@ pub mod render;
 pub mod replay;
 pub mod sources;
 pub mod surroundings;
+pub mod symbols;
 pub mod sys;
 pub mod tally;
 pub mod teller;

@@ -9,8 +9,8 @@ use oomwatch_common::parcel::Piece;
 
 /// Bytes that a block holds: with its two other members it is as long as a page.
 const BLOCK_BYTES: usize = 4096 - 2 * size_of::<usize>();
-/// Blocks that files may fill, beyond those that are kept for records: room for the files of some 100 incidents.
-pub const FOR_FILES: usize = 512;
+/// Blocks that files may fill, beyond those that are kept for records: room for the files of some 40 incidents.
+pub const FOR_FILES: usize = 192;
 
 /// All blocks that are not in use.
 #[derive(Debug)]

@@ -5,15 +5,13 @@
 mod hooks;
 
 use std::{
-    fmt, fs,
-    io::{self, BufRead as _, BufReader},
+    fmt, fs, io,
     os::{
         fd::{AsFd, BorrowedFd},
         unix::fs::FileExt as _,
     },
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, OnceLock},
-    thread,
+    sync::{Arc, Mutex},
 };
 
 use aya::{
@@ -23,7 +21,7 @@ use aya::{
 };
 use oomwatch_common::{
     btf::Btf,
-    btf_sieve::{self, SieveError},
+    btf_sieve::{self, Depth, SieveError},
     counters::ProbeCounter,
     incident::ProbeLevel,
     kernel_layout::{self, Resolved},
@@ -33,7 +31,7 @@ use zerocopy::IntoBytes as _;
 
 use self::hooks::PROVE;
 pub use self::hooks::{AttachError, Hooks, How, KILL_ONE};
-use crate::{refusal::Refusal, sys};
+use crate::{refusal::Refusal, symbols, sys};
 
 /// The object that `cargo xtask build` makes of oomwatch-ebpf.
 static OBJECT: &[u8] = include_bytes_aligned!(env!("OOMWATCH_EBPF_OBJECT"));
@@ -71,8 +69,6 @@ pub struct Settings<'a> {
     pub proc: &'a Path,
     /// Number of possible CPUs.
     pub possible_cpus: u32,
-    /// The kernel's `__per_cpu_offset`, once it has been looked for: 0 where it is not listed.
-    pub per_cpu_offset: OnceLock<u64>,
 }
 
 /// A program loaded for one level, not yet attached.
@@ -156,21 +152,15 @@ pub fn load(settings: &Settings<'_>, how: How) -> Result<Loaded, Refusal> {
     let counters = PerCpuArray::try_from(counters).map_err(|error| refuse("read the counters", &error))?;
     let counters = Counters(Arc::new(counters));
 
-    // 100,000 lines, which the kernel writes meanwhile.
-    let per_cpu_offset = thread::scope(|scope| {
-        let find =
-            || *settings.per_cpu_offset.get_or_init(|| kernel_symbol(settings.proc, "__per_cpu_offset"));
-        let found = percpu.then(|| scope.spawn(find));
-        for name in how.programs() {
-            load_ahead(&mut ebpf, name);
-        }
-        found.and_then(|found| found.join().ok()).unwrap_or(0)
-    });
+    let per_cpu_offset = if percpu { symbols::address(settings.proc, "__per_cpu_offset") } else { 0 };
     let address =
         ebpf.map_mut("PER_CPU_OFFSET").ok_or_else(|| Refusal::failed("the eBPF object lacks a map"))?;
     Array::try_from(address)
         .and_then(|mut address| address.set(0, per_cpu_offset, 0))
         .map_err(|error| refuse("tell the probe an address", &error))?;
+    for name in how.programs() {
+        load_ahead(&mut ebpf, name);
+    }
     let prove = program::<RawTracePoint>(&mut ebpf, PROVE)?;
     loaded(prove.load()).map_err(|error| refuse("load the eBPF program", &error))?;
     prove
@@ -268,12 +258,25 @@ pub fn resolve(btf: &Path) -> Result<Resolved, Refusal> {
         _ => Refusal::failed(format!("reading {}: {error}", btf.display())),
     };
     let file = fs::File::open(btf).map_err(unreadable)?;
-    let small = btf_sieve::sift(&Pieces(file)).map_err(|error| match error {
-        SieveError::Source(error) => unreadable(error),
-        SieveError::Btf(error) => unsupported(&error),
-    })?;
-    let parsed = Btf::parse(&small).map_err(|error| unsupported(&error))?;
-    kernel_layout::resolve(&parsed).map_err(|error| unsupported(&error))
+    let pieces = Pieces(file);
+    let resolve = |depth| {
+        let small = btf_sieve::sift(&pieces, depth).map_err(|error| match error {
+            SieveError::Source(error) => unreadable(error),
+            SieveError::Btf(error) => unsupported(&error),
+        })?;
+        let parsed = Btf::parse(&small).map_err(|error| unsupported(&error))?;
+        kernel_layout::resolve(&parsed).map_err(|error| unsupported(&error))
+    };
+    match resolve(Depth::UntilFound) {
+        Ok(resolved) if resolved.absent.is_empty() => Ok(resolved),
+        _ => resolve(Depth::All),
+    }
+}
+
+/// Has it found out what this kernel can do with BPF, which takes some twenty calls and is asked for when something is
+/// loaded. To be called by a thread that has nothing else to do until then.
+pub fn look_ahead() {
+    aya::features();
 }
 
 /// A file that is read piece by piece.
@@ -293,27 +296,6 @@ impl btf_sieve::Source for Pieces {
             }
         }
         Ok(done)
-    }
-}
-
-/// Address of a kernel symbol; 0 where it is not listed or hidden (`kptr_restrict`, no CAP_SYSLOG).
-fn kernel_symbol(proc: &Path, name: &str) -> u64 {
-    let Ok(file) = fs::File::open(proc.join("kallsyms")) else { return 0 };
-    let mut reader = BufReader::with_capacity(64 * 1024, file);
-    let mut line = Vec::with_capacity(128);
-    loop {
-        line.clear();
-        match reader.read_until(b'\n', &mut line) {
-            Ok(0) | Err(_) => return 0,
-            Ok(_) => {}
-        }
-        let mut words = line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
-        if let (Some(address), Some(_), Some(symbol)) = (words.next(), words.next(), words.next())
-            && symbol == name.as_bytes()
-        {
-            let address = std::str::from_utf8(address).ok();
-            return address.and_then(|address| u64::from_str_radix(address, 16).ok()).unwrap_or(0);
-        }
     }
 }
 

@@ -3,7 +3,8 @@
 use std::{
     fs,
     future::pending,
-    sync::{Arc, Barrier},
+    sync::{Arc, Barrier, Mutex, PoisonError},
+    thread,
     time::Duration,
 };
 
@@ -34,7 +35,7 @@ use crate::{
     losses::{Losses, Stage},
     metrics::{self, Metrics},
     pool::Pool,
-    probe::Probe,
+    probe::{Hooks, Probe},
     progress::Progress,
     protect,
     publish::{Audience, Ended, Publisher},
@@ -144,7 +145,10 @@ pub fn run(options: &RunOptions) -> Result<(), Refusal> {
             rehearse(&mut desk, &mut publisher, &probe.proof, page_size);
             let running = capture::start(*probe, desk, incidents).map_err(unstarted)?;
             health.ready(running.pulse());
-            let kept = audit.keep(&hooks, &health);
+            let kept = async {
+                end_trial(Arc::clone(&hooks));
+                audit.keep(&hooks, &health).await
+            };
             let ended = runtime.block_on(report(running, publisher, &losses, level, kept, &teller));
             teller.wait();
             ended
@@ -168,6 +172,14 @@ pub fn run(options: &RunOptions) -> Result<(), Refusal> {
     }
     sum_up(answers.as_deref(), told.as_deref());
     Ok(())
+}
+
+/// Beside all that waits here, as it takes time.
+fn end_trial(hooks: Arc<Mutex<Hooks>>) {
+    let end = move || hooks.lock().unwrap_or_else(PoisonError::into_inner).end_trial();
+    if let Err(error) = thread::Builder::new().name("end-trial".to_owned()).spawn(end) {
+        tracing::debug!(%error, "the hook that showed that hooks fire stays in place");
+    }
 }
 
 /// All that an incident will need is gone through once, for the agent's own process.

@@ -2,7 +2,7 @@
 
 #![expect(
     unsafe_code,
-    reason = "sched_setscheduler, mallopt, madvise, klogctl and AsyncFd::register have no safe wrapper among our \
+    reason = "sched_setscheduler, mallopt, madvise, klogctl, bpf and AsyncFd::register have no safe wrapper among our \
               dependencies"
 )]
 
@@ -12,7 +12,7 @@ use std::{
     fs, hint,
     io::{self, IsTerminal},
     marker::PhantomData,
-    os::fd::OwnedFd,
+    os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
     path::Path,
     ptr,
     sync::Arc,
@@ -134,7 +134,7 @@ pub fn return_large_allocations() {
 }
 
 /// What the heap has for reports when nothing else can be had.
-const HEAP_BYTES: usize = 1 << 20;
+const HEAP_BYTES: usize = 512 << 10;
 
 /// The opposite, once all is there that stays: what is freed is kept, and some is there already. A page asked for while
 /// the node has none costs another process its life.
@@ -230,6 +230,70 @@ pub fn raise_locked_memory_limit() {
 /// (<https://no-color.org>).
 pub fn wants_colour(stream: &impl IsTerminal) -> bool {
     stream.is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// The beginning of `union bpf_attr` (include/uapi/linux/bpf.h) for loading a program.
+#[repr(C)]
+#[derive(Default)]
+struct ToLoad {
+    kind: u32,
+    instructions: u32,
+    program: u64,
+    licence: u64,
+    log_level: u32,
+    log_size: u32,
+    log: u64,
+    kernel: u32,
+    flags: u32,
+}
+
+/// And for running it once.
+#[repr(C)]
+#[derive(Default)]
+struct ToRun {
+    program: u32,
+    returned: u32,
+    data_sizes: [u32; 2],
+    data: [u64; 2],
+    repeat: u32,
+    duration: u32,
+    context_sizes: [u32; 2],
+    context: [u64; 2],
+}
+
+/// Runs a BPF program that does nothing but to call helpers (`BPF_PROG_TYPE_SYSCALL`, since 5.14; aya has no such),
+/// with a context that it may write to. Gives what it returned.
+///
+/// # Errors
+/// The kernel does not have it, does not permit it, or finds fault with the program.
+pub fn run_in_kernel(program: &[u64], context: &mut u64) -> io::Result<i32> {
+    const LOAD: c_int = 5;
+    const RUN: c_int = 10;
+    const OF_SYSCALLS: u32 = 31;
+    const SLEEPABLE: u32 = 1 << 4;
+    let load = ToLoad {
+        kind: OF_SYSCALLS,
+        instructions: u32::try_from(program.len()).map_err(io::Error::other)?,
+        program: program.as_ptr().expose_provenance() as u64,
+        licence: c"GPL".as_ptr().expose_provenance() as u64,
+        flags: SLEEPABLE,
+        ..ToLoad::default()
+    };
+    // SAFETY: the kernel reads `load` for its size, and the instructions and the licence that it points to, which are
+    // there for the time of the call; it writes to none of them. What such a program may do the kernel has verified.
+    let loaded = unsafe { libc::syscall(libc::SYS_bpf, LOAD, &raw const load, size_of::<ToLoad>()) };
+    let loaded = c_int::try_from(loaded).ok().filter(|&fd| fd >= 0).ok_or_else(io::Error::last_os_error)?;
+    // SAFETY: a descriptor that the kernel has just made, and nobody else has.
+    let loaded = unsafe { OwnedFd::from_raw_fd(loaded) };
+    let mut run = ToRun {
+        program: loaded.as_raw_fd().cast_unsigned(),
+        context_sizes: [8, 0],
+        context: [ptr::from_mut(context).expose_provenance() as u64, 0],
+        ..ToRun::default()
+    };
+    // SAFETY: the kernel reads and writes `run` for its size, and 8 bytes at `context`, which is borrowed for writing.
+    let done = unsafe { libc::syscall(libc::SYS_bpf, RUN, &raw mut run, size_of::<ToRun>()) };
+    if done == 0 { Ok(run.returned.cast_signed()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// `/proc/sys/kernel/random/boot_id`.

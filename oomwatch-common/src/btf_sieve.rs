@@ -2,16 +2,18 @@
 //! in memory at once, nor looked through for each name.
 //!
 //! The names are gone through once, the types once; then each type that is wanted is read again, and what lies in it.
+//! Both are in the order in which the kernel is linked, and memory management comes early: after a sixth of them all is
+//! there as a rule, and the rest is left unread.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt,
+    fmt, iter,
 };
 
 use crate::{
     btf::{BtfError, Head, MAGIC, TypeId, head_at, kind, word},
     btf_excerpt::{Types, copy},
-    kernel_layout::{ENUMERATORS, MARK_VICTIM, STRUCTURES, names},
+    kernel_layout::{ENUMERATORS, MARK_VICTIM, Names, STRUCTURES, names},
 };
 
 /// How much is read at a time while all is gone through.
@@ -61,20 +63,30 @@ impl<E: fmt::Display> fmt::Display for SieveError<E> {
     }
 }
 
+/// How far to go through a blob.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// Until each field has been found by the first of its names. What is found is what all of the blob gives. A field
+    /// that is then absent may only have another name, further on.
+    UntilFound,
+    /// To the end.
+    All,
+}
+
 /// A small blob, for [`crate::btf::Btf::parse`], from which [`crate::kernel_layout::resolve`] gets the same as from all
 /// of it.
 ///
 /// # Errors
 /// [`SieveError`]
-pub fn sift<S: Source>(source: &S) -> Result<Vec<u8>, SieveError<S::Error>> {
+pub fn sift<S: Source>(source: &S, depth: Depth) -> Result<Vec<u8>, SieveError<S::Error>> {
     let mut window = Window { source, ahead: WINDOW, start: 0, bytes: Vec::new(), error: None };
-    sift_window(&mut window).map_err(|error| match window.error.take() {
+    sift_window(&mut window, depth).map_err(|error| match window.error.take() {
         Some(error) => SieveError::Source(error),
         None => SieveError::Btf(error),
     })
 }
 
-fn sift_window<S: Source>(window: &mut Window<'_, S>) -> Result<Vec<u8>, BtfError> {
+fn sift_window<S: Source>(window: &mut Window<'_, S>, depth: Depth) -> Result<Vec<u8>, BtfError> {
     let header = window.get(0, HEADER).ok_or(BtfError::Truncated)?;
     if header.get(..2) != Some(&MAGIC.to_ne_bytes()) {
         return Err(BtfError::NotBtf);
@@ -82,8 +94,8 @@ fn sift_window<S: Source>(window: &mut Window<'_, S>) -> Result<Vec<u8>, BtfErro
     let field = |at| word(header, at).map(u64::from).ok_or(BtfError::Truncated);
     let types = Section { start: field(4)? + field(8)?, len: field(12)? };
     let strings = Section { start: field(4)? + field(16)?, len: field(20)? };
-    let names = find_names(window, strings)?;
-    let Found { starts, roots, tracepoint } = find_types(window, types, &names)?;
+    let names = find_names(window, strings, depth)?;
+    let Found { starts, roots, tracepoint } = find_types(window, types, &names, depth)?;
     window.ahead = TYPE_WINDOW;
     let mut sieve = Sieve { window, types, names, starts };
     copy(&mut sieve, &roots, tracepoint).ok_or(BtfError::Dangling)
@@ -129,31 +141,94 @@ impl<S: Source> Window<'_, S> {
     }
 }
 
+/// Wanted names by their offsets.
+struct Offsets {
+    names: BTreeMap<u32, &'static str>,
+    /// A bit for each, by the last bits of the offset: most of those that are asked for are none.
+    likely: [u64; Self::BITS / 64],
+}
+
+impl Offsets {
+    const BITS: usize = 4096;
+
+    fn new() -> Self {
+        Self { names: BTreeMap::new(), likely: [0; Self::BITS / 64] }
+    }
+
+    fn insert(&mut self, offset: u32, name: &'static str) {
+        self.names.insert(offset, name);
+        let bit = offset as usize % Self::BITS;
+        if let Some(word) = self.likely.get_mut(bit / 64) {
+            *word |= 1 << (bit % 64);
+        }
+    }
+
+    fn get(&self, offset: u32) -> Option<&'static str> {
+        let bit = offset as usize % Self::BITS;
+        let word = self.likely.get(bit / 64)?;
+        if word >> (bit % 64) & 1 == 0 {
+            return None;
+        }
+        self.names.get(&offset).copied()
+    }
+}
+
+/// Lengths of the wanted names, a bit for each, by the first byte: few others have both.
+struct Shapes([u32; 256]);
+
+impl Shapes {
+    fn of(names: &BTreeSet<&'static str>) -> Self {
+        let mut shapes = [0; 256];
+        for name in names {
+            if let Some(lengths) =
+                name.as_bytes().first().and_then(|&first| shapes.get_mut(usize::from(first)))
+            {
+                *lengths |= Self::bit(name.len());
+            }
+        }
+        Self(shapes)
+    }
+
+    fn bit(len: usize) -> u32 {
+        u32::try_from(len).ok().and_then(|len| 1_u32.checked_shl(len)).unwrap_or(1)
+    }
+
+    fn has(&self, text: &[u8]) -> bool {
+        let lengths = text.first().and_then(|&first| self.0.get(usize::from(first)));
+        lengths.is_some_and(|lengths| lengths & Self::bit(text.len()) != 0)
+    }
+}
+
 /// Offsets of the wanted names.
 fn find_names<S: Source>(
     window: &mut Window<'_, S>,
     strings: Section,
-) -> Result<BTreeMap<u32, &'static str>, BtfError> {
-    let wanted = names();
-    let longest = wanted.iter().map(|name| name.len()).max().unwrap_or(0);
-    let mut found = BTreeMap::new();
+    depth: Depth,
+) -> Result<Offsets, BtfError> {
+    let Names { all: wanted, mut foremost } = names();
+    let shapes = Shapes::of(&wanted);
+    let mut found = Offsets::new();
     // Where a name that no window holds whole goes on: such a one is not wanted.
     let (mut at, mut goes_on) = (0_u64, false);
     while at < strings.len {
         let len = usize::try_from(strings.len - at).unwrap_or(WINDOW).min(WINDOW);
         let piece = window.get(strings.start + at, len).ok_or(BtfError::Truncated)?;
         let mut done = 0;
-        for name in piece.split_inclusive(|&byte| byte == 0) {
-            let Some((0, text)) = name.split_last() else { break };
-            if !goes_on
-                && text.len() <= longest
+        for end in zeros(piece) {
+            let text = piece.get(done..end).unwrap_or_default();
+            if shapes.has(text)
+                && !goes_on
                 && let Some(&known) = std::str::from_utf8(text).ok().and_then(|text| wanted.get(text))
             {
                 let offset = at + u64::try_from(done).unwrap_or(0);
                 found.insert(u32::try_from(offset).map_err(|_| BtfError::Truncated)?, known);
+                foremost.remove(known);
             }
             goes_on = false;
-            done += name.len();
+            done = end + 1;
+        }
+        if depth == Depth::UntilFound && foremost.is_empty() {
+            break;
         }
         if done == 0 {
             (goes_on, done) = (true, len);
@@ -161,6 +236,27 @@ fn find_names<S: Source>(
         at += u64::try_from(done).unwrap_or(WINDOW as u64);
     }
     Ok(found)
+}
+
+/// Where the zeros of `bytes` are: eight bytes are looked at at once.
+fn zeros(bytes: &[u8]) -> impl Iterator<Item = usize> {
+    const LOW: u64 = 0x7f7f_7f7f_7f7f_7f7f;
+    bytes.chunks(8).enumerate().flat_map(|(index, chunk)| {
+        let mut eight = [1; 8];
+        if let Some(to) = eight.get_mut(..chunk.len()) {
+            to.copy_from_slice(chunk);
+        }
+        let eight = u64::from_le_bytes(eight);
+        // The highest bit of each byte that is zero.
+        let mut left = !(((eight & LOW) + LOW) | eight | LOW);
+        iter::from_fn(move || {
+            (left != 0).then(|| {
+                let byte = left.trailing_zeros() as usize / 8;
+                left &= left - 1;
+                index * 8 + byte
+            })
+        })
+    })
 }
 
 /// Where things are.
@@ -175,7 +271,8 @@ struct Found {
 fn find_types<S: Source>(
     window: &mut Window<'_, S>,
     types: Section,
-    names: &BTreeMap<u32, &'static str>,
+    names: &Offsets,
+    depth: Depth,
 ) -> Result<Found, BtfError> {
     let mut found = Found { starts: Vec::new(), roots: Vec::new(), tracepoint: None };
     let mut structures: BTreeSet<&str> = STRUCTURES.iter().copied().collect();
@@ -186,23 +283,27 @@ fn find_types<S: Source>(
             found.starts.push(u32::try_from(at).map_err(|_| BtfError::Truncated)?);
         }
         let (head, len) = head(window, types, at)?;
-        let name = names.get(&head.name);
-        match (head.kind(), name) {
-            (kind::STRUCT, Some(name)) if structures.remove(name) => found.roots.push(id),
-            (kind::TYPEDEF, Some(&MARK_VICTIM)) if found.tracepoint.is_none() => {
+        let is_new = match head.kind() {
+            kind::STRUCT => names.get(head.name).is_some_and(|name| structures.remove(name)),
+            kind::TYPEDEF if found.tracepoint.is_none() && names.get(head.name) == Some(MARK_VICTIM) => {
                 found.tracepoint = Some(id);
-                found.roots.push(id);
+                true
             }
-            (kind @ (kind::ENUM | kind::ENUM64), _) => {
+            kind @ (kind::ENUM | kind::ENUM64) => {
                 let record = window.get(types.start + at, len).ok_or(BtfError::Truncated)?;
                 let entries = record.get(12..).unwrap_or_default();
                 let entries = entries.chunks_exact(if kind == kind::ENUM { 8 } else { 12 });
-                let named = entries.filter_map(|entry| names.get(&word(entry, 0)?));
-                if named.filter(|name| enumerators.remove(*name)).count() > 0 {
-                    found.roots.push(id);
-                }
+                let named = entries.filter_map(|entry| names.get(word(entry, 0)?));
+                named.filter(|name| enumerators.remove(*name)).count() > 0
             }
-            _ => {}
+            _ => false,
+        };
+        if is_new {
+            found.roots.push(id);
+            let is_all = structures.is_empty() && enumerators.is_empty() && found.tracepoint.is_some();
+            if is_all && depth == Depth::UntilFound {
+                break;
+            }
         }
         at += len as u64;
         id = TypeId(id.0.checked_add(1).ok_or(BtfError::Truncated)?);
@@ -225,15 +326,17 @@ fn head<S: Source>(window: &mut Window<'_, S>, types: Section, at: u64) -> Resul
 struct Sieve<'a, 'b, S: Source> {
     window: &'a mut Window<'b, S>,
     types: Section,
-    names: BTreeMap<u32, &'static str>,
+    names: Offsets,
     starts: Vec<u32>,
 }
 
 impl<S: Source> Types for Sieve<'_, '_, S> {
     fn record(&mut self, id: TypeId) -> Option<Vec<u8>> {
         let index = id.0.checked_sub(1)?;
-        let mut at = u64::from(*self.starts.get(usize::try_from(index / STEP).ok()?)?);
-        for _ in 0..index % STEP {
+        // Where not all types were gone through it may be behind the last of these.
+        let step = (index / STEP).min(u32::try_from(self.starts.len().checked_sub(1)?).ok()?);
+        let mut at = u64::from(*self.starts.get(usize::try_from(step).ok()?)?);
+        for _ in step * STEP..index {
             at += head(self.window, self.types, at).ok()?.1 as u64;
         }
         let (_, len) = head(self.window, self.types, at).ok()?;
@@ -241,11 +344,11 @@ impl<S: Source> Types for Sieve<'_, '_, S> {
     }
 
     fn name(&mut self, offset: u32) -> Option<&str> {
-        Some(if offset == 0 { "" } else { self.names.get(&offset).copied().unwrap_or(OTHER) })
+        Some(if offset == 0 { "" } else { self.names.get(offset).unwrap_or(OTHER) })
     }
 
     fn wants_member(&mut self, name: u32) -> bool {
-        name == 0 || self.names.contains_key(&name)
+        name == 0 || self.names.get(name).is_some()
     }
 }
 

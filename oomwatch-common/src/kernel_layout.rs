@@ -139,12 +139,25 @@ pub const STRUCTURES: &[&str] = &[
 /// Members of `percpu_counter`.
 const PERCPU_COUNTER: [&str; 2] = ["count", "counters"];
 
-/// Every name that [`resolve`] asks for.
-pub(crate) fn names() -> BTreeSet<&'static str> {
-    let members = LINES.iter().flat_map(|(_, _, _, paths)| paths.iter().flat_map(|path| path.split('.')));
+/// Names that [`resolve`] asks for.
+pub(crate) struct Names {
+    /// Every one.
+    pub(crate) all: BTreeSet<&'static str>,
+    /// Those by which each field is looked for first.
+    pub(crate) foremost: BTreeSet<&'static str>,
+}
+
+pub(crate) fn names() -> Names {
+    let members = |paths: &'static [&'static str]| paths.iter().flat_map(|path| path.split('.'));
     let enumerators = ENUMERATORS.iter().map(|(_, name)| *name);
     let others = STRUCTURES.iter().chain(&PERCPU_COUNTER).chain([&MARK_VICTIM]).copied();
-    members.chain(enumerators).chain(others).collect()
+    let mut foremost: BTreeSet<&str> = enumerators.chain(others).collect();
+    let mut all = foremost.clone();
+    for (_, _, _, paths) in LINES {
+        all.extend(members(paths));
+        foremost.extend(members(paths.get(..1).unwrap_or_default()));
+    }
+    Names { all, foremost }
 }
 
 /// The tracepoint whose first argument changed inside stable series (5.10.235, 6.1.130): decide by its prototype.

@@ -31,7 +31,7 @@ pub struct NodeOptions {
     #[arg(long, env = "OOMWATCH_CGROUP", default_value = "/sys/fs/cgroup", value_name = "DIR")]
     pub cgroup: PathBuf,
     /// Size of the ring buffer between kernel and agent, KiB: a power of two
-    #[arg(long, env = "OOMWATCH_RING_BUFFER_KIB", default_value_t = 512, value_parser = power_of_two,
+    #[arg(long, env = "OOMWATCH_RING_BUFFER_KIB", default_value_t = 256, value_parser = power_of_two,
         value_name = "KIB")]
     pub ring_buffer_kib: u32,
 }

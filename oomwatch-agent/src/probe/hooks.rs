@@ -96,7 +96,7 @@ pub struct Hooks {
 }
 
 impl Hooks {
-    /// Puts the programs in place.
+    /// Puts the programs in place, and one more, to see that they fire: [`Self::end_trial`] takes it out.
     ///
     /// # Errors
     /// Which hook, and whether this kernel does not have it.
@@ -117,7 +117,15 @@ impl Hooks {
     /// Which hook, and why; nothing is watched then.
     pub fn attach_again(&mut self) -> Result<(), AttachError> {
         self.take_out(|name| name != PROVE);
-        self.put_in_place()
+        let done = self.put_in_place();
+        self.end_trial();
+        done
+    }
+
+    /// Takes out of its hook what showed that hooks fire. The kernel then waits for whoever may still run it, which is
+    /// longer than it took to put all of them in place; so no start waits for it.
+    pub fn end_trial(&mut self) {
+        self.take_out(|name| FIRES.contains(&name));
     }
 
     fn put_in_place(&mut self) -> Result<(), AttachError> {
@@ -201,7 +209,6 @@ impl Hooks {
         let before = self.counters.get(ProbeCounter::Fired);
         let read = fs::read(self.proc.join("self/oom_score"));
         let fired = self.counters.get(ProbeCounter::Fired) > before;
-        self.take_out(|name| FIRES.contains(&name));
         if tried.is_err() || read.is_err() || fired {
             return Ok(());
         }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use oomwatch_common::{btf::Btf, kernel_layout};
 
-use super::{How, OnceLock, Program, Settings, load, loaded as is_loaded, resolve};
+use super::{How, Program, Settings, load, loaded as is_loaded, resolve};
 
 #[test]
 #[expect(clippy::print_stdout, reason = "a skip states its reason")]
@@ -30,13 +30,7 @@ fn the_verifier_is_done_soon() {
     }
     let resolved = resolve(btf).unwrap_or_else(|error| panic!("{}", error.text));
     let proc = Path::new("/proc");
-    let settings = Settings {
-        resolved: &resolved,
-        ring_bytes: 4096,
-        proc,
-        possible_cpus: 2,
-        per_cpu_offset: OnceLock::new(),
-    };
+    let settings = Settings { resolved: &resolved, ring_bytes: 4096, proc, possible_cpus: 2 };
     let mut loaded =
         load(&settings, How::Kprobes { kill_hook: true }).unwrap_or_else(|error| panic!("{}", error.text));
     for (name, budget) in

@@ -4,7 +4,12 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use oomwatch_common::{btf::Btf, btf_excerpt::excerpt, btf_sieve, kernel_layout::resolve};
+use oomwatch_common::{
+    btf::Btf,
+    btf_excerpt::excerpt,
+    btf_sieve::{self, Depth},
+    kernel_layout::resolve,
+};
 
 struct Bytes<'a>(&'a [u8]);
 
@@ -20,8 +25,10 @@ impl btf_sieve::Source for Bytes<'_> {
 }
 
 fuzz_target!(|data: &[u8]| {
-    if let Ok(small) = btf_sieve::sift(&Bytes(data)) {
-        drop(resolve(&Btf::parse(&small).expect("what is sifted is BTF")));
+    for depth in [Depth::UntilFound, Depth::All] {
+        if let Ok(small) = btf_sieve::sift(&Bytes(data), depth) {
+            drop(resolve(&Btf::parse(&small).expect("what is sifted is BTF")));
+        }
     }
     let Ok(btf) = Btf::parse(data) else { return };
     drop(resolve(&btf));
