@@ -22,7 +22,6 @@ use std::{
 use jiff::Timestamp;
 use oomwatch_common::{
     attribution::{Attribution, Paths},
-    capture::Capture,
     foretell,
     ids::CgroupPath,
     incident::{Incident, Memcg, ProbeLevel, Process, ProcessMemory},
@@ -220,7 +219,7 @@ impl Thread {
     /// `None`: its line will have more to say than is known now.
     fn report(&mut self, incident: &Incident) -> Option<Report> {
         let Telling { output, context, known, .. } = &mut self.telling;
-        let paths = Paths::new(incident, &Capture::default(), context.page_size);
+        let paths = Paths::of_victim_alone(incident);
         // No names of pods are in bcc's line.
         let attribution = if *output == Output::Bcc { Attribution::default() } else { known.now(&paths)? };
         context.realtime_at_boot = Timestamp::from_nanosecond(sys::realtime_at_boot()).unwrap_or_default();

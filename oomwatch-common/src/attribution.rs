@@ -99,6 +99,15 @@ impl Paths {
         Self { victim: path.map(|path| Owner { path, is_pause: false }), trigger: None }
     }
 
+    /// Of the victim alone, as its record has it.
+    pub fn of_victim_alone(incident: &Incident) -> Self {
+        let owner = |process: &Process| {
+            let path = process.memcg.as_ref()?.path.clone();
+            Some(Owner { path, is_pause: process.oom_score_adj.is_some_and(|adj| adj <= PAUSE_ADJ) })
+        };
+        Self { victim: incident.victims.first().and_then(owner), trigger: None }
+    }
+
     /// Reads them off an incident and what was read for it.
     pub fn new(incident: &Incident, capture: &Capture, page_size: PageSize) -> Self {
         let snapshot = Snapshot::new(capture, page_size);

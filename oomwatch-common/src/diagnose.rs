@@ -47,6 +47,7 @@ pub use causes::cause_text;
 pub use facts::Facts;
 pub use reason::{Reason, ReasonSet, Refinement};
 
+use crate::scope::Scoped;
 use evidence::EvidenceList;
 
 /// One answer to "why".
@@ -197,9 +198,11 @@ pub const RULES: &[Rule] = &[
     limit::suggested_limit,
 ];
 
-/// What the first of them finds that speaks: the headline.
-pub fn headline(facts: &Facts<'_>) -> Option<Finding> {
-    RULES.iter().find_map(|rule| rule(facts))
+/// The headline where a cgroup's limit was hit, without its words: what a line shows of it.
+pub(crate) fn of_limit(Scoped { scope, basis }: Scoped) -> Option<Finding> {
+    let cause = Reason::Cause(cgroup_limit::cause(scope)?);
+    let confidence = cgroup_limit::confidence(basis);
+    Some(Finding { cause, confidence, text: String::new(), evidence: Vec::new(), advice: Vec::new() })
 }
 
 /// What all rules find.

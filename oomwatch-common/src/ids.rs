@@ -48,7 +48,8 @@ pub struct CgroupPath {
 impl CgroupPath {
     /// `/a/b`, or `/` for the root: the bytes as the kernel writes them, not yet escaped.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut path = Vec::new();
+        let len: usize = self.components.iter().map(|component| component.len() + 1).sum();
+        let mut path = Vec::with_capacity(len + 4);
         if self.truncated {
             path.extend_from_slice(b"/...");
         }

@@ -146,20 +146,6 @@ impl Address {
         value | failed as u32
     }
 
-    /// [`UNREAD_I64`] where it was not read.
-    #[inline(always)]
-    pub(crate) fn i64(self, offset: u32) -> i64 {
-        let (value, failed) = self.read::<u64>(offset);
-        (value | failed & UNREAD_I64 as u64) as i64
-    }
-
-    /// [`UNREAD_I32`] where it was not read.
-    #[inline(always)]
-    pub(crate) fn i32(self, offset: u32) -> i32 {
-        let (value, failed) = self.read::<u32>(offset);
-        (value | failed as u32 & UNREAD_I32 as u32) as i32
-    }
-
     /// [`UNREAD_I16`] where it was not read.
     #[inline(always)]
     pub(crate) fn i16(self, offset: u32) -> i16 {
@@ -238,6 +224,76 @@ impl Address {
         // SAFETY: `into` points to N writable bytes, which the verifier proves; the helper checks the source.
         unsafe { bpf_probe_read_kernel_str(into.cast(), N as u32, self.0 as *const _) }
     }
+}
+
+/// Words of a [`Window`].
+const WINDOW: usize = 16;
+
+/// The beginning of a structure, read at once: each read by itself costs as much as all of this.
+pub(crate) struct Window {
+    from: Address,
+    words: [u64; WINDOW],
+    /// All ones where it was not read.
+    failed: u64,
+}
+
+impl Window {
+    #[inline(always)]
+    pub(crate) fn of(from: Address) -> Self {
+        let mut words = MaybeUninit::<[u64; WINDOW]>::uninit();
+        // SAFETY: the helper checks the address, writes all of `words`, and zeros where it fails.
+        let (words, result) = unsafe {
+            let len = size_of::<[u64; WINDOW]>() as u32;
+            let result = bpf_probe_read_kernel(words.as_mut_ptr().cast(), len, from.0 as *const _);
+            (words.assume_init(), result)
+        };
+        Self { from, words, failed: failed(result) }
+    }
+
+    /// The 64 bits at that offset, zero where nothing was read, and whether they are here.
+    #[inline(always)]
+    fn word(&self, offset: u32, alignment: u32) -> Option<u64> {
+        self.words.get(offset as usize / 8).copied().filter(|_| offset.is_multiple_of(alignment))
+    }
+
+    /// A member; one that lies further on is read by itself.
+    #[inline(always)]
+    pub(crate) fn u64(&self, offset: u32) -> u64 {
+        self.word(offset, 8).map_or_else(|| self.from.u64(offset), |word| word | self.failed)
+    }
+
+    /// The same of 32 bits.
+    #[inline(always)]
+    pub(crate) fn u32(&self, offset: u32) -> u32 {
+        let here = |word| half(word, offset) | self.failed as u32;
+        self.word(offset, 4).map_or_else(|| self.from.u32(offset), here)
+    }
+
+    /// [`UNREAD_I64`] where it was not read.
+    #[inline(always)]
+    pub(crate) fn i64(&self, offset: u32) -> i64 {
+        let unread = UNREAD_I64 as u64;
+        self.word(offset, 8).map_or(unread, |word| word | self.failed & unread) as i64
+    }
+
+    /// [`UNREAD_I32`] where it was not read.
+    #[inline(always)]
+    pub(crate) fn i32(&self, offset: u32) -> i32 {
+        let unread = UNREAD_I32 as u32;
+        self.word(offset, 4).map_or(unread, |word| half(word, offset) | self.failed as u32 & unread) as i32
+    }
+
+    /// A pointer member; NULL where it was not read.
+    #[inline(always)]
+    pub(crate) fn pointer(&self, offset: u32) -> Address {
+        self.word(offset, 8).map_or_else(|| self.from.pointer(offset), Address)
+    }
+}
+
+/// The half of a word that is at that offset. Both architectures store the lower one first.
+#[inline(always)]
+fn half(word: u64, offset: u32) -> u32 {
+    (word >> (offset % 8 * 8)) as u32
 }
 
 /// All ones of a helper's negative result, else 0.

@@ -10,7 +10,7 @@ use oomwatch_common::{
 };
 
 use crate::{
-    kernel::{self, Address, layout},
+    kernel::{self, Address, Window, layout},
     memcg,
     scratch::{Draft, count, invocation},
     task,
@@ -64,6 +64,7 @@ pub(crate) fn begin(oc: Address, message: Address) {
 
     let Some(mut draft) = Draft::<Begin>::begin() else { return };
     let trigger = Address::current_task();
+    let oc = Window::of(oc);
     let chosen = oc.pointer(layout!(oom_control_chosen));
     let domain = oc.pointer(layout!(oom_control_memcg));
 
@@ -90,7 +91,7 @@ pub(crate) fn begin(oc: Address, message: Address) {
     } else {
         memcg::fill(&mut draft, |begin| &mut begin.limit_owner, |_| None, domain, domain);
     }
-    let trigger_memcg = memcg::of_task(trigger);
+    let trigger_memcg = if trigger == chosen { chosen_memcg } else { memcg::of_task(trigger) };
     if trigger_memcg == chosen_memcg {
         draft.fixed.trigger_memcg = draft.fixed.chosen_memcg;
     } else {

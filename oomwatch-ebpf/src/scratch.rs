@@ -5,7 +5,10 @@
 
 use core::ptr;
 
-use aya_ebpf::{bindings::BPF_RB_FORCE_WAKEUP, helpers::generated::bpf_ringbuf_output};
+use aya_ebpf::{
+    bindings::{BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
+    helpers::generated::bpf_ringbuf_output,
+};
 use oomwatch_common::{
     counters::ProbeCounter,
     record::{COMPONENT_LEN, Header, RecordKind, TAIL_LEN, WIRE_VERSION},
@@ -94,16 +97,15 @@ impl<T> Draft<T> {
                 boottime_ns: kernel::boottime_ns(),
             });
             // Otherwise the kernel wakes only whoever has read all there was: the anchors may wait while the capture
-            // thread is at work.
-            let flags = match kind {
-                RecordKind::Begin | RecordKind::Victim | RecordKind::Marked => u64::from(BPF_RB_FORCE_WAKEUP),
-                _ => 0,
-            };
+            // thread is at work. A kill's confirmation wakes nobody, as the end follows at once; which then must, because
+            // nobody has read the confirmation (`bpf_ringbuf_commit`, kernel/bpf/ringbuf.c).
+            let flags =
+                if kind as u16 == RecordKind::Killed as u16 { BPF_RB_NO_WAKEUP } else { BPF_RB_FORCE_WAKEUP };
             bpf_ringbuf_output(
                 (&raw const RECORDS).cast_mut().cast(),
                 self.scratch.cast(),
                 size as u64,
-                flags,
+                u64::from(flags),
             )
         };
         count(if failed == 0 { ProbeCounter::Submitted } else { ProbeCounter::RingBufferFull });

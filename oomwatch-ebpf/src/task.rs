@@ -30,20 +30,20 @@ const CPUS: u32 = 1024;
 /// killed (`vm.oom_kill_allocating_task`).
 #[inline(always)]
 pub(crate) fn fill_victim(into: &mut Task, task: Address) {
-    let owner = mm_owner(task);
-    fill(into, task, owner);
-    into.shares_mm_with = shares_mm_with(owner, into.tgid);
+    let (owner, mm) = mm_owner(task);
+    fill(into, task, owner, mm);
+    into.shares_mm_with = shares_mm_with(owner, mm, into.tgid);
 }
 
 /// Reads the task that runs, and its process.
 #[inline(always)]
 pub(crate) fn fill_current(into: &mut Task, task: Address) {
-    let owner = if task.pointer(layout!(task_mm)).is_null() { Address::NULL } else { task };
-    fill(into, task, owner);
+    let mm = task.pointer(layout!(task_mm));
+    fill(into, task, if mm.is_null() { Address::NULL } else { task }, mm);
 }
 
 #[inline(always)]
-fn fill(into: &mut Task, task: Address, owner: Address) {
+fn fill(into: &mut Task, task: Address, owner: Address, mm: Address) {
     *into = UNREAD_TASK;
     if task.is_null() {
         return;
@@ -72,7 +72,6 @@ fn fill(into: &mut Task, task: Address, owner: Address) {
     into.parent_tgid = parent.u32(layout!(task_tgid));
     parent.comm(layout!(task_comm), &mut into.parent_comm);
 
-    let mm = owner.pointer(layout!(task_mm));
     if !mm.is_null() {
         flags |= TASK_HAS_MM;
         into.total_vm = mm.u64(layout!(mm_total_vm));
@@ -86,12 +85,12 @@ fn fill(into: &mut Task, task: Address, owner: Address) {
 /// A process that has the address space of `owner`, and is not `tgid`: the one whose allocation this is, `owner`'s
 /// parent or one of its children. 0 where none of them has it.
 #[inline(always)]
-fn shares_mm_with(owner: Address, tgid: u32) -> u32 {
-    let mm = owner.pointer(layout!(task_mm));
+fn shares_mm_with(owner: Address, mm: Address, tgid: u32) -> u32 {
     if mm.is_null() {
         return 0;
     }
-    let found = of_other_process(Address::current_task(), mm, tgid);
+    let current = Address::current_task();
+    let found = if current == owner { 0 } else { of_other_process(current, mm, tgid) };
     if found != 0 {
         return found;
     }
@@ -124,9 +123,9 @@ fn of_other_process(task: Address, mm: Address, tgid: u32) -> u32 {
     if other == tgid { 0 } else { other }
 }
 
-/// The first thread of `task`'s process that still has an address space, NULL if none.
+/// The first thread of `task`'s process that still has an address space, and that; NULL if none.
 #[inline(always)]
-fn mm_owner(task: Address) -> Address {
+fn mm_owner(task: Address) -> (Address, Address) {
     let head = task.pointer(layout!(task_signal)).member(layout!(signal_thread_head));
     let mut node = head.pointer(0);
     for _ in 0..THREADS {
@@ -134,12 +133,14 @@ fn mm_owner(task: Address) -> Address {
             break;
         }
         let thread = node.container(layout!(task_thread_node));
-        if !thread.pointer(layout!(task_mm)).is_null() {
-            return thread;
+        let mm = thread.pointer(layout!(task_mm));
+        if !mm.is_null() {
+            return (thread, mm);
         }
         node = node.pointer(0);
     }
-    if task.pointer(layout!(task_mm)).is_null() { Address::NULL } else { task }
+    let mm = task.pointer(layout!(task_mm));
+    (if mm.is_null() { Address::NULL } else { task }, mm)
 }
 
 /// The number of a task in the innermost pid namespace that it is in: `pid->numbers[pid->level].nr`.

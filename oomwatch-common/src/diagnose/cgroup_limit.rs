@@ -16,16 +16,9 @@ use crate::{
 
 pub(super) fn cgroup_limit(facts: &Facts<'_>) -> Option<Finding> {
     let report = facts.report;
-    let cause = match report.scope {
-        Scope::Container => Cause::ContainerLimit,
-        Scope::Pod => Cause::PodLimit,
-        Scope::Qos => Cause::QosLimit,
-        Scope::Kubepods => Cause::NodeAllocatable,
-        Scope::System => Cause::SystemServiceLimit,
-        Scope::Node | Scope::Cpuset | Scope::Mempolicy | Scope::Unknown => return None,
-    };
+    let cause = cause(report.scope)?;
     let mut evidence = EvidenceList::default();
-    let (confidence, text) = if let Basis::LevelAtLimit { depth } = facts.basis {
+    let text = if let Basis::LevelAtLimit { depth } = facts.basis {
         let level = level(facts, depth);
         evidence.bytes("usage", level.and_then(|level| level.usage_bytes), "probe");
         evidence.bytes("limit", level.and_then(|level| level.limit_bytes), "probe");
@@ -41,7 +34,7 @@ pub(super) fn cgroup_limit(facts: &Facts<'_>) -> Option<Finding> {
             capital(whose(report.scope)),
             why_this_victim(facts),
         );
-        (Confidence::Possible, text)
+        text
     } else {
         let owner = report.limit_owner.as_ref()?;
         evidence.cgroup(owner, "limit_owner");
@@ -56,19 +49,33 @@ pub(super) fn cgroup_limit(facts: &Facts<'_>) -> Option<Finding> {
         };
         let why = why_this_victim(facts);
         let shares = by_container(facts).map_or(String::new(), |shares| format!(" By container: {shares}."));
-        (
-            Confidence::Certain,
-            format!("{} reached {}{limit}{made}. {why}{shares}{equal}", subject(facts), its(report.scope)),
-        )
+        format!("{} reached {}{limit}{made}. {why}{shares}{equal}", subject(facts), its(report.scope))
     };
     evidence.victims(report);
     Some(Finding {
         cause: Reason::Cause(cause),
-        confidence,
+        confidence: confidence(facts.basis),
         text,
         evidence: evidence.done(),
         advice: advice(facts),
     })
+}
+
+/// What hit its limit; `None` where that was no cgroup.
+pub(super) fn cause(scope: Scope) -> Option<Cause> {
+    match scope {
+        Scope::Container => Some(Cause::ContainerLimit),
+        Scope::Pod => Some(Cause::PodLimit),
+        Scope::Qos => Some(Cause::QosLimit),
+        Scope::Kubepods => Some(Cause::NodeAllocatable),
+        Scope::System => Some(Cause::SystemServiceLimit),
+        Scope::Node | Scope::Cpuset | Scope::Mempolicy | Scope::Unknown => None,
+    }
+}
+
+/// The kernel named the cgroup, or it is concluded from what stood at its limit.
+pub(super) fn confidence(basis: Basis) -> Confidence {
+    if matches!(basis, Basis::LevelAtLimit { .. }) { Confidence::Possible } else { Confidence::Certain }
 }
 
 /// Who reached it.

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::*;
-use crate::{attribution::Paths, capture::Capture, peek::peek, render_text::text, report::Source};
+use crate::{attribution::Paths, peek::peek, render_text::text, report::Source};
 
 /// A recording's records, its circumstances, and the line of its report.
 macro_rules! recording {
@@ -49,7 +49,7 @@ fn foretold(raw: &[u8], circumstances: &str) -> Result<String, &'static str> {
     let page_size = PageSize::new(circumstances["page_size"].as_u64().unwrap()).unwrap();
     let realtime = circumstances["realtime_at_boot_ns"].as_i64().unwrap();
     let incident = incident(raw, page_size).unwrap().unwrap();
-    let attribution = Attribution::new(&Paths::new(&incident, &Capture::default(), page_size), &[], "");
+    let attribution = Attribution::new(&Paths::of_victim_alone(&incident), &[], "");
     let context = Context {
         node: "node-a".to_owned(),
         boot_id: String::new(),

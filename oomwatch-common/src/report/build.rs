@@ -10,7 +10,7 @@ use super::{
 use crate::{
     attribution::{Attributed, Attribution},
     capture::Capture,
-    diagnose::{Cause, Facts, Reason, diagnose, headline},
+    diagnose::{Cause, Facts, Reason, diagnose, of_limit},
     escape::escape,
     incident::{self, Constraint, Incident},
     scope::{Basis, Scope, level, scope},
@@ -64,6 +64,7 @@ impl Report {
             hook_to_report_us: since_hook(context.built_at),
         };
         let memcg = incident.victims.first().and_then(|victim| victim.memcg.as_ref());
+        report.cgroup = memcg.map(|memcg| Cgroup::new(memcg, &snapshot, incident.level));
         let at_limit = memcg.and_then(|memcg| match scoped.basis {
             Basis::LevelAtLimit { depth } => level(memcg, depth)?.limit?.bytes(),
             _ => None,
@@ -83,15 +84,14 @@ impl Report {
         report
     }
 
-    /// What is known before anything was read, with the headline alone: for [`crate::foretell`]. It has no gaps, though
-    /// nearly all is missing, and is nothing to be kept or handed on.
+    /// What is known before anything was read, as far as a line shows it: for [`crate::foretell`]. Its finding has no
+    /// words, it has no gaps, though nearly all is missing, and is nothing to be kept or handed on.
     pub(crate) fn unread(incident: &Incident, attribution: &Attribution, context: &Context) -> Self {
         let snapshot = Snapshot::new(&Capture::default(), context.page_size);
         let scoped = scope(incident, attribution.victim.as_ref(), context.page_size);
         let around = Surroundings::default();
         let mut report = Self::assembled(incident, &snapshot, scoped.scope, attribution, &around, context);
-        let headline = headline(&Facts { report: &report, basis: scoped.basis });
-        report.findings.extend(headline);
+        report.findings.extend(of_limit(scoped));
         report.take_cause();
         report
     }
@@ -102,7 +102,7 @@ impl Report {
         }
     }
 
-    /// All that needs no other part of the report.
+    /// All that a line shows, and what else needs no other part of the report.
     fn assembled(
         incident: &Incident,
         snapshot: &Snapshot,
@@ -111,7 +111,6 @@ impl Report {
         surroundings: &Surroundings,
         context: &Context,
     ) -> Self {
-        let memcg = incident.victims.first().and_then(|victim| victim.memcg.as_ref());
         let kubernetes = |attributed: &Option<Attributed>| Some(attributed.as_ref()?.kubernetes.clone());
         let trigger = |trigger| Trigger::new(trigger, snapshot, kubernetes(&attribution.trigger));
         let host = |victim| Host::new(memory_cgroup(victim, snapshot)?);
@@ -133,7 +132,7 @@ impl Report {
                 .limit_owner
                 .as_ref()
                 .map(|owner| Cgroup::new(owner, snapshot, incident.level)),
-            cgroup: memcg.map(|memcg| Cgroup::new(memcg, snapshot, incident.level)),
+            cgroup: None,
             kubernetes: kubernetes(&attribution.victim),
             host: incident.victims.first().filter(|_| attribution.victim.is_none()).and_then(host),
             candidates: None,
