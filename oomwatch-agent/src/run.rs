@@ -98,10 +98,7 @@ pub fn run(options: &RunOptions) -> Result<(), Refusal> {
         api: options.http.api,
         counts: http_counts,
     };
-    if let Some(listener) = listener {
-        let unserved = |error| Refusal::failed(format!("starting the HTTP server: {error}"));
-        http::serve(listener, served).map_err(unserved)?;
-    }
+    serve(listener, served)?;
     if let Some(lists) = pods.lists() {
         runtime.spawn(follow(lists, Arc::clone(&metrics)));
     }
@@ -149,9 +146,7 @@ pub fn run(options: &RunOptions) -> Result<(), Refusal> {
                 end_trial(Arc::clone(&hooks));
                 audit.keep(&hooks, &health).await
             };
-            let ended = runtime.block_on(report(running, publisher, &losses, level, kept, &teller));
-            teller.wait();
-            ended
+            runtime.block_on(report(running, publisher, &losses, level, kept, teller))
         }
         Watch::Log(mut log, _) => {
             let level = ProbeLevel::Kmsg.name();
@@ -161,7 +156,7 @@ pub fn run(options: &RunOptions) -> Result<(), Refusal> {
             let telling = kmsg::Telling { losses: Arc::clone(&losses), incidents: to_reporter, open: queue };
             let running = log.follow(settings.roots, telling, incidents).map_err(unstarted)?;
             health.ready(running.pulse());
-            runtime.block_on(report(running, publisher, &losses, level, pending(), &Teller::default()))
+            runtime.block_on(report(running, publisher, &losses, level, pending(), Teller::default()))
         }
     };
     runtime.block_on(history.close());
@@ -172,6 +167,11 @@ pub fn run(options: &RunOptions) -> Result<(), Refusal> {
     }
     sum_up(answers.as_deref(), told.as_deref());
     Ok(())
+}
+
+fn serve(listener: Option<http::Listener>, served: Served) -> Result<(), Refusal> {
+    let unserved = |error| Refusal::failed(format!("starting the HTTP server: {error}"));
+    listener.map_or(Ok(()), |listener| http::serve(listener, served).map_err(unserved))
 }
 
 /// Beside all that waits here, as it takes time.
@@ -232,7 +232,7 @@ async fn report(
     losses: &Losses,
     level: &'static str,
     kept: impl Future<Output = Refusal>,
-    teller: &Teller,
+    teller: Teller,
 ) -> Result<Option<Probe>, Refusal> {
     let catch = |kind| signal(kind).map_err(|error| Refusal::failed(format!("catching signals: {error}")));
     let (mut terminate, mut interrupt) = (catch(SignalKind::terminate())?, catch(SignalKind::interrupt())?);
@@ -268,7 +268,11 @@ async fn report(
         Some(Ended::Drained) if !told_to_end => {
             Err(Refusal::failed("the capture thread ended by itself: its reason stands above"))
         }
-        Some(Ended::Drained | Ended::StdoutClosed) => Ok(running.join()),
+        Some(Ended::Drained | Ended::StdoutClosed) => {
+            let probe = running.join();
+            teller.wait();
+            Ok(probe)
+        }
         None => {
             tracing::warn!("stdout did not take all reports in time");
             Ok(None)

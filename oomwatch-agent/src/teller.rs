@@ -1,6 +1,6 @@
-//! The teller: a thread that prints the line of a kill as soon as the kernel has begun it, where the record of the begin
-//! says all that the line will say (`oomwatch_common::foretell`). What the report has beyond that follows, to whom it
-//! is of use.
+//! The teller: a thread that prints the line of a kill as soon as the kernel has begun it, where the record of the
+//! begin says all that the line will say (`oomwatch_common::foretell`). What the report has beyond that follows, to
+//! whom it is of use.
 //!
 //! It comes before the capture thread, because it is over so soon, and because the record's process is still whole; a
 //! stdout that nobody reads holds up this thread alone.

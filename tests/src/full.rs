@@ -71,7 +71,10 @@ pub fn run(agent: &Path, program: &Path, standin: &Path, kills: u64) -> Result<F
     while reported < made && matches!(reports.next(SILENCE), Next::Line(_)) {
         reported += 1;
     }
-    let containers = metrics.lines().find_map(|line| line.strip_prefix("oomwatch_containers ")?.parse().ok());
+    // A gauge: `12.0`.
+    let containers = metrics
+        .lines()
+        .find_map(|line| line.strip_prefix("oomwatch_containers ")?.split('.').next()?.parse().ok());
     let containers: u64 = containers.context("the metrics do not say how many containers there are")?;
     ensure!(containers >= PODS as u64, "the agent knows {containers} containers");
     let peak_bytes = Status::of_process(agent.id())?.bytes("VmHWM").context("no VmHWM")?;

@@ -9,9 +9,9 @@ mod storm;
 mod table;
 mod whole;
 
-use std::{process::ExitCode, time::Duration};
+use std::{fs, process::ExitCode, time::Duration};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Subcommand;
 
 use crate::{
@@ -54,6 +54,14 @@ impl Guest {
             files: vm_options::own_files(repo, Arch::HOST),
         }
     }
+}
+
+/// Leaves what was measured, as soon as it is, in `target/bench`.
+fn leave(repo: &Repo, name: &str, content: &str) -> Result<()> {
+    let folder = repo.target().join("bench");
+    fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    let file = folder.join(name);
+    fs::write(&file, content).with_context(|| format!("cannot write {}", file.display()))
 }
 
 /// What `cargo xtask bench` takes.

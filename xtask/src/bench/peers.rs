@@ -3,7 +3,6 @@
 
 use std::{
     fmt::Write as _,
-    fs,
     process::{Command, ExitCode},
 };
 
@@ -13,6 +12,7 @@ use clap::ValueEnum as _;
 use super::{
     Guest,
     figures::{Compared, Spread, Turn, mebibytes, milliseconds, ratios, thousandths, thousandths_of},
+    leave,
 };
 use crate::{
     arch::Arch,
@@ -75,13 +75,7 @@ impl PeersOptions {
 pub(crate) fn peers(repo: &Repo, options: &PeersOptions) -> Result<ExitCode> {
     let (compared, place) = compare(repo, options)?;
     let page = page(&compared, &place)?;
-    let folder = repo.target().join("bench");
-    fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
-    let name = if options.host { "host" } else { "peers" };
-    for (kind, content) in [("json", serde_json::to_string(&compared)? + "\n"), ("md", page.clone())] {
-        let file = folder.join(name).with_extension(kind);
-        fs::write(&file, content).with_context(|| format!("cannot write {}", file.display()))?;
-    }
+    leave(repo, if options.host { "host.md" } else { "peers.md" }, &page)?;
     say::output(page.as_bytes())?;
     Ok(ExitCode::SUCCESS)
 }
@@ -99,6 +93,7 @@ pub(super) fn compare(repo: &Repo, options: &PeersOptions) -> Result<(Compared, 
         (accel.get_name().to_owned(), in_vm(repo, options)?)
     };
     let line = output.lines().find(|line| line.starts_with('{')).context("the comparison has no figures")?;
+    leave(repo, if options.host { "host.json" } else { "peers.json" }, &format!("{line}\n"))?;
     Ok((serde_json::from_str(line).context("cannot read the figures")?, place))
 }
 
@@ -161,9 +156,9 @@ pub(super) fn page(compared: &Compared, place: &str) -> Result<String> {
         compared.turns.iter().filter(|(name, _)| name.as_str() != OURS).collect();
     let Compared { kernel, cpus, rounds, kills, singles, .. } = compared;
     let mut page = format!(
-        "Linux {kernel}, {cpus} CPUs ({place}), {rounds} turns, in turn, of {singles} kills one at a time, of processes \
-         of 64 MiB, and {kills} of small ones as fast as can be. A cell: oomwatch as a multiple of that program, the \
-         median of the turns (and their spread).\n\n| figure | oomwatch |"
+        "Linux {kernel}, {cpus} CPUs ({place}), {rounds} turns, in turn, of {singles} kills one at a time, of \
+         processes of 64 MiB, and {kills} of small ones as fast as can be. A cell: oomwatch as a multiple of that \
+         program, the median of the turns (and their spread).\n\n| figure | oomwatch |"
     );
     for (name, _) in &others {
         write!(page, " {name} |")?;

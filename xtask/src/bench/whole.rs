@@ -10,6 +10,7 @@ use super::{
     explain::{self, Explained},
     figures::{Compared, Turn, mebibytes, ratios, thousandths},
     idle::{self, Idle},
+    leave,
     peers::{self, MEASURE, OURS, PeersOptions},
     sizes::{self, Sizes},
     storm,
@@ -69,6 +70,9 @@ pub(super) fn whole(repo: &Repo, options: &WholeOptions) -> Result<ExitCode> {
     build::build_agent(repo, &BuildOptions::default())?;
     build::build_guest(repo, Arch::HOST)?;
     build::build_standin(repo)?;
+    let full = full(repo)?;
+    let (host, native) = peers::compare(repo, &options.peers(true))?;
+    let (explained, sizes) = (explain::usual(repo)?, sizes::sizes(repo)?);
     let (vm, place) = peers::compare(repo, &options.peers(false))?;
     // What is killed in a VM is none of this machine's.
     let (idle, storms) = thread::scope(|scope| {
@@ -78,9 +82,6 @@ pub(super) fn whole(repo: &Repo, options: &WholeOptions) -> Result<ExitCode> {
         (idle, storms)
     });
     let (idle, storms) = (idle?, storms?);
-    let (host, native) = peers::compare(repo, &options.peers(true))?;
-    let full = full(repo)?;
-    let (explained, sizes) = (explain::usual(repo)?, sizes::sizes(repo)?);
     let mut table = Table::default();
     compared(&mut table, &vm)?;
     stormy(&mut table, &storms);
@@ -92,12 +93,8 @@ pub(super) fn whole(repo: &Repo, options: &WholeOptions) -> Result<ExitCode> {
         peers::page(&host, &native)?
     );
     let figures = json!({ "table": table, "vm": vm, "host": host, "storms": storms, "full": full });
-    let folder = repo.target().join("bench");
-    fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
-    for (name, content) in [("bench.md", page.clone()), ("bench.json", format!("{figures:#}\n"))] {
-        let file = folder.join(name);
-        fs::write(&file, content).with_context(|| format!("cannot write {}", file.display()))?;
-    }
+    leave(repo, "bench.md", &page)?;
+    leave(repo, "bench.json", &format!("{figures:#}\n"))?;
     if options.keep {
         keep(repo, &page)?;
     }

@@ -24,11 +24,11 @@ oomwatch-guest storm-beside-peers HEADERS KILLS PEERKILLS text|json
                                the same at level kprobe, and then beside bcc's and libbpf-tools' oomkill
 oomwatch-guest peers kprobe ROUNDS SINGLES KILLS HEADERS
 oomwatch-guest peers tracepoint ROUNDS SINGLES KILLS
-                               so many kills, one at a time and then as fast as can be, beside oomwatch and each peer, in
-                               turn; the figures as JSON
+                               so many kills, one at a time and then as fast as can be, beside oomwatch and each
+                               peer, in turn; the figures as JSON
 oomwatch-guest full STANDIN KILLS
-                               so many kills beside the agent with a kubelet of 110 pods, metrics, journal and HTTP; the
-                               figures as JSON
+                               so many kills beside the agent with a kubelet of 110 pods, metrics, journal and HTTP;
+                               the figures as JSON
 oomwatch-guest deployed DAEMONSET IMAGE NAME PODS STANDIN
                                runs the image as the DaemonSet says, under containerd, and makes kills in containers
 oomwatch-guest hog STEP…       takes memory, step by step, and then waits to be killed
