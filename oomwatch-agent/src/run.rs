@@ -59,13 +59,7 @@ const DRAIN_EVENTS_WITHIN: Duration = Duration::from_millis(300);
 /// # Errors
 /// A [`Refusal`] where the start fails. After that nothing stops it.
 pub fn run(options: &RunOptions) -> Result<(), Refusal> {
-    sys::return_large_allocations();
-    log::init(options.log);
-    protect::from_the_oom_killer();
-    // Without CAP_SYS_NICE, of which the capture thread will say that it is missing.
-    if let Err(error) = sys::be_preferred() {
-        tracing::debug!(%error, "the threads that report have normal priority");
-    }
+    be_first(options);
     let page_size = sys::page_size();
     let settings = desk_settings(options);
     let runtime = runtime()?;
@@ -167,6 +161,17 @@ pub fn run(options: &RunOptions) -> Result<(), Refusal> {
     }
     sum_up(answers.as_deref(), told.as_deref());
     Ok(())
+}
+
+/// Before anything is made: how memory is asked for, whom the kernel kills, whose turn it is.
+fn be_first(options: &RunOptions) {
+    sys::return_large_allocations();
+    log::init(options.log);
+    protect::from_the_oom_killer();
+    // Without CAP_SYS_NICE, of which the capture thread will say that it is missing.
+    if let Err(error) = sys::be_preferred() {
+        tracing::debug!(%error, "the threads that report have normal priority");
+    }
 }
 
 fn serve(listener: Option<http::Listener>, served: Served) -> Result<(), Refusal> {

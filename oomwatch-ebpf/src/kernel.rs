@@ -273,14 +273,14 @@ impl Window {
     #[inline(always)]
     pub(crate) fn i64(&self, offset: u32) -> i64 {
         let unread = UNREAD_I64 as u64;
-        self.word(offset, 8).map_or(unread, |word| word | self.failed & unread) as i64
+        self.word(offset, 8).map_or(unread, |word| word | (self.failed & unread)) as i64
     }
 
     /// [`UNREAD_I32`] where it was not read.
     #[inline(always)]
     pub(crate) fn i32(&self, offset: u32) -> i32 {
         let unread = UNREAD_I32 as u32;
-        self.word(offset, 4).map_or(unread, |word| half(word, offset) | self.failed as u32 & unread) as i32
+        self.word(offset, 4).map_or(unread, |word| half(word, offset) | (self.failed as u32 & unread)) as i32
     }
 
     /// A pointer member; NULL where it was not read.

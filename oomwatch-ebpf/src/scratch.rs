@@ -97,8 +97,8 @@ impl<T> Draft<T> {
                 boottime_ns: kernel::boottime_ns(),
             });
             // Otherwise the kernel wakes only whoever has read all there was: the anchors may wait while the capture
-            // thread is at work. A kill's confirmation wakes nobody, as the end follows at once; which then must, because
-            // nobody has read the confirmation (`bpf_ringbuf_commit`, kernel/bpf/ringbuf.c).
+            // thread is at work. A kill's confirmation wakes nobody, as the end follows at once; which then must,
+            // because nobody has read the confirmation (`bpf_ringbuf_commit`, kernel/bpf/ringbuf.c).
             let flags =
                 if kind as u16 == RecordKind::Killed as u16 { BPF_RB_NO_WAKEUP } else { BPF_RB_FORCE_WAKEUP };
             bpf_ringbuf_output(

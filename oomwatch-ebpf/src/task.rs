@@ -58,8 +58,8 @@ fn fill(into: &mut Task, task: Address, owner: Address, mm: Address) {
     let signal = task.pointer(layout!(task_signal));
     // Unread is on the way out: then nothing is said too early.
     let (own, all) = (task.bits(layout!(task_flags)), signal.u32(layout!(signal_flags)));
-    let exiting = (own & PF_EXITING) / PF_EXITING | (all & SIGNAL_GROUP_EXIT) / SIGNAL_GROUP_EXIT;
-    flags |= (own & PF_KTHREAD) / PF_KTHREAD * TASK_KTHREAD | exiting * TASK_EXITING;
+    let exiting = ((own & PF_EXITING) / PF_EXITING) | ((all & SIGNAL_GROUP_EXIT) / SIGNAL_GROUP_EXIT);
+    flags |= ((own & PF_KTHREAD) / PF_KTHREAD * TASK_KTHREAD) | (exiting * TASK_EXITING);
     into.oom_score_adj = signal.i16(layout!(signal_oom_score_adj));
     into.uid = shown.pointer(layout!(task_real_cred)).u32(layout!(cred_uid));
 

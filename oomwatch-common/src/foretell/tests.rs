@@ -18,8 +18,10 @@ macro_rules! recording {
     };
 }
 
+type Recording = (&'static str, &'static [u8], &'static str, &'static str);
+
 /// What each is, tests/fixtures/replay/README.md says; whether its line is foretold; if not, why.
-const RECORDINGS: [((&str, &[u8], &str, &str), Result<(), &str>); 14] = [
+const RECORDINGS: [(Recording, Result<(), &str>); 14] = [
     (recording!("container_limit"), Ok(())),
     (recording!("group_kill"), Err("record")),
     (recording!("node_wide"), Err("record")),

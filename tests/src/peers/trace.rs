@@ -123,10 +123,10 @@ mod tests {
           victim-9   [000] d..2.    12.000100: oomwatch_bench_hook: (oom_kill_process+0x0/0x1c0)
           victim-9   [000] d..3.    12.000150: mark_victim: pid=9 comm=victim
             bash-3   [001] d..2.    12.000200: sched_process_exit: comm=bash pid=3 prio=120
-          odd: na-8   [001] d..2.    12.000300: oomwatch_bench_hook: (oom_kill_process+0x0/0x1c0)
+           other-8   [001] d..2.    12.000300: oomwatch_bench_hook: (oom_kill_process+0x0/0x1c0)
           victim-9   [000] d..2.    12.004100: sched_process_exit: comm=victim pid=9 prio=120
-          odd: na-8   [001] d..2.    12.004200: mark_victim: pid=8 comm=odd: na
-          odd: na-7   [001] d..2.    12.004300: mark_victim: pid=7 comm=odd: na
+           other-8   [001] d..2.    12.004200: mark_victim: pid=8 comm=other
+           other-7   [001] d..2.    12.004300: mark_victim: pid=7 comm=other
 ";
         let kills = |kprobes| parse(text, kprobes).into_iter().collect::<Vec<_>>();
         let kill = |begun_ns, took_ns| Kill { begun_ns, took_ns };

@@ -44,7 +44,8 @@ mod tests {
 
     #[test]
     fn crates_are_counted_once() {
-        let tree = "oomwatch-agent v0 (/x)\nshim v1 (/x/oomwatch-agent/shims/shim)\na v1\nb v1 (*)\na v1\noomwatch-common v0 (/y)\nb v1\n\n";
+        let tree = "oomwatch-agent v0 (/x)\nshim v1 (/x/oomwatch-agent/shims/shim)\na v1\nb v1 (*)\na v1\n\
+                    oomwatch-common v0 (/y)\nb v1\n\n";
         assert_eq!(crates(tree), 2);
     }
 }

@@ -39,8 +39,8 @@ const TRIES: u32 = 5;
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// The crate would bring regular expressions and tables of Unicode; shims/jsonpath-rust, beside this folder, stands where
-/// kube has it.
+/// The crate would bring regular expressions and tables of Unicode; shims/jsonpath-rust, beside this folder, stands
+/// where kube has it.
 const NO_JSONPATH: &str = "its user logs in by an auth-provider with a token-key, which is JSONPath, and that is not \
     built in: kubectl has not had such logins since 1.26 either; let the user have exec, a token or a certificate";
 
