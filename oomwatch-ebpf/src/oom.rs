@@ -35,7 +35,7 @@ pub(crate) struct Invocation {
     already_exiting: u32,
     /// The last `__oom_kill_process` is among `ProbeCounter::Counted`.
     counted: u32,
-    /// Whom `oom_kill_process` was called for: the task's address; 0: nothing was sent of it.
+    /// Whom `oom_kill_process` was called for: the task's address; 0: its record may not hold until the kill.
     chosen: u64,
     /// Of its record.
     chosen_tid: u32,
@@ -97,16 +97,22 @@ pub(crate) fn begin(oc: Address, message: Address) {
     } else {
         memcg::fill(&mut draft, |begin| &mut begin.trigger_memcg, |_| None, trigger_memcg, domain);
     }
-    if trigger == chosen {
+    let Task { tid, tgid, flags, .. } = draft.fixed.chosen;
+    (invocation.chosen_tid, invocation.chosen_tgid, invocation.chosen_flags) = (tid, tgid, flags);
+    // Of a thread that is chosen because it asks (`vm.oom_kill_allocating_task`) the process's first one is shown.
+    let is_other = Address::new(u64::from(tid ^ invocation.caller as u32)).differs_from(Address::NULL)
+        | trigger.differs_from(chosen);
+    // It is here, and has no other thread: until it is killed nothing of it changes. Reckoned, not branched on.
+    let may_change = is_other | task::has_threads(chosen);
+    invocation.chosen = chosen.value() & u64::from(may_change).wrapping_sub(1);
+    if is_other == 0 {
         draft.fixed.trigger = draft.fixed.chosen;
         draft.fixed.trigger.shares_mm_with = 0;
     } else {
         task::fill_current(&mut draft.fixed.trigger, trigger);
     }
-    let Task { tid, tgid, flags, .. } = draft.fixed.chosen;
-    if draft.submit(RecordKind::Begin, invocation.number) {
-        (invocation.chosen_tid, invocation.chosen_tgid, invocation.chosen_flags) = (tid, tgid, flags);
-        invocation.chosen = chosen.value();
+    if !draft.submit(RecordKind::Begin, invocation.number) {
+        invocation.chosen = 0;
     }
 }
 
@@ -118,8 +124,8 @@ pub(crate) fn victim(task: Address) {
         return;
     }
     invocation.kill_calls = invocation.kill_calls.wrapping_add(1);
-    // The first is the chosen one, and its record of the begin says all that is to be said. A group is gone over from
-    // its first on again, the chosen one among them.
+    // The first is the chosen one, and where nothing of it can have changed, the record of the begin says all that is
+    // to be said. A group is gone over from its first on again, the chosen one among them.
     if invocation.kill_calls == 1 && task.value() == invocation.chosen {
         let (tid, tgid, flags) = (invocation.chosen_tid, invocation.chosen_tgid, invocation.chosen_flags);
         return invocation.goes_over(tid, tgid, flags);

@@ -143,6 +143,13 @@ fn mm_owner(task: Address) -> (Address, Address) {
     (if mm.is_null() { Address::NULL } else { task }, mm)
 }
 
+/// 0 where a task's process has no other thread: the list of its threads begins and ends with the same one.
+#[inline(always)]
+pub(crate) fn has_threads(task: Address) -> u32 {
+    let head = task.pointer(layout!(task_signal)).member(layout!(signal_thread_head));
+    head.pointer(0).differs_from(head.pointer(8))
+}
+
 /// The number of a task in the innermost pid namespace that it is in: `pid->numbers[pid->level].nr`.
 #[inline(always)]
 fn pid_in_namespace(task: Address) -> u32 {
