@@ -134,7 +134,7 @@ pub fn return_large_allocations() {
 }
 
 /// What the heap has for reports when nothing else can be had.
-const HEAP_BYTES: usize = 512 << 10;
+const HEAP_BYTES: usize = 1 << 20;
 
 /// The opposite, once all is there that stays: what is freed is kept, and some is there already. A page asked for while
 /// the node has none costs another process its life.
