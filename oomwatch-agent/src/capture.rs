@@ -1,15 +1,16 @@
-//! The capture thread: blocks in epoll on the ring buffer, and feeds the desk.
+//! Capturing: from the ring buffer to the desk, by whichever thread comes first.
 //!
-//! It never waits for the network, the kubelet or a blocked stdout: the queue behind it is bounded. There is no
-//! timer and no polling; only an incident that is open bounds its sleep. From its start to its end it allocates
-//! nothing.
+//! The threads are the anchors (`anchors.rs`), and the capture thread where there are none. They block in epoll on the
+//! ring buffer, and one at a time has the desk. None waits for the network, the kubelet or a blocked stdout: the queue
+//! behind the desk is bounded. There is no timer and no polling; only an incident that is open bounds their sleep.
+//! From their start to their end they allocate nothing.
 
 use std::{
     io,
     os::fd::{AsFd as _, BorrowedFd, OwnedFd},
     sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
+        Arc, Mutex, PoisonError, TryLockError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread,
 };
@@ -22,7 +23,7 @@ use rustix::{
 };
 
 use crate::{
-    anchors::{self, Turns},
+    anchors,
     desk::Desk,
     job::Caught,
     probe::Probe,
@@ -120,73 +121,144 @@ impl Stopper {
     }
 }
 
-/// Starts the thread.
+/// What it takes to capture, which one thread at a time has.
+struct Post {
+    probe: Probe,
+    desk: Desk,
+}
+
+/// Who captures, and how far that has come.
+pub struct Shift {
+    /// `None`: it is over.
+    post: Mutex<Option<Post>>,
+    /// How often the ring buffer was found empty.
+    drained: AtomicU64,
+    has_ended: AtomicBool,
+}
+
+impl Shift {
+    fn new(probe: Probe, desk: Desk) -> Self {
+        let post = Mutex::new(Some(Post { probe, desk }));
+        Self { post, drained: AtomicU64::new(0), has_ended: AtomicBool::new(false) }
+    }
+
+    /// How often all that was in the ring buffer has been taken.
+    pub fn drained(&self) -> u64 {
+        self.drained.load(Ordering::Acquire)
+    }
+
+    /// All that was in it has been taken since that was `seen`. Once more is not enough: whoever takes it may have
+    /// begun to look before.
+    pub fn is_past(&self, seen: u64) -> bool {
+        self.drained().saturating_sub(seen) >= 2
+    }
+
+    /// Nobody will capture any more.
+    pub fn has_ended(&self) -> bool {
+        self.has_ended.load(Ordering::Acquire)
+    }
+
+    /// Does all that there is to do, and keeps when there will be more although no record comes. False: another thread
+    /// is at it.
+    pub fn work_if_free(&self, settles_at: &mut Option<BoottimeNs>) -> bool {
+        let mut post = match self.post.try_lock() {
+            Ok(post) => post,
+            Err(TryLockError::Poisoned(post)) => post.into_inner(),
+            Err(TryLockError::WouldBlock) => {
+                *settles_at = None;
+                return false;
+            }
+        };
+        *settles_at = post.as_mut().and_then(|post| self.work(post, false));
+        true
+    }
+
+    /// The same after whoever is at it.
+    fn work_next(&self) -> Option<BoottimeNs> {
+        let mut post = self.post.lock().unwrap_or_else(PoisonError::into_inner);
+        post.as_mut().and_then(|post| self.work(post, false))
+    }
+
+    /// The last of it, whatever is still open.
+    fn end(&self) -> Option<Probe> {
+        let mut post = self.post.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        self.has_ended.store(true, Ordering::Release);
+        self.work(&mut post, true);
+        Some(post.probe)
+    }
+
+    fn work(&self, Post { probe, desk }: &mut Post, all: bool) -> Option<BoottimeNs> {
+        loop {
+            // Its place is free again when its victim has been read: until then anchors hold on.
+            while let Some(record) = probe.next_record() {
+                desk.take(&record, sys::boottime());
+            }
+            self.drained.fetch_add(1, Ordering::Release);
+            #[cfg(feature = "debug-log")]
+            probe.flush_log();
+            if !desk.read_one(sys::boottime()) {
+                break;
+            }
+        }
+        desk.settle(all, sys::boottime());
+        desk.settles_at()
+    }
+}
+
+/// Starts what captures.
 ///
 /// # Errors
 /// The kernel refused an epoll, an eventfd or the thread.
 pub fn start(probe: Probe, desk: Desk, incidents: Receiver<Caught>) -> io::Result<Running> {
     let stop = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
     let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-    epoll::add(&epoll, probe.fd(), epoll::EventData::new_u64(0), epoll::EventFlags::IN)?;
     epoll::add(&epoll, stop.as_fd(), epoll::EventData::new_u64(1), epoll::EventFlags::IN)?;
     let pulse = Arc::new(Pulse::new()?);
     epoll::add(&epoll, &pulse.poke, epoll::EventData::new_u64(2), epoll::EventFlags::IN)?;
-    let turns = Arc::new(Turns::default());
-    if let Err(error) = anchors::cast(probe.fd(), &turns) {
-        tracing::debug!(%error, "there are no anchors, or not on all CPUs");
+    let ring = probe.fd().try_clone_to_owned()?;
+    let shift = Arc::new(Shift::new(probe, desk));
+    let are_cast = anchors::cast(ring.as_fd(), &shift).unwrap_or_else(|error| {
+        tracing::debug!(%error, "there are no anchors");
+        false
+    });
+    if !are_cast {
+        epoll::add(&epoll, &ring, epoll::EventData::new_u64(0), epoll::EventFlags::IN)?;
     }
-    let thread = Thread { probe, desk, pulse: Arc::clone(&pulse), turns };
+    let thread = Thread { shift, pulse: Arc::clone(&pulse) };
     let stopped = Arc::clone(&stop);
-    let thread = thread::Builder::new()
-        .name("capture".to_owned())
-        .spawn(move || Some(thread.run(&epoll, &stopped)))?;
+    let thread =
+        thread::Builder::new().name("capture".to_owned()).spawn(move || thread.run(&epoll, &stopped))?;
     Ok(Running::new(incidents, stop, pulse, thread))
 }
 
+/// The capture thread: with anchors on all CPUs it does what is to be done while nothing happens, without them all.
 struct Thread {
-    probe: Probe,
-    desk: Desk,
+    shift: Arc<Shift>,
     pulse: Arc<Pulse>,
-    turns: Arc<Turns>,
 }
 
 impl Thread {
-    fn run(mut self, epoll: &OwnedFd, stop: &OwnedFd) -> Probe {
+    fn run(self, epoll: &OwnedFd, stop: &OwnedFd) -> Option<Probe> {
         sys::touch_stack();
         if let Err(error) = sys::make_realtime(Priority::Capture) {
             tracing::info!(%error,
                 "no real-time priority, so a victim may be gone before it is read: give CAP_SYS_NICE");
         }
-        let mut stopping = false;
         loop {
-            // Its place is free again when its victim has been read: until then anchors hold on.
-            while let Some(record) = self.probe.next_record() {
-                self.desk.take(&record, sys::boottime());
+            let settles_at = self.shift.work_next();
+            if self.wait(epoll, stop, settles_at) {
+                return self.shift.end();
             }
-            self.turns.drained();
-            #[cfg(feature = "debug-log")]
-            self.probe.flush_log();
-            if self.desk.read_one(sys::boottime()) {
-                continue;
-            }
-            self.desk.settle(stopping, sys::boottime());
-            if stopping {
-                return self.probe;
-            }
-            stopping = self.wait(epoll, stop);
         }
     }
 
     /// Sleeps until there is a record, an open incident's time is over, or the end is asked for: then true.
-    fn wait(&self, epoll: &OwnedFd, stop: &OwnedFd) -> bool {
-        let timeout = self.desk.settles_at().map(|at| timespec_until(at, sys::boottime()));
+    fn wait(&self, epoll: &OwnedFd, stop: &OwnedFd, until: Option<BoottimeNs>) -> bool {
+        let timeout = until.map(|at| timespec_until(at, sys::boottime()));
         let mut events =
             [epoll::Event { flags: epoll::EventFlags::empty(), data: epoll::EventData::new_u64(0) }; 3];
         self.pulse.turned_at.store(sys::boottime().0, Ordering::Relaxed);
-        self.turns.sleeps(true);
-        let woken = epoll::wait(epoll, &mut events, timeout.as_ref());
-        self.turns.sleeps(false);
-        match woken {
+        match epoll::wait(epoll, &mut events, timeout.as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => {
                 tracing::error!(%error, "waiting for the ring buffer failed");
@@ -200,7 +272,8 @@ impl Thread {
     }
 }
 
-fn timespec_until(at: BoottimeNs, now: BoottimeNs) -> Timespec {
+/// Until a moment is over.
+pub fn timespec_until(at: BoottimeNs, now: BoottimeNs) -> Timespec {
     // One more nanosecond, so that the time is over when this returns.
     let nanoseconds = at.0.saturating_sub(now.0).saturating_add(1);
     Timespec {

@@ -1,13 +1,26 @@
-//! The capture thread's way to the teller: the first record of a kill, before anything is read for it.
+//! The way from whoever captures to the tellers: the first record of a kill, before anything is read for it.
 
-use std::{io, sync::Arc};
+use std::{
+    io,
+    os::fd::OwnedFd,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
+use crossbeam_queue::ArrayQueue;
 use oomwatch_common::{foretell::is_foretold, parcel::Piece, peek::Peek};
+
+use rustix::{
+    event::{EventfdFlags, eventfd},
+    io::{read, write},
+};
 
 use crate::{
     claims::Claims,
+    cpus::Shares,
     pool::{Need, Parcel, Pool},
-    queue::{Receiver, Sender, queue},
 };
 
 /// What the teller is told.
@@ -27,23 +40,34 @@ pub enum Foretold {
     },
 }
 
-/// Kills that the teller may be behind by; what it has no place for is the reporter's to print.
+/// Kills that the tellers may be behind by; what there is no place for is the reporter's to print.
 const PLACES: usize = 16;
 
-/// The capture thread's end.
+/// The end of whoever captures.
 pub struct Foreteller {
-    teller: Sender<Foretold>,
+    told: Arc<Told>,
     claims: Arc<Claims>,
 }
 
-/// For `incidents` that may be under way at once: both ends, and who prints what.
+/// The tellers' end: what was told, and a bell for each of them.
+pub struct Told {
+    waiting: ArrayQueue<Foretold>,
+    shares: Shares,
+    bells: Box<[OwnedFd]>,
+    closed: AtomicBool,
+}
+
+/// For `incidents` that may be under way at once, and a teller on each of these CPUs: both ends, and who prints what.
 ///
 /// # Errors
 /// The kernel refused an eventfd.
-pub fn foretelling(incidents: usize) -> io::Result<(Foreteller, Receiver<Foretold>, Arc<Claims>)> {
-    let (teller, foretold) = queue(PLACES)?;
+pub fn foretelling(incidents: usize, shares: Shares) -> io::Result<(Foreteller, Arc<Told>, Arc<Claims>)> {
+    let bell = || eventfd(0, EventfdFlags::CLOEXEC);
+    let bells = (0..shares.threads().max(1)).map(|_| bell()).collect::<Result<_, _>>()?;
+    let (waiting, closed) = (ArrayQueue::new(PLACES), AtomicBool::new(false));
+    let told = Arc::new(Told { waiting, shares, bells, closed });
     let claims = Arc::new(Claims::new(incidents));
-    Ok((Foreteller { teller, claims: Arc::clone(&claims) }, foretold, claims))
+    Ok((Foreteller { told: Arc::clone(&told), claims: Arc::clone(&claims) }, told, claims))
 }
 
 impl Foreteller {
@@ -53,17 +77,65 @@ impl Foreteller {
         copy.add(&Piece::Record(raw), Need::File).then_some(copy)
     }
 
-    /// Has the teller print its line. Allocates nothing.
+    /// Has a teller print its line: that of this CPU, which then comes first. Allocates nothing.
     pub fn tell(&self, incident: u64, record: Parcel) {
         self.claims.offer(incident);
-        // Without a place the reporter claims it.
-        drop(self.teller.send(Foretold::Begun { incident, record }));
+        self.told.send(Foretold::Begun { incident, record });
     }
 
     /// Nothing was killed.
     pub fn take_back(&self, incident: u64) {
         if !self.claims.by_reporter(incident) {
-            drop(self.teller.send(Foretold::NotKilled { incident }));
+            self.told.send(Foretold::NotKilled { incident });
         }
+    }
+}
+
+impl Drop for Foreteller {
+    fn drop(&mut self) {
+        self.told.closed.store(true, Ordering::SeqCst);
+        self.told.bells.iter().for_each(ring);
+    }
+}
+
+fn ring(bell: &OwnedFd) {
+    // Refused only where it was rung 2^64 times and never heard.
+    write(bell, &1_u64.to_ne_bytes()).ok();
+}
+
+impl Told {
+    /// How many tellers there are to be.
+    pub fn tellers(&self) -> usize {
+        self.bells.len()
+    }
+
+    /// Which CPUs are whose.
+    pub fn shares(&self) -> &Shares {
+        &self.shares
+    }
+
+    fn send(&self, next: Foretold) {
+        // Without a place the reporter claims it.
+        if self.waiting.push(next).is_ok()
+            && let Some(bell) = self.bells.get(self.shares.here())
+        {
+            ring(bell);
+        }
+    }
+
+    /// Sleeps until that teller's bell has rung. False: it will not ring any more.
+    pub fn wait(&self, teller: usize) -> bool {
+        if self.closed.load(Ordering::SeqCst) {
+            return false;
+        }
+        // Another look does no harm.
+        self.bells
+            .get(teller)
+            .is_some_and(|bell| read(bell, &mut [0; 8]).is_ok() || !self.closed.load(Ordering::SeqCst))
+    }
+
+    /// What was told first of what waits.
+    pub fn next(&self) -> Option<Foretold> {
+        self.waiting.pop()
     }
 }

@@ -14,6 +14,7 @@ pub mod attach;
 pub mod audit;
 pub mod capture;
 pub mod claims;
+pub mod cpus;
 pub mod desk;
 pub mod exits;
 pub mod foreteller;

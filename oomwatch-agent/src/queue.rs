@@ -12,7 +12,7 @@ use std::{
 
 use crossbeam_queue::ArrayQueue;
 use rustix::{
-    event::{EventfdFlags, PollFd, PollFlags, eventfd, poll},
+    event::{EventfdFlags, eventfd},
     io::{Errno, read, write},
 };
 use tokio::io::unix::AsyncFd;
@@ -105,24 +105,6 @@ impl<T> Receiver<T> {
     /// What came first of what waits, if anything.
     pub fn try_recv(&mut self) -> Option<T> {
         self.shared.waiting.pop()
-    }
-
-    /// What came first, for a thread that waits for nothing else. `None`: the queue is closed and empty.
-    pub fn recv_blocking(&mut self) -> Option<T> {
-        loop {
-            let closed = self.shared.closed.load(Ordering::SeqCst);
-            if let Some(value) = self.shared.waiting.pop() {
-                return Some(value);
-            }
-            if closed {
-                return None;
-            }
-            let mut woken = [PollFd::new(&*self.shared.wake, PollFlags::IN)];
-            if poll(&mut woken, None).is_ok() {
-                // Another look does no harm.
-                read(&*self.shared.wake, &mut [0; 8]).ok();
-            }
-        }
     }
 
     /// What came first, in a tokio runtime. `None`: the queue is closed and empty.

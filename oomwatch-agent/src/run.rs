@@ -45,7 +45,7 @@ use crate::{
     sources::Roots,
     sys,
     tally::{Outcome, Tally},
-    teller::{self, Lines, Teller, Telling},
+    teller::{self, Lines, Tellers, Telling},
     unpack::Captured,
 };
 
@@ -128,7 +128,7 @@ pub fn run(options: &RunOptions) -> Result<(), Refusal> {
             kmsg::tell_beside_a_probe(options, page_size, log, told, audit.losses());
             metrics.attached(level, queue.depth(), Some((counters, Arc::clone(&audit))));
             let telling = Telling::new(options, node, page_size, known, Arc::clone(&losses), metrics);
-            let Lines { foreteller, claims, teller } = teller::start(telling, options).map_err(unstarted)?;
+            let Lines { foreteller, claims, tellers } = teller::start(telling, options).map_err(unstarted)?;
             publisher.print_what_is_left(claims);
             let mut desk = Desk::new(&settings, Arc::clone(&losses), queue, Pool::new(options.queue.into()))
                 .telling(progress)
@@ -140,7 +140,7 @@ pub fn run(options: &RunOptions) -> Result<(), Refusal> {
                 end_trial(Arc::clone(&hooks));
                 audit.keep(&hooks, &health).await
             };
-            runtime.block_on(report(running, publisher, &losses, level, kept, teller))
+            runtime.block_on(report(running, publisher, &losses, level, kept, tellers))
         }
         Watch::Log(mut log, _) => {
             let level = ProbeLevel::Kmsg.name();
@@ -150,7 +150,7 @@ pub fn run(options: &RunOptions) -> Result<(), Refusal> {
             let telling = kmsg::Telling { losses: Arc::clone(&losses), incidents: to_reporter, open: queue };
             let running = log.follow(settings.roots, telling, incidents).map_err(unstarted)?;
             health.ready(running.pulse());
-            runtime.block_on(report(running, publisher, &losses, level, pending(), Teller::default()))
+            runtime.block_on(report(running, publisher, &losses, level, pending(), Tellers::default()))
         }
     };
     runtime.block_on(history.close());
@@ -237,7 +237,7 @@ async fn report(
     losses: &Losses,
     level: &'static str,
     kept: impl Future<Output = Refusal>,
-    teller: Teller,
+    tellers: Tellers,
 ) -> Result<Option<Probe>, Refusal> {
     let catch = |kind| signal(kind).map_err(|error| Refusal::failed(format!("catching signals: {error}")));
     let (mut terminate, mut interrupt) = (catch(SignalKind::terminate())?, catch(SignalKind::interrupt())?);
@@ -248,7 +248,7 @@ async fn report(
     let mut publishing = Box::pin(publisher.publish_all(&mut running.incidents, losses));
     let ended = tokio::select! {
         ended = &mut publishing => Some(ended),
-        () = teller.stdout_closed() => Some(Ended::StdoutClosed),
+        () = tellers.stdout_closed() => Some(Ended::StdoutClosed),
         () = either(&mut terminate, &mut interrupt) => None,
         refusal = kept => {
             refused = Some(refusal);
@@ -275,7 +275,7 @@ async fn report(
         }
         Some(Ended::Drained | Ended::StdoutClosed) => {
             let probe = running.join();
-            teller.wait();
+            tellers.wait();
             Ok(probe)
         }
         None => {

@@ -30,12 +30,10 @@ use tokio::io::{Interest, unix::AsyncFd};
 /// time.
 #[derive(Clone, Copy, Debug)]
 pub enum Priority {
-    /// Of what makes room for the capture thread.
-    Anchor = 1,
-    /// Of the capture thread.
-    Capture = 2,
+    /// Of who captures.
+    Capture = 1,
     /// Of what prints a line before the victim is read: it takes less time than that, and waits for stdout alone.
-    Teller = 3,
+    Teller = 2,
 }
 
 /// More than the capture thread uses of its stack: some records, a page of text.
@@ -100,7 +98,7 @@ pub struct OutOfReserve {
 impl OutOfReserve {
     /// Without `CAP_SYS_NICE` it does nothing.
     pub fn begin() -> Self {
-        Self { is_granted: make_realtime(Priority::Anchor).is_ok(), of_this_thread: PhantomData }
+        Self { is_granted: make_realtime(Priority::Capture).is_ok(), of_this_thread: PhantomData }
     }
 }
 

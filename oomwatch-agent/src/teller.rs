@@ -1,9 +1,9 @@
-//! The teller: a thread that prints the line of a kill as soon as the kernel has begun it, where the record of the
-//! begin says all that the line will say (`oomwatch_common::foretell`). What the report has beyond that follows, to
-//! whom it is of use.
+//! The tellers: threads, one on each CPU, that print the line of a kill as soon as the kernel has begun it, where the
+//! record of the begin says all that the line will say (`oomwatch_common::foretell`). What the report has beyond that
+//! follows, to whom it is of use.
 //!
-//! It comes before the capture thread, because it is over so soon, and because the record's process is still whole; a
-//! stdout that nobody reads holds up this thread alone.
+//! The one on the CPU of whoever captures comes before that, because it is over so soon, and because the record's
+//! process is still whole. A stdout that nobody reads holds up tellers alone.
 
 use std::{
     collections::VecDeque,
@@ -12,7 +12,7 @@ use std::{
     hint, io,
     os::unix::fs::FileExt as _,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         mpsc::{Receiver as Ended, RecvTimeoutError, SyncSender, sync_channel},
     },
     thread,
@@ -36,14 +36,14 @@ use tokio::sync::Notify;
 use crate::{
     claims::Claims,
     config::{Output, RunOptions},
+    cpus::Shares,
     desk,
-    foreteller::{Foreteller, Foretold, foretelling},
+    foreteller::{Foreteller, Foretold, Told, foretelling},
     kubernetes::pods::Known,
     losses::{Losses, Stage},
     metrics::Metrics,
     pool::Parcel,
     printer::write_all,
-    queue::Receiver,
     render,
     sys::{self, Priority},
 };
@@ -95,42 +95,47 @@ pub struct Lines {
     pub foreteller: Option<Foreteller>,
     /// Who prints which.
     pub claims: Option<Arc<Claims>>,
-    /// The thread.
-    pub teller: Teller,
+    /// The threads.
+    pub tellers: Tellers,
 }
 
-/// Starts the teller, where an incident's output is a line. It ends when nobody can foretell anything any more.
+/// Starts the tellers, where an incident's output is a line. They end when nobody can foretell anything any more.
 ///
 /// # Errors
-/// The kernel refused an eventfd or the thread.
+/// The kernel refused an eventfd or a thread.
 pub fn start(telling: Telling, options: &RunOptions) -> io::Result<Lines> {
     if !matches!(telling.output, Output::Text | Output::Bcc) {
         return Ok(Lines::default());
     }
-    let (foreteller, foretold, claims) = foretelling(usize::from(options.queue) + desk::OPEN_JOBS)?;
+    let incidents = usize::from(options.queue) + desk::OPEN_JOBS;
+    let (foreteller, told, claims) = foretelling(incidents, Shares::of_this_process()?)?;
     let closed = Arc::new(Notify::new());
     let (end, ended) = sync_channel(1);
     let load = File::open(options.node.proc.join("loadavg")).ok();
-    let thread = Thread {
+    let mut teller = Teller {
         load: load.filter(|_| telling.output == Output::Bcc),
         telling,
         claims: Arc::clone(&claims),
         bytes: Vec::with_capacity(8 << 10),
         told: VecDeque::with_capacity(REMEMBERED),
         closed: Arc::clone(&closed),
-        _end: end,
     };
-    thread::Builder::new().name("teller".to_owned()).spawn(move || thread.run(foretold))?;
-    let teller = Teller(Some((closed, ended)));
-    Ok(Lines { foreteller: Some(foreteller), claims: Some(claims), teller })
+    teller.warm_up();
+    let teller = Arc::new(Mutex::new(teller));
+    for number in 0..told.tellers() {
+        let (teller, told, end) = (Arc::clone(&teller), Arc::clone(&told), end.clone());
+        let builder = thread::Builder::new().name(format!("teller-{number}"));
+        builder.spawn(move || run(number, &teller, &told, end))?;
+    }
+    Ok(Lines { foreteller: Some(foreteller), claims: Some(claims), tellers: Tellers(Some((closed, ended))) })
 }
 
-/// The running thread, if there is one.
+/// The running threads, if there are any.
 #[derive(Default)]
-pub struct Teller(Option<(Arc<Notify>, Ended<()>)>);
+pub struct Tellers(Option<(Arc<Notify>, Ended<()>)>);
 
-impl Teller {
-    /// Comes when it finds that nobody reads stdout any more.
+impl Tellers {
+    /// Comes when one finds that nobody reads stdout any more.
     pub async fn stdout_closed(&self) {
         match &self.0 {
             Some((closed, _)) => closed.notified().await,
@@ -138,7 +143,7 @@ impl Teller {
         }
     }
 
-    /// Waits for its end, which a stdout that nobody reads may keep from coming.
+    /// Waits for their end, which a stdout that nobody reads may keep from coming.
     pub fn wait(self) {
         if let Some((_, ended)) = self.0
             && ended.recv_timeout(ENDS_WITHIN) == Err(RecvTimeoutError::Timeout)
@@ -148,7 +153,29 @@ impl Teller {
     }
 }
 
-struct Thread {
+/// One of them; `_end` goes with it.
+fn run(number: usize, teller: &Mutex<Teller>, told: &Told, _end: SyncSender<()>) {
+    sys::touch_stack();
+    if let Err(error) = told.shares().take(number, Priority::Teller) {
+        tracing::debug!(%error, "lines are printed at normal priority, or on any CPU");
+    }
+    loop {
+        let goes_on = told.wait(number);
+        let mut teller = teller.lock().unwrap_or_else(PoisonError::into_inner);
+        while let Some(next) = told.next() {
+            match next {
+                Foretold::Begun { incident, record } => teller.begun(incident, record),
+                Foretold::NotKilled { incident } => teller.not_killed(incident),
+            }
+        }
+        if !goes_on {
+            return;
+        }
+    }
+}
+
+/// What they have between them, as stdout has one line after another.
+struct Teller {
     telling: Telling,
     claims: Arc<Claims>,
     load: Option<File>,
@@ -156,25 +183,9 @@ struct Thread {
     /// Whose end was told last, in case it does not come.
     told: VecDeque<(u64, String)>,
     closed: Arc<Notify>,
-    /// Goes with the thread.
-    _end: SyncSender<()>,
 }
 
-impl Thread {
-    fn run(mut self, mut foretold: Receiver<Foretold>) {
-        sys::touch_stack();
-        self.warm_up();
-        if let Err(error) = sys::make_realtime(Priority::Teller) {
-            tracing::debug!(%error, "lines are printed at normal priority");
-        }
-        while let Some(next) = foretold.recv_blocking() {
-            match next {
-                Foretold::Begun { incident, record } => self.begun(incident, record),
-                Foretold::NotKilled { incident } => self.not_killed(incident),
-            }
-        }
-    }
-
+impl Teller {
     /// Makes a line that nobody sees, so that the first real one finds its code in memory.
     fn warm_up(&mut self) {
         let limit = Some(Limit::Bytes(Bytes(2)));

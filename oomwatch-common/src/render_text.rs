@@ -1,8 +1,10 @@
 //! One line an incident, for a person on call. The whole story is [`crate::render_page`]'s.
 
+use std::fmt::Write as _;
+
 use crate::{
     diagnose::{Cause, Confidence, Reason, Refinement},
-    report::{Composition, Report, Rss, Trigger, Victim, node_parts, size},
+    report::{Composition, Report, Rss, Trigger, Victim, node_parts, push_size, size},
     scope::is_of_cgroup,
     units::Bytes,
 };
@@ -10,46 +12,102 @@ use crate::{
 /// Characters of a path that are shown whole; a longer one is cut to its last two components.
 const PATH_CHARACTERS: usize = 60;
 
+/// Bytes of nearly every line.
+const LINE_BYTES: usize = 256;
+
 /// The line, without a line end. Everything that a process chose is already escaped in the report.
 pub fn text(report: &Report) -> String {
-    let time = when(report);
-    let place = place(report).map_or(String::new(), |place| format!(" in {place}"));
-    let memory = memory(report).map_or(String::new(), |memory| format!(": {memory}"));
-    format!("{time} {}{place}{memory}; {}; {}", headline(report), verdict(report), triggered_by(report))
+    // Put together in one place: it is what somebody waits for, and the parts by themselves cost more than the rest.
+    let mut line = String::with_capacity(LINE_BYTES);
+    push_when(&mut line, report);
+    line.push(' ');
+    push_headline(&mut line, report);
+    if let Some(place) = place(report) {
+        line.push_str(" in ");
+        line.push_str(&place);
+    }
+    push_memory(&mut line, ": ", report);
+    line.push_str("; ");
+    push_verdict(&mut line, report);
+    line.push_str("; ");
+    push_triggered_by(&mut line, report);
+    line
+}
+
+/// What `push` adds, by itself.
+fn made(push: impl FnOnce(&mut String)) -> String {
+    let mut text = String::with_capacity(LINE_BYTES / 2);
+    push(&mut text);
+    text
+}
+
+fn push_number(text: &mut String, number: impl std::fmt::Display) {
+    // A String takes whatever it is given.
+    write!(text, "{number}").ok();
 }
 
 /// `2026-11-21T12:00:00Z`; of a log that has no such time, what it has.
-fn when(report: &Report) -> String {
+fn push_when(text: &mut String, report: &Report) {
     match (&report.log, report.time.split_once('.')) {
-        (_, Some((seconds, _))) => format!("{seconds}Z"),
-        (Some(log), None) if report.time.is_empty() => log.when(),
-        (_, None) => report.time.clone(),
+        (_, Some((seconds, _))) => {
+            text.push_str(seconds);
+            text.push('Z');
+        }
+        (Some(log), None) if report.time.is_empty() => text.push_str(&log.when()),
+        (_, None) => text.push_str(&report.time),
     }
 }
 
 /// `OOM kill: java (pid 4242, uid 1000)`, `OOM kill of 3 processes: java (pid 4242, uid 1000) and 2 more`.
 pub(crate) fn headline(report: &Report) -> String {
-    match report.victims.as_slice() {
-        [] => "OOM kill".to_owned(),
-        [victim] => format!("OOM kill: {}", who(victim)),
-        [first, others @ ..] => {
-            format!("OOM kill of {} processes: {} and {} more", others.len() + 1, who(first), others.len())
-        }
+    made(|text| push_headline(text, report))
+}
+
+fn push_headline(text: &mut String, report: &Report) {
+    text.push_str("OOM kill");
+    let Some((first, others)) = report.victims.split_first() else { return };
+    if !others.is_empty() {
+        text.push_str(" of ");
+        push_number(text, report.victims.len());
+        text.push_str(" processes");
+    }
+    text.push_str(": ");
+    push_who(text, first);
+    if !others.is_empty() {
+        text.push_str(" and ");
+        push_number(text, others.len());
+        text.push_str(" more");
     }
 }
 
 /// `java (pid 4242, uid 1000)`
 pub fn who(victim: &Victim) -> String {
-    let comm = victim.leader_comm.as_ref().or(victim.comm.as_ref()).map_or("a process", |comm| name(comm));
-    let pid = match (victim.tgid, victim.tid) {
-        (Some(tgid), _) => format!("pid {tgid}"),
-        (None, Some(tid)) => format!("tid {tid}"),
-        (None, None) => "pid unknown".to_owned(),
-    };
-    match victim.uid {
-        Some(uid) => format!("{comm} ({pid}, uid {uid})"),
-        None => format!("{comm} ({pid})"),
+    made(|text| push_who(text, victim))
+}
+
+fn push_who(text: &mut String, victim: &Victim) {
+    text.push_str(victim.leader_comm.as_deref().or(victim.comm.as_deref()).map_or("a process", name));
+    text.push_str(" (");
+    if !push_pid(text, victim.tgid, victim.tid) {
+        text.push_str("pid unknown");
     }
+    if let Some(uid) = victim.uid {
+        text.push_str(", uid ");
+        push_number(text, uid);
+    }
+    text.push(')');
+}
+
+/// `pid 4242`, or of a thread whose process is not known, `tid 4242`. False: neither is.
+fn push_pid(text: &mut String, tgid: Option<u32>, tid: Option<u32>) -> bool {
+    let (kind, number) = match (tgid, tid) {
+        (Some(tgid), _) => ("pid ", tgid),
+        (None, Some(tid)) => ("tid ", tid),
+        (None, None) => return false,
+    };
+    text.push_str(kind);
+    push_number(text, number);
+    true
 }
 
 /// A task may have taken the empty name.
@@ -74,8 +132,12 @@ pub(crate) fn names(report: &Report) -> Option<String> {
     if victims_cgroup(report).is_none() && !kubernetes.container_id.as_deref().is_some_and(are_in) {
         return None;
     }
-    let container = kubernetes.container.as_ref().map_or(String::new(), |container| format!("/{container}"));
-    Some(format!("{namespace}/{pod}{container}"))
+    let mut names = [namespace, "/", pod].concat();
+    if let Some(container) = &kubernetes.container {
+        names.push('/');
+        names.push_str(container);
+    }
+    Some(names)
 }
 
 /// Where it happened: names, or a path that fits on the line, or else, of a pod's, what tells its pod and container
@@ -85,23 +147,30 @@ fn place(report: &Report) -> Option<String> {
         return Some(names);
     }
     let cgroup = victims_cgroup(report)?;
-    let kubernetes = report.kubernetes.as_ref().filter(|_| cgroup.chars().count() > PATH_CHARACTERS);
-    let pod = kubernetes.and_then(|kubernetes| kubernetes.pod_uid.as_ref()).map(|uid| format!("pod {uid}"));
-    let container = kubernetes.and_then(|kubernetes| kubernetes.container_id.as_ref());
-    let container = container.map(|id| format!("container {}", short_id(id)));
+    let kubernetes = report.kubernetes.as_ref().filter(|_| !fits(cgroup));
+    let pod = kubernetes.and_then(|kubernetes| kubernetes.pod_uid.as_deref());
+    let container = kubernetes.and_then(|kubernetes| kubernetes.container_id.as_deref()).map(short_id);
     match (container, pod) {
-        (Some(container), Some(pod)) => Some(format!("{container} of {pod}")),
-        (Some(alone), None) | (None, Some(alone)) => Some(alone),
+        (Some(container), Some(pod)) => Some(["container ", &container, " of pod ", pod].concat()),
+        (Some(container), None) => Some(["container ", &container].concat()),
+        (None, Some(pod)) => Some(["pod ", pod].concat()),
         (None, None) => {
-            let is_critical = report.host.as_ref().is_some_and(|host| host.node_critical);
-            let critical = if is_critical { " (node-critical)" } else { "" };
-            Some(format!("{}{critical}", short_path(cgroup)))
+            let mut place = short_path(cgroup);
+            if report.host.as_ref().is_some_and(|host| host.node_critical) {
+                place.push_str(" (node-critical)");
+            }
+            Some(place)
         }
     }
 }
 
 /// `497.9 MiB anon + 1.2 MiB file of a 512.0 MiB limit`
 pub(crate) fn memory(report: &Report) -> Option<String> {
+    Some(made(|text| push_memory(text, "", report))).filter(|text| !text.is_empty())
+}
+
+/// The same with `before` before it; nothing where nothing is known.
+fn push_memory(text: &mut String, before: &str, report: &Report) {
     let mut sums = [None; 3];
     for Rss { anon_bytes, file_bytes, shmem_bytes, .. } in
         report.victims.iter().filter_map(|victim| victim.rss)
@@ -111,41 +180,53 @@ pub(crate) fn memory(report: &Report) -> Option<String> {
             *sum = Some(Bytes(sum.map_or(0, |Bytes(sum)| sum).saturating_add(part)));
         }
     }
-    let parts: Vec<_> = sums
-        .into_iter()
-        .zip(["anon", "file", "shmem"])
-        .filter_map(|(sum, name)| Some((sum.filter(|sum| sum.0 > 0)?, name)))
-        .map(|(sum, name)| format!("{} {name}", size(sum)))
-        .collect();
-    if parts.is_empty() {
-        return None;
+    let parts = sums.into_iter().zip([" anon", " file", " shmem"]);
+    let mut between = before;
+    let start = text.len();
+    for (sum, name) in parts.filter_map(|(sum, name)| Some((sum.filter(|sum| sum.0 > 0)?, name))) {
+        text.push_str(between);
+        push_size(text, sum);
+        text.push_str(name);
+        between = " + ";
     }
     let limit = report.limit_owner.as_ref().and_then(|owner| owner.limit_bytes);
-    let limit = limit.map_or(String::new(), |limit| format!(" of a {} limit", size(limit)));
-    Some(format!("{}{limit}", parts.join(" + ")))
+    if let Some(limit) = limit.filter(|_| text.len() > start) {
+        text.push_str(" of a ");
+        push_size(text, limit);
+        text.push_str(" limit");
+    }
 }
 
 /// What hit its limit, in a few words.
 pub(crate) fn verdict(report: &Report) -> String {
-    let words = match report.cause {
-        Cause::ContainerLimit => "container limit reached".to_owned(),
-        Cause::PodLimit => "pod limit reached".to_owned(),
-        Cause::QosLimit => "limit of the QoS class reached".to_owned(),
-        Cause::NodeAllocatable => "node allocatable exhausted (limit of all pods)".to_owned(),
-        Cause::SystemServiceLimit => "cgroup limit reached (outside Kubernetes)".to_owned(),
-        Cause::NodeExhausted => node_wide(report),
-        Cause::Cpuset => "the memory nodes of its cpuset ran out".to_owned(),
-        Cause::Mempolicy => "the memory nodes of its memory policy ran out".to_owned(),
-        Cause::Sysrq => "asked for by sysrq-f".to_owned(),
-        Cause::Unknown => unknown(report).to_owned(),
-    };
+    made(|text| push_verdict(text, report))
+}
+
+fn push_verdict(text: &mut String, report: &Report) {
+    let is_certain = report.findings.first().is_some_and(|finding| finding.confidence == Confidence::Certain);
+    if !is_certain && report.cause != Cause::Unknown {
+        text.push_str("probably ");
+    }
+    text.push_str(match report.cause {
+        Cause::ContainerLimit => "container limit reached",
+        Cause::PodLimit => "pod limit reached",
+        Cause::QosLimit => "limit of the QoS class reached",
+        Cause::NodeAllocatable => "node allocatable exhausted (limit of all pods)",
+        Cause::SystemServiceLimit => "cgroup limit reached (outside Kubernetes)",
+        Cause::NodeExhausted => return text.push_str(&node_wide(report)),
+        Cause::Cpuset => "the memory nodes of its cpuset ran out",
+        Cause::Mempolicy => "the memory nodes of its memory policy ran out",
+        Cause::Sysrq => "asked for by sysrq-f",
+        Cause::Unknown => unknown(report),
+    });
     let most = match report.cause {
         Cause::ContainerLimit | Cause::PodLimit | Cause::SystemServiceLimit => most_of_cgroup(report),
         _ => None,
     };
-    let words = most.map_or_else(|| words.clone(), |most| format!("{words}, {most}"));
-    let is_certain = report.findings.first().is_some_and(|finding| finding.confidence == Confidence::Certain);
-    if is_certain || report.cause == Cause::Unknown { words } else { format!("probably {words}") }
+    if let Some(most) = most {
+        text.push_str(", ");
+        text.push_str(&most);
+    }
 }
 
 /// What the kernel's message alone tells.
@@ -208,27 +289,41 @@ pub(crate) fn milliseconds(us: u64) -> String {
 
 /// Who asked for the page that was not there.
 pub(crate) fn triggered_by(report: &Report) -> String {
-    let Some(trigger) = &report.trigger else { return "trigger not known".to_owned() };
+    made(|text| push_triggered_by(text, report))
+}
+
+fn push_triggered_by(text: &mut String, report: &Report) {
+    let Some(trigger) = &report.trigger else { return text.push_str("trigger not known") };
+    text.push_str("triggered by ");
     if trigger.tgid.is_some() && report.victims.iter().any(|victim| victim.tgid == trigger.tgid) {
-        return if report.victims.len() == 1 { "triggered by itself" } else { "triggered by one of them" }
-            .to_owned();
+        text.push_str(if report.victims.len() == 1 { "itself" } else { "one of them" });
+    } else {
+        push_trigger_name(text, trigger);
     }
-    format!("triggered by {}", trigger_name(trigger))
 }
 
 pub(crate) fn trigger_name(trigger: &Trigger) -> String {
-    let comm = trigger.comm.as_deref().map_or("a task", name);
-    let thread = if trigger.kernel_thread { "kernel thread " } else { "" };
-    match (trigger.tgid, trigger.tid) {
-        (Some(tgid), _) => format!("{thread}{comm} (pid {tgid})"),
-        (None, Some(tid)) => format!("{thread}{comm} (tid {tid})"),
-        (None, None) => format!("{thread}{comm}"),
+    made(|text| push_trigger_name(text, trigger))
+}
+
+fn push_trigger_name(text: &mut String, trigger: &Trigger) {
+    if trigger.kernel_thread {
+        text.push_str("kernel thread ");
     }
+    text.push_str(trigger.comm.as_deref().map_or("a task", name));
+    let before = text.len();
+    text.push_str(" (");
+    if push_pid(text, trigger.tgid, trigger.tid) { text.push(')') } else { text.truncate(before) }
+}
+
+fn fits(path: &str) -> bool {
+    // No text has more characters than bytes.
+    path.len() <= PATH_CHARACTERS || path.chars().count() <= PATH_CHARACTERS
 }
 
 /// A path that fits on a line: whole where it is short, else its last two components, ids cut to 12 digits.
 pub(crate) fn short_path(path: &str) -> String {
-    if path.chars().count() <= PATH_CHARACTERS {
+    if fits(path) {
         return path.to_owned();
     }
     let components: Vec<_> = path.split('/').filter(|component| !component.is_empty()).collect();

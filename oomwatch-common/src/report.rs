@@ -30,7 +30,7 @@ pub use logged::LogPlace;
 pub use node::{Consumer, NodeShares, Repeats, SlabCache, Zone};
 pub use process::{Parent, Rss, StatusFrom, Trigger, Victim};
 pub(crate) use process::{memory_cgroup, subject};
-pub use size::size;
+pub use size::{push_size, size};
 
 use crate::{
     diagnose::{Cause, Finding},

@@ -1,5 +1,7 @@
 //! A size for people. JSON has bytes.
 
+use std::fmt::{self, Write as _};
+
 use crate::units::Bytes;
 
 const KIB: u64 = 1 << 10;
@@ -7,20 +9,32 @@ const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 
 /// MiB with one decimal; GiB from 10 GiB up, whole KiB below 1 MiB.
-pub fn size(Bytes(bytes): Bytes) -> String {
+pub fn size(bytes: Bytes) -> String {
+    let mut text = String::new();
+    push_size(&mut text, bytes);
+    text
+}
+
+/// Adds that to a text.
+pub fn push_size(text: &mut String, Bytes(bytes): Bytes) {
+    // A String takes whatever it is given.
     match bytes {
-        0 => "0 MiB".to_owned(),
-        _ if bytes < KIB => format!("{bytes} bytes"),
-        _ if bytes < MIB => format!("{} KiB", bytes / KIB),
-        _ if bytes < 10 * GIB => format!("{} MiB", tenths(bytes, MIB)),
-        _ => format!("{} GiB", tenths(bytes, GIB)),
+        0 => {
+            text.push_str("0 MiB");
+            Ok(())
+        }
+        _ if bytes < KIB => write!(text, "{bytes} bytes"),
+        _ if bytes < MIB => write!(text, "{} KiB", bytes / KIB),
+        _ if bytes < 10 * GIB => push_tenths(text, bytes, MIB, " MiB"),
+        _ => push_tenths(text, bytes, GIB, " GiB"),
     }
+    .ok();
 }
 
 /// Cut, not rounded: a usage below its limit must not look like it.
-fn tenths(bytes: u64, unit: u64) -> String {
-    let tenths = u128::from(bytes) * 10 / u128::from(unit);
-    format!("{}.{}", tenths / 10, tenths % 10)
+fn push_tenths(text: &mut String, bytes: u64, unit: u64, name: &str) -> fmt::Result {
+    // No unit is so large that ten times what is left of it would not fit.
+    write!(text, "{}.{}{name}", bytes / unit, bytes % unit * 10 / unit)
 }
 
 #[cfg(test)]
