@@ -228,11 +228,15 @@ pub fn parse(
     arguments: impl IntoIterator<Item = OsString>,
     environment: impl IntoIterator<Item = OsString>,
 ) -> Result<Parsed, Refusal> {
-    // Made once: it is no small part of a start.
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let environment: Vec<OsString> = environment.into_iter().filter(|name| is_ours(name)).collect();
+    if let Some(options) = run_alone(&arguments, &environment) {
+        return Ok(Parsed::Command(Cli { command: Command::Run(Box::new(options)) }));
+    }
     let mut command = Cli::command();
     let known: BTreeSet<&OsStr> = known_environment(&command);
     for name in environment {
-        if is_ours(&name) && !known.contains(name.as_os_str()) {
+        if !known.contains(name.as_os_str()) {
             return Err(Refusal::usage(format!(
                 "environment variable {} is not known: `oomwatch run --help` lists those that are",
                 name.to_string_lossy()
@@ -251,6 +255,19 @@ pub fn parse(
         }
         Err(error) => Err(Refusal::usage(one_line(&error))),
     }
+}
+
+/// The options of `oomwatch run`, where nothing else is asked for and nothing is wrong. To make all options of all
+/// commands first is no small part of a start.
+fn run_alone(arguments: &[OsString], environment: &[OsString]) -> Option<RunOptions> {
+    let from_run = arguments.get(1..).filter(|rest| rest.first().is_some_and(|first| first == "run"))?;
+    let command = RunOptions::augment_args(clap::Command::new("run"));
+    let is_known = |name: &OsString| command.get_arguments().any(|argument| argument.get_env() == Some(name));
+    if !environment.iter().all(is_known) {
+        return None;
+    }
+    let matches = command.try_get_matches_from(from_run).ok()?;
+    RunOptions::from_arg_matches(&matches).ok()
 }
 
 /// clap's message in one line: without its prefix, usage and hints about `--help`.
@@ -312,6 +329,32 @@ mod tests {
             "OOMWATCH_METRICS_PORT_9100_TCP",
         ] {
             assert_eq!(check(&run, &[link]), Ok(()), "{link}");
+        }
+    }
+
+    #[test]
+    fn the_options_of_run_are_the_same_by_themselves() {
+        for arguments in [
+            &["oomwatch", "run"][..],
+            &["oomwatch", "run", "--output=json", "--queue", "7", "--journal", "/a", "--no-journal"],
+            &["oomwatch", "run", "--output", "bcc", "--kubelet", "off", "--listen", "127.0.0.1:1"],
+            &["oomwatch", "run", "--help"],
+            &["oomwatch", "run", "--version"],
+            &["oomwatch", "run", "--queue", "0"],
+            &["oomwatch", "run", "more"],
+            &["oomwatch", "check"],
+            &["oomwatch", "--help", "run"],
+            &["oomwatch"],
+            &[],
+        ] {
+            let words: Vec<OsString> = arguments.iter().map(OsString::from).collect();
+            let matches = Cli::command().try_get_matches_from(&words);
+            let all = matches.and_then(|matches| Cli::from_arg_matches(&matches)).ok();
+            let all = all.and_then(|cli| match cli.command {
+                Command::Run(options) => Some(format!("{options:?}")),
+                _ => None,
+            });
+            assert_eq!(run_alone(&words, &[]).map(|options| format!("{options:?}")), all, "{arguments:?}");
         }
     }
 

@@ -12,6 +12,7 @@ use std::{
     },
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
+    thread,
 };
 
 use aya::{
@@ -158,9 +159,7 @@ pub fn load(settings: &Settings<'_>, how: How) -> Result<Loaded, Refusal> {
     Array::try_from(address)
         .and_then(|mut address| address.set(0, per_cpu_offset, 0))
         .map_err(|error| refuse("tell the probe an address", &error))?;
-    for name in how.programs() {
-        load_ahead(&mut ebpf, name);
-    }
+    load_ahead(&mut ebpf, &how);
     let prove = program::<RawTracePoint>(&mut ebpf, PROVE)?;
     loaded(prove.load()).map_err(|error| refuse("load the eBPF program", &error))?;
     prove
@@ -211,16 +210,30 @@ impl Loaded {
     }
 }
 
-/// Has the kernel verify a program. What it finds fault with it will say again when the program is attached.
-fn load_ahead(ebpf: &mut Ebpf, name: &str) {
-    let done = match ebpf.program_mut(name) {
-        Some(Program::KProbe(program)) => program.load(),
-        Some(Program::RawTracePoint(program)) => program.load(),
-        _ => Ok(()),
+/// Has the kernel verify the programs, the longest beside all others: it takes privileged ones one by one no more
+/// (since 5.2). What it finds fault with it will say again when a program is attached.
+fn load_ahead(ebpf: &mut Ebpf, how: &How) {
+    let load = |name: &str, program: &mut Program| {
+        let done = match program {
+            Program::KProbe(program) => program.load(),
+            Program::RawTracePoint(program) => program.load(),
+            _ => Ok(()),
+        };
+        if let Err(error) = done {
+            tracing::debug!(name, %error, "a program was not loaded ahead");
+        }
     };
-    if let Err(error) = done {
-        tracing::debug!(name, %error, "a program was not loaded ahead");
-    }
+    let programs = ebpf.programs_mut().filter(|(name, _)| how.programs().contains(name));
+    let (longest, others): (Vec<_>, Vec<_>) =
+        programs.partition(|(name, _)| how.programs().first() == Some(name));
+    thread::scope(|scope| {
+        for (name, program) in longest {
+            scope.spawn(move || load(name, program));
+        }
+        for (name, program) in others {
+            load(name, program);
+        }
+    });
 }
 
 /// Loaded ahead is as good.

@@ -97,7 +97,7 @@ pub fn run(options: &RunOptions) -> Result<(), Refusal> {
         runtime.spawn(follow(lists, Arc::clone(&metrics)));
     }
     // Before the probe: what is in the log by then, no probe has seen.
-    let watch = attach::watch(&options.node, page_size, LogBook::open(options, page_size))?;
+    let (watch, pool) = watch(options, page_size)?;
     let failed = |error| Refusal::failed(format!("making the queue to the reporter: {error}"));
     let (to_reporter, logged) = queue(options.queue.into()).map_err(failed)?;
     let relief = Relief::of_node(&options.node.proc, page_size);
@@ -130,7 +130,7 @@ pub fn run(options: &RunOptions) -> Result<(), Refusal> {
             let telling = Telling::new(options, node, page_size, known, Arc::clone(&losses), metrics);
             let Lines { foreteller, claims, tellers } = teller::start(telling, options).map_err(unstarted)?;
             publisher.print_what_is_left(claims);
-            let mut desk = Desk::new(&settings, Arc::clone(&losses), queue, Pool::new(options.queue.into()))
+            let mut desk = Desk::new(&settings, Arc::clone(&losses), queue, pool)
                 .telling(progress)
                 .foretelling(foreteller);
             rehearse(&mut desk, &mut publisher, &probe.proof, page_size);
@@ -161,6 +161,17 @@ pub fn run(options: &RunOptions) -> Result<(), Refusal> {
     }
     sum_up(answers.as_deref(), told.as_deref());
     Ok(())
+}
+
+/// The verifier takes its time, and so does it to touch all memory of the pool.
+fn watch(options: &RunOptions, page_size: PageSize) -> Result<(Watch<LogBook>, Arc<Pool>), Refusal> {
+    let log = LogBook::open(options, page_size);
+    let pool = || Pool::new(options.queue.into());
+    thread::scope(|scope| {
+        let made = scope.spawn(pool);
+        let watch = attach::watch(&options.node, page_size, log)?;
+        Ok((watch, made.join().unwrap_or_else(|_| pool())))
+    })
 }
 
 /// Before anything is made: how memory is asked for, whom the kernel kills, whose turn it is.

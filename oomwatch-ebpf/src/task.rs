@@ -18,7 +18,7 @@ const SIGNAL_GROUP_EXIT: u32 = 0x4;
 
 /// Threads that are looked at for one that still has the address space. Only a leader stays behind when it has
 /// exited, so the first or the second one is nearly always it.
-const THREADS: u32 = 64;
+const THREADS: u32 = 16;
 /// Children that are looked at for one that shares the address space. One that was made by `vfork` is the first, unless
 /// other threads start processes as well.
 const CHILDREN: u32 = 8;

@@ -59,13 +59,23 @@ impl How {
         !matches!(self, Self::Tracepoint | Self::Kprobes { kill_hook: false })
     }
 
-    /// Its programs that take the verifier long.
-    pub fn programs(&self) -> &'static [&'static str] {
+    /// Its programs that can be loaded before they are attached. The first takes the verifier about as long as all
+    /// others.
+    pub(super) fn programs(&self) -> &'static [&'static str] {
         match self {
-            Self::Kprobes { kill_hook: true } => &[PROVE, "oom_kill_victim", "oom_kill_process"],
-            Self::Kprobes { kill_hook: false } => &[PROVE, "victim_marked", "oom_kill_process"],
+            Self::Kprobes { kill_hook: true } => &[
+                "oom_kill_process",
+                PROVE,
+                "oom_kill_victim",
+                "victim_marked",
+                "oom_kill_process_return",
+                FIRES[0],
+            ],
+            Self::Kprobes { kill_hook: false } => {
+                &["oom_kill_process", PROVE, "victim_marked", "oom_kill_process_return", FIRES[0]]
+            }
             Self::Trampolines { .. } => &[PROVE],
-            Self::Tracepoint => &[PROVE, "mark_victim"],
+            Self::Tracepoint => &["mark_victim", PROVE],
         }
     }
 
