@@ -5,10 +5,7 @@
 
 use core::ptr;
 
-use aya_ebpf::{
-    bindings::{BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
-    helpers::generated::bpf_ringbuf_output,
-};
+use aya_ebpf::{bindings::BPF_RB_FORCE_WAKEUP, helpers::generated::bpf_ringbuf_output};
 use oomwatch_common::{
     counters::ProbeCounter,
     record::{COMPONENT_LEN, Header, RecordKind, TAIL_LEN, WIRE_VERSION},
@@ -96,11 +93,14 @@ impl<T> Draft<T> {
                 incident,
                 boottime_ns: kernel::boottime_ns(),
             });
-            // Otherwise the kernel wakes only whoever has read all there was: the anchors may wait while the capture
-            // thread is at work. A kill's confirmation wakes nobody, as the end follows at once; which then must,
-            // because nobody has read the confirmation (`bpf_ringbuf_commit`, kernel/bpf/ringbuf.c).
-            let flags =
-                if kind as u16 == RecordKind::Killed as u16 { BPF_RB_NO_WAKEUP } else { BPF_RB_FORCE_WAKEUP };
+            // What follows the begin wakes whoever has read all that was before it; a thread that is still at work on
+            // that finds it when it is through. The kernel knows (`bpf_ringbuf_commit`, kernel/bpf/ringbuf.c), as long
+            // as nothing wakes nobody. But whose death is told is to be held on to by all anchors, although the desk
+            // may be at work on another.
+            let flags = match kind {
+                RecordKind::Killed | RecordKind::End => 0,
+                _ => BPF_RB_FORCE_WAKEUP,
+            };
             bpf_ringbuf_output(
                 (&raw const RECORDS).cast_mut().cast(),
                 self.scratch.cast(),

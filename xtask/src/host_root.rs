@@ -34,7 +34,8 @@ impl FileServer {
         let mut process = command(&program)
             .arg(format!("--socket-path={}", socket.display()))
             // In this form both the C and the Rust implementation take it.
-            .args(["-o", "source=/", "-o", "sandbox=chroot", "-o", "cache=auto"])
+            // As on a node that has run for a while: what was read once is not asked for again.
+            .args(["-o", "source=/", "-o", "sandbox=chroot", "-o", "cache=always"])
             .stdin(Stdio::null())
             .stdout(file.try_clone().context("cannot share virtiofsd's log")?)
             .stderr(file)
