@@ -1,4 +1,4 @@
-//! Anchors: threads, one on each CPU, that capture; and hold a victim on its CPU while another does.
+//! Anchors: threads, one on each CPU, that capture what cannot wait; and hold a victim on its CPU while another does.
 //!
 //! All are woken by a record. The first that comes to run takes the desk: that is one whose CPU is idle or has an
 //! ordinary task, not the one on which the kernel is still killing. That CPU comes to its anchor before it leaves the
@@ -60,8 +60,7 @@ impl Patience {
 }
 
 /// Starts anchors on all CPUs that this process may use. Whether they are on all of them: otherwise somebody else must
-/// capture. Where there is only one CPU they would be of no use: whatever waits for it comes before the victim by
-/// itself.
+/// capture. Where each has a CPU of its own, none leaves a victim unread that is killed there.
 ///
 /// # Errors
 /// The kernel refused what it takes.
@@ -84,7 +83,11 @@ pub fn cast(ring: BorrowedFd<'_>, shift: &Arc<Shift>) -> io::Result<bool> {
         })?;
     }
     drop(is_there);
-    Ok(threads > 0 && there.iter().take(threads).filter(|&is_there| is_there).count() == threads)
+    let are_all = threads > 0 && there.iter().take(threads).filter(|&is_there| is_there).count() == threads;
+    if are_all && shares.are_single() {
+        shift.victims_are_held();
+    }
+    Ok(are_all)
 }
 
 fn is_cast(taken: &io::Result<()>, is_there: &SyncSender<bool>) -> bool {

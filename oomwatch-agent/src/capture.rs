@@ -1,16 +1,16 @@
 //! Capturing: from the ring buffer to the desk, by whichever thread comes first.
 //!
-//! The threads are the anchors (`anchors.rs`), and the capture thread where there are none. They block in epoll on the
-//! ring buffer, and one at a time has the desk. None waits for the network, the kubelet or a blocked stdout: the queue
-//! behind the desk is bounded. There is no timer and no polling; only an incident that is open bounds their sleep.
-//! From their start to their end they allocate nothing.
+//! What cannot wait is done by the anchors (`anchors.rs`), in real time; what can, by the capture thread, which lets
+//! others run, and does all where there are no anchors. They block in epoll, and one at a time has the desk. None waits
+//! for the network, the kubelet or a blocked stdout: the queue behind the desk is bounded. There is no timer and no
+//! polling; only an incident that is open bounds their sleep. From their start to their end they allocate nothing.
 
 use std::{
     io,
     os::fd::{AsFd as _, BorrowedFd, OwnedFd},
     sync::{
-        Arc, Mutex, PoisonError, TryLockError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        Arc, Mutex, MutexGuard, PoisonError, TryLockError,
+        atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering},
     },
     thread,
 };
@@ -134,12 +134,17 @@ pub struct Shift {
     /// How often the ring buffer was found empty.
     drained: AtomicU64,
     has_ended: AtomicBool,
+    /// Wakes the capture thread.
+    pulse: Arc<Pulse>,
+    /// The capture thread, while it has the desk at normal priority; else 0.
+    at_ease: AtomicI32,
 }
 
 impl Shift {
-    fn new(probe: Probe, desk: Desk) -> Self {
+    fn new(probe: Probe, desk: Desk, pulse: Arc<Pulse>) -> Self {
         let post = Mutex::new(Some(Post { probe, desk }));
-        Self { post, drained: AtomicU64::new(0), has_ended: AtomicBool::new(false) }
+        let (drained, has_ended, at_ease) = (AtomicU64::new(0), AtomicBool::new(false), AtomicI32::new(0));
+        Self { post, drained, has_ended, pulse, at_ease }
     }
 
     /// How often all that was in the ring buffer has been taken.
@@ -158,50 +163,112 @@ impl Shift {
         self.has_ended.load(Ordering::Acquire)
     }
 
-    /// Does all that there is to do, and keeps when there will be more although no record comes. False: another thread
-    /// is at it.
+    /// See [`Desk::victims_are_held`].
+    pub fn victims_are_held(&self) {
+        if let Some(post) = self.lock().as_mut() {
+            post.desk.victims_are_held();
+        }
+    }
+
+    /// Does all that cannot wait, leaves the rest to the capture thread, and keeps when there will be more although no
+    /// record comes. False: another thread has the desk.
     pub fn work_if_free(&self, settles_at: &mut Option<BoottimeNs>) -> bool {
         let mut post = match self.post.try_lock() {
             Ok(post) => post,
             Err(TryLockError::Poisoned(post)) => post.into_inner(),
             Err(TryLockError::WouldBlock) => {
                 *settles_at = None;
+                self.hurry();
                 return false;
             }
         };
-        *settles_at = post.as_mut().and_then(|post| self.work(post, false));
+        let Some(Post { probe, desk }) = post.as_mut() else { return true };
+        loop {
+            self.drain(probe, desk);
+            let now = sys::boottime();
+            if !desk.read_urgent(now) && (desk.rest_can_wait() || !desk.read_one(now)) {
+                break;
+            }
+        }
+        desk.settle(false, sys::boottime());
+        *settles_at = desk.settles_at();
+        if desk.has_more() {
+            self.pulse.poke();
+        }
         true
     }
 
-    /// The same after whoever is at it.
-    fn work_next(&self) -> Option<BoottimeNs> {
-        let mut post = self.post.lock().unwrap_or_else(PoisonError::into_inner);
-        post.as_mut().and_then(|post| self.work(post, false))
+    /// Whoever waits for the capture thread would wait for all that comes before a thread of normal priority.
+    fn hurry(&self) {
+        let thread = self.at_ease.swap(0, Ordering::AcqRel);
+        if thread != 0
+            && let Err(error) = sys::hurry(thread, Priority::Hurried)
+        {
+            tracing::debug!(%error, "the capture thread stays at normal priority");
+        }
     }
 
-    /// The last of it, whatever is still open.
-    fn end(&self) -> Option<Probe> {
-        let mut post = self.post.lock().unwrap_or_else(PoisonError::into_inner).take()?;
-        self.has_ended.store(true, Ordering::Release);
-        self.work(&mut post, true);
-        Some(post.probe)
-    }
-
-    fn work(&self, Post { probe, desk }: &mut Post, all: bool) -> Option<BoottimeNs> {
+    /// Makes all reads, one by one: an anchor comes between any two. Gives when there will be something to do although
+    /// nobody wakes this thread.
+    fn work_at_ease(&self, thread: i32) -> Option<BoottimeNs> {
+        // It may have been hurried when it was about to sleep.
+        let mut is_hurried = true;
         loop {
-            // Its place is free again when its victim has been read: until then anchors hold on.
-            while let Some(record) = probe.next_record() {
-                desk.take(&record, sys::boottime());
+            if is_hurried && let Err(error) = sys::be_at_ease() {
+                tracing::debug!(%error, "the capture thread stays at real-time priority");
             }
-            self.drained.fetch_add(1, Ordering::Release);
-            #[cfg(feature = "debug-log")]
-            probe.flush_log();
+            let mut post = self.lock();
+            let Post { probe, desk } = post.as_mut()?;
+            self.at_ease.store(thread, Ordering::Release);
+            self.drain(probe, desk);
+            if !desk.rest_can_wait() {
+                self.hurry();
+            }
+            let has_read = desk.read_one(sys::boottime());
+            desk.settle(false, sys::boottime());
+            let settles_at = desk.settles_at();
+            is_hurried = self.at_ease.swap(0, Ordering::AcqRel) == 0;
+            drop(post);
+            if !has_read {
+                return settles_at;
+            }
+        }
+    }
+
+    /// All that there is to do, as fast as this thread can.
+    fn work(&self, all: bool) -> Option<BoottimeNs> {
+        let mut post = self.lock();
+        let Post { probe, desk } = post.as_mut()?;
+        loop {
+            self.drain(probe, desk);
             if !desk.read_one(sys::boottime()) {
                 break;
             }
         }
         desk.settle(all, sys::boottime());
         desk.settles_at()
+    }
+
+    /// The last of it, whatever is still open.
+    fn end(&self) -> Option<Probe> {
+        self.work(true);
+        self.has_ended.store(true, Ordering::Release);
+        let Post { probe, .. } = self.lock().take()?;
+        Some(probe)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Post>> {
+        self.post.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn drain(&self, probe: &mut Probe, desk: &mut Desk) {
+        // Its place is free again when its victim has been read: until then anchors hold on.
+        while let Some(record) = probe.next_record() {
+            desk.take(&record, sys::boottime());
+        }
+        self.drained.fetch_add(1, Ordering::Release);
+        #[cfg(feature = "debug-log")]
+        probe.flush_log();
     }
 }
 
@@ -216,43 +283,49 @@ pub fn start(probe: Probe, desk: Desk, incidents: Receiver<Caught>) -> io::Resul
     let pulse = Arc::new(Pulse::new()?);
     epoll::add(&epoll, &pulse.poke, epoll::EventData::new_u64(2), epoll::EventFlags::IN)?;
     let ring = probe.fd().try_clone_to_owned()?;
-    let shift = Arc::new(Shift::new(probe, desk));
-    let are_cast = anchors::cast(ring.as_fd(), &shift).unwrap_or_else(|error| {
+    let shift = Arc::new(Shift::new(probe, desk, Arc::clone(&pulse)));
+    let has_anchors = anchors::cast(ring.as_fd(), &shift).unwrap_or_else(|error| {
         tracing::debug!(%error, "there are no anchors");
         false
     });
-    if !are_cast {
+    if !has_anchors {
         epoll::add(&epoll, &ring, epoll::EventData::new_u64(0), epoll::EventFlags::IN)?;
     }
-    let thread = Thread { shift, pulse: Arc::clone(&pulse) };
+    let thread = Thread { shift, pulse: Arc::clone(&pulse), has_anchors };
     let stopped = Arc::clone(&stop);
     let thread =
         thread::Builder::new().name("capture".to_owned()).spawn(move || thread.run(&epoll, &stopped))?;
     Ok(Running::new(incidents, stop, pulse, thread))
 }
 
-/// The capture thread: with anchors on all CPUs it does what is to be done while nothing happens, without them all.
+/// The capture thread: with anchors on all CPUs it makes the reads that can wait, at a priority that lets others run,
+/// whoever reads stdout among them; without anchors it does all.
 struct Thread {
     shift: Arc<Shift>,
     pulse: Arc<Pulse>,
+    has_anchors: bool,
 }
 
 impl Thread {
     fn run(self, epoll: &OwnedFd, stop: &OwnedFd) -> Option<Probe> {
         sys::touch_stack();
-        if let Err(error) = sys::make_realtime(Priority::Capture) {
+        if !self.has_anchors
+            && let Err(error) = sys::make_realtime(Priority::Capture)
+        {
             tracing::info!(%error,
                 "no real-time priority, so a victim may be gone before it is read: give CAP_SYS_NICE");
         }
+        let thread = sys::thread_id();
         loop {
-            let settles_at = self.shift.work_next();
+            let settles_at =
+                if self.has_anchors { self.shift.work_at_ease(thread) } else { self.shift.work(false) };
             if self.wait(epoll, stop, settles_at) {
                 return self.shift.end();
             }
         }
     }
 
-    /// Sleeps until there is a record, an open incident's time is over, or the end is asked for: then true.
+    /// Sleeps until there is something to do, an open incident's time is over, or the end is asked for: then true.
     fn wait(&self, epoll: &OwnedFd, stop: &OwnedFd, until: Option<BoottimeNs>) -> bool {
         let timeout = until.map(|at| timespec_until(at, sys::boottime()));
         let mut events =

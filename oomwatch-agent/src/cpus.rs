@@ -36,9 +36,14 @@ impl Shares {
         Self((0..cpus.len().min(THREADS)).map(share).collect())
     }
 
-    /// How many threads there are to be; 0 where it makes no difference.
+    /// How many threads there are to be.
     pub fn threads(&self) -> usize {
-        if self.0.len() > 1 { self.0.len() } else { 0 }
+        self.0.len()
+    }
+
+    /// Whether each of them has one CPU.
+    pub fn are_single(&self) -> bool {
+        self.0.iter().all(|share| share.count() == 1)
     }
 
     /// Which of them has the CPU that this is called on.
@@ -71,7 +76,7 @@ mod tests {
     #[test]
     fn every_cpu_has_one_thread_and_no_thread_has_all() {
         for (cpus, threads) in
-            [(vec![], 0), (vec![3], 0), (vec![0, 5], 2), ((0..8).collect(), 8), ((0..20).collect(), 8)]
+            [(vec![], 0), (vec![3], 1), (vec![0, 5], 2), ((0..8).collect(), 8), ((0..20).collect(), 8)]
         {
             let shares = Shares::of(&set(cpus.iter().copied()));
             assert_eq!(shares.threads(), threads, "{cpus:?}");

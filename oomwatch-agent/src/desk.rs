@@ -18,9 +18,10 @@ use oomwatch_common::{
 
 use crate::{
     foreteller::Foreteller,
-    job::{Caught, Job, Pack},
+    job::{Caught, Job},
     losses::{Losses, Stage},
     marks::{Marks, Proof},
+    pack::Pack,
     pool::{Parcel, Pool},
     progress::{Done, Lost, Progress},
     queue::Sender,
@@ -51,6 +52,8 @@ pub struct Desk {
     marks: Marks,
     /// By which lines are printed before anything is read.
     foreteller: Option<Foreteller>,
+    /// Each CPU has an anchor, by which whoever was killed there is kept from going on.
+    victims_are_held: bool,
     progress: Arc<Progress>,
     done: Done,
 }
@@ -72,6 +75,7 @@ impl Desk {
             jobs,
             marks: Marks::new(settings.kernel_kills),
             foreteller: None,
+            victims_are_held: false,
             progress: Arc::default(),
             done: Done::default(),
         }
@@ -91,6 +95,12 @@ impl Desk {
         self
     }
 
+    /// A victim that asked for the memory itself is kept on its CPU when the kernel is done with it. Then whoever reads
+    /// its line comes before its files.
+    pub fn victims_are_held(&mut self) {
+        self.victims_are_held = true;
+    }
+
     /// Takes one record of the probe. What is no record is counted.
     pub fn take(&mut self, raw: &[u8], now: BoottimeNs) {
         self.done.records += 1;
@@ -107,7 +117,7 @@ impl Desk {
         let record = peek(proof).ok()?;
         let outline = Outline::new(record.incident, ProbeLevel::Kprobe);
         let mut job = Job::new(outline, Pack::new(Parcel::new(&self.pool)), now, 0);
-        job.begin(&record, proof, &mut self.sources);
+        job.begin(&record, proof, &mut self.sources, false);
         while job.read_next(&mut self.sources, now) {}
         let caught = job.finish(false, now)?;
         let mut bytes = Vec::new();
@@ -146,15 +156,35 @@ impl Desk {
                     job.foretell_once_proved(copy);
                 }
             }
-            job.begin(record, raw, &mut self.sources);
+            let is_held = self.victims_are_held && job.is_foretold();
+            job.begin(record, raw, &mut self.sources, is_held);
             self.jobs.push_back(job);
         }
     }
 
-    /// Makes one read for the oldest incident that still has any. False: none has.
+    /// Makes one read, an urgent one first, else for the oldest incident that still has any. False: none has.
     pub fn read_one(&mut self, now: BoottimeNs) -> bool {
-        let Some(job) =
-            self.jobs.iter_mut().find_map(|job| job.read_next(&mut self.sources, now).then_some(job))
+        self.read_urgent(now) || self.read(now, |job, sources| job.read_next(sources, now))
+    }
+
+    /// Makes one of the reads that cannot wait. False: there is none.
+    pub fn read_urgent(&mut self, now: BoottimeNs) -> bool {
+        self.read(now, Job::read_urgent)
+    }
+
+    /// Whether there is any read left.
+    pub fn has_more(&self) -> bool {
+        self.jobs.iter().any(Job::has_more)
+    }
+
+    /// Whether what is left is of incidents alone of which somebody has a line to read: not of a node without memory,
+    /// where a thread of normal priority that asks for a page costs another process its life.
+    pub fn rest_can_wait(&self) -> bool {
+        self.jobs.iter().all(|job| job.is_foretold() || !job.has_more())
+    }
+
+    fn read(&mut self, now: BoottimeNs, read: impl Fn(&mut Job, &mut Sources) -> bool) -> bool {
+        let Some(job) = self.jobs.iter_mut().find_map(|job| read(job, &mut self.sources).then_some(job))
         else {
             return false;
         };

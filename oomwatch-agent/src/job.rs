@@ -5,16 +5,16 @@ use oomwatch_common::{
     ids::{CgroupId, Tgid},
     incident::ProbeLevel,
     outline::Outline,
-    parcel::Piece,
-    peek::{CgroupView, Identity, Peek, Tells},
+    peek::{CgroupView, Identity, Peek, Tells, peek},
     units::BoottimeNs,
 };
 
 use crate::{
     marks::Proof,
-    pool::{Need, Parcel},
+    pack::Pack,
+    pool::Parcel,
     sources::{
-        CgroupDir, Contents, Sources,
+        CgroupDir, Sources,
         process::{self, Seen},
     },
 };
@@ -42,6 +42,8 @@ pub struct Job {
     member_count: usize,
     next_member: usize,
     trigger: Option<Identity>,
+    /// The victim, where it asked for the memory itself and an anchor will keep it from going on.
+    held: Option<Identity>,
     /// The victim's own, and the one whose limit was hit.
     cgroups: [Option<(CgroupId, CgroupDir)>; 2],
     /// The rest of the reads: whose files, and which of them is next.
@@ -78,47 +80,13 @@ pub struct Caught {
     pub is_unproved: bool,
 }
 
-/// Where records and files are put.
-pub struct Pack {
-    /// `None`: there was no memory when it began.
-    parcel: Option<Parcel>,
-    is_cut: bool,
-}
-
-impl Pack {
-    /// Into a parcel.
-    pub fn new(parcel: Option<Parcel>) -> Self {
-        Self { parcel, is_cut: false }
-    }
-
-    /// Keeps a record. False: there is no memory for it, though there was some for those before.
-    fn record(&mut self, raw: &[u8]) -> bool {
-        let Some(parcel) = &mut self.parcel else { return true };
-        let kept = parcel.add(&Piece::Record(raw), Need::Record);
-        self.is_cut |= !kept;
-        kept
-    }
-
-    /// Keeps what was read, or why nothing was.
-    pub fn source(&mut self, subject: Subject, file: &'static str, read: &Result<Contents<'_>, Outcome>) {
-        let Some(parcel) = &mut self.parcel else { return };
-        let (outcome, contents, truncated) = match read {
-            Ok(Contents { bytes, truncated }) => (Outcome::Read, *bytes, *truncated),
-            Err(outcome) => (*outcome, &[][..], false),
-        };
-        let piece = Piece::Source { subject, file, outcome, truncated, contents };
-        if !parcel.add(&piece, Need::File) {
-            let outcome = if outcome == Outcome::Read { Outcome::NoRoom } else { outcome };
-            let piece = Piece::Source { subject, file, outcome, truncated: false, contents: &[] };
-            self.is_cut |= !parcel.add(&piece, Need::Record);
-        }
-    }
-
-    /// What was read under this number was another process's.
-    pub fn forget(&mut self, tgid: Tgid) {
-        let Some(parcel) = &mut self.parcel else { return };
-        self.is_cut |= !parcel.add(&Piece::Forget(tgid), Need::Record);
-    }
+/// The victim's cgroup, and that whose limit was hit where it is another one, held open.
+fn cgroups(views: [&Option<CgroupView<'_>>; 2], sources: &mut Sources) -> [Option<(CgroupId, CgroupDir)>; 2] {
+    let [own, limit_owner] = views.map(Option::as_ref);
+    let id = |view: Option<&CgroupView<'_>>| view.and_then(|view| view.id);
+    let limit_owner = limit_owner.filter(|owner| owner.id != id(own));
+    let mut hold = |view: Option<&CgroupView<'_>>| Some((id(view)?, sources.cgroup(view?)?));
+    [hold(own), hold(limit_owner)]
 }
 
 impl Job {
@@ -133,6 +101,7 @@ impl Job {
             member_count: 0,
             next_member: 0,
             trigger: None,
+            held: None,
             cgroups: [None, None],
             next_read: (0, 0),
             taken_at,
@@ -147,27 +116,32 @@ impl Job {
         }
     }
 
-    /// Takes its first record, and at once reads what dies first.
-    pub fn begin(&mut self, first: &Peek<'_>, raw: &[u8], sources: &mut Sources) {
+    /// Takes its first record, and at once reads what dies first: but a victim that `is_held` where it asked itself,
+    /// only when the kernel is done with it, so that others can run until then.
+    pub fn begin(&mut self, first: &Peek<'_>, raw: &[u8], sources: &mut Sources, is_held: bool) {
         self.keep(first, raw);
         match &first.tells {
             Tells::Begin { trigger, chosen, cgroup, limit_owner, group, .. } => {
+                if is_held && trigger == chosen && !group && self.pack.first_record().is_some() {
+                    self.held = Some(*chosen);
+                    return;
+                }
                 self.read_process(chosen, sources);
-                self.plan_cgroups([cgroup, limit_owner], sources);
+                self.cgroups = cgroups([cgroup, limit_owner], sources);
                 if let (true, Some((_, own))) = (*group && cgroup.is_some(), &self.cgroups[0]) {
                     self.member_count = sources.members(own, &mut self.members);
                 }
-                self.trigger = Some(*trigger).filter(|trigger| !trigger.kthread);
+                self.trigger = Some(*trigger).filter(|trigger| !trigger.kthread && trigger != chosen);
             }
             Tells::Marked { trigger, victim, cgroup, .. } => {
                 self.read_process(victim, sources);
-                self.plan_cgroups([cgroup, &None], sources);
+                self.cgroups = cgroups([cgroup, &None], sources);
                 self.trigger = Some(*trigger).filter(|trigger| !trigger.kthread);
             }
             Tells::Killed(process) => self.read_process(process, sources),
             Tells::Victim(process, cgroup) | Tells::Proof(process, cgroup) => {
                 self.read_process(process, sources);
-                self.plan_cgroups([cgroup, &None], sources);
+                self.cgroups = cgroups([cgroup, &None], sources);
             }
             Tells::End { .. } => {}
         }
@@ -181,6 +155,8 @@ impl Job {
     /// Takes a record; the process that it names is read at once.
     pub fn push(&mut self, record: &Peek<'_>, raw: &[u8], sources: &mut Sources) {
         if let Tells::Victim(process, _) | Tells::Marked { victim: process, .. } = &record.tells {
+            // The kernel is about to kill it, and it may have threads elsewhere, which nobody holds.
+            self.read_held(sources);
             self.read_process(process, sources);
         }
         self.outline.push(record);
@@ -197,12 +173,16 @@ impl Job {
         self.unkept
     }
 
-    fn plan_cgroups(&mut self, views: [&Option<CgroupView<'_>>; 2], sources: &mut Sources) {
-        let [own, limit_owner] = views.map(Option::as_ref);
-        let id = |view: Option<&CgroupView<'_>>| view.and_then(|view| view.id);
-        let limit_owner = limit_owner.filter(|owner| owner.id != id(own));
-        let mut hold = |view: Option<&CgroupView<'_>>| Some((id(view)?, sources.cgroup(view?)?));
-        self.cgroups = [hold(own), hold(limit_owner)];
+    /// Reads the victim that is held, and finds its cgroups. False: there is none.
+    fn read_held(&mut self, sources: &mut Sources) -> bool {
+        let Some(held) = self.held.take() else { return false };
+        self.read_process(&held, sources);
+        if let Some(Ok(Peek { tells: Tells::Begin { cgroup, limit_owner, .. }, .. })) =
+            self.pack.first_record().map(peek)
+        {
+            self.cgroups = cgroups([&cgroup, &limit_owner], sources);
+        }
+        true
     }
 
     fn read_process(&mut self, process: &Identity, sources: &mut Sources) {
@@ -256,19 +236,35 @@ impl Job {
         self.proof = Some(proof);
     }
 
-    /// Makes the next read. False: there is none left.
-    pub fn read_next(&mut self, sources: &mut Sources, now: BoottimeNs) -> bool {
-        let until = BoottimeNs(now.0.saturating_add(self.deadline_ns));
-        if now > *self.read_until.get_or_insert(until) {
-            self.time_out();
-            return false;
-        }
+    /// Makes the next of the reads that cannot wait: of who is dying or may be next, and what a line waits for. False:
+    /// there is none.
+    pub fn read_urgent(&mut self, sources: &mut Sources) -> bool {
         if self.unproved.is_some() && self.kernel_oom_kills.is_none() && !self.has_vmstat {
             self.read_of_node(VMSTAT, sources);
             return true;
         }
-        if let Some(process) = self.next_process() {
-            self.read_process(&process, sources);
+        if self.outline.ended() && self.read_held(sources) {
+            return true;
+        }
+        let Some(process) = self.next_process() else { return false };
+        self.read_process(&process, sources);
+        true
+    }
+
+    /// Whether there is any read left.
+    pub fn has_more(&self) -> bool {
+        let processes_done = self.next_member >= self.member_count && self.trigger.is_none();
+        !processes_done || self.held.is_some() || self.next_read.0 <= self.cgroups.len()
+    }
+
+    /// Makes the next read. False: there is none left.
+    pub fn read_next(&mut self, sources: &mut Sources, now: BoottimeNs) -> bool {
+        let until = BoottimeNs(now.0.saturating_add(self.deadline_ns));
+        if self.held.is_none() && now > *self.read_until.get_or_insert(until) {
+            self.time_out();
+            return false;
+        }
+        if self.read_held(sources) || self.read_urgent(sources) {
             return true;
         }
         let Some((whose, file)) = self.next_file() else { return false };
@@ -339,9 +335,7 @@ impl Job {
 
     /// Everything that can come has come.
     pub fn is_settled(&self, now: BoottimeNs) -> bool {
-        let processes_done = self.next_member >= self.member_count && self.trigger.is_none();
-        let reads_done = processes_done && self.next_read.0 > self.cgroups.len();
-        reads_done && self.settles_at().is_none_or(|at| now >= at)
+        !self.has_more() && self.settles_at().is_none_or(|at| now >= at)
     }
 
     /// When it settles even if no record comes any more; `None`: as soon as its reads are done.
@@ -374,7 +368,7 @@ impl Job {
     /// What it has come to; `None` where there was no memory for it.
     pub fn finish(mut self, is_unproved: bool, now: BoottimeNs) -> Option<Caught> {
         self.time_out();
-        let Pack { parcel, is_cut } = self.pack;
+        let (parcel, is_cut) = self.pack.into_parts();
         Some(Caught { parcel: parcel?, taken_at: self.taken_at, done_at: now, is_cut, is_unproved })
     }
 }

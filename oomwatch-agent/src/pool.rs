@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use crossbeam_queue::ArrayQueue;
-use oomwatch_common::parcel::Piece;
+use oomwatch_common::parcel::{Piece, pieces};
 
 /// Bytes that a block holds: with its two other members it is as long as a page.
 const BLOCK_BYTES: usize = 4096 - 2 * size_of::<usize>();
@@ -89,6 +89,15 @@ impl Parcel {
         true
     }
 
+    /// The first piece, where it lies in one block.
+    pub fn first(&self) -> Option<Piece<'_>> {
+        let mut block = self.last.as_ref()?;
+        while let Some(before) = &block.before {
+            block = before;
+        }
+        pieces(block.bytes.get(..block.used)?).next().map(|(_, piece)| piece)
+    }
+
     fn reserve(&mut self, len: usize, need: Need) -> bool {
         let here = self.last.as_ref().map_or(0, |last| BLOCK_BYTES - last.used);
         let blocks = len.saturating_sub(here).div_ceil(BLOCK_BYTES);
@@ -168,7 +177,7 @@ fn give_back(pool: &Pool, mut next: Option<Box<Block>>) {
 
 #[cfg(test)]
 mod tests {
-    use oomwatch_common::parcel::{HEAD_LEN, pieces};
+    use oomwatch_common::parcel::HEAD_LEN;
 
     use super::*;
 

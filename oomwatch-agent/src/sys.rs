@@ -32,8 +32,10 @@ use tokio::io::{Interest, unix::AsyncFd};
 pub enum Priority {
     /// Of who captures.
     Capture = 1,
+    /// Of the thread that reads what can wait, while somebody waits for it: see [`hurry`].
+    Hurried = 2,
     /// Of what prints a line before the victim is read: it takes less time than that, and waits for stdout alone.
-    Teller = 2,
+    Teller = 3,
 }
 
 /// More than the capture thread uses of its stack: some records, a page of text.
@@ -76,13 +78,38 @@ pub fn possible_cpus() -> u32 {
 /// # Errors
 /// Not permitted without `CAP_SYS_NICE`, or in a v1 cgroup without real-time runtime.
 pub fn make_realtime(priority: Priority) -> io::Result<()> {
-    schedule(libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK, priority as c_int)
+    hurry(THIS_THREAD, priority)
 }
 
-fn schedule(policy: c_int, priority: c_int) -> io::Result<()> {
+/// Gives another thread of this process real-time priority: whoever waits for what it holds lends it its own, as it
+/// would be left waiting by all that come before that thread.
+///
+/// # Errors
+/// As [`make_realtime`], or there is no such thread any more.
+pub fn hurry(thread: i32, priority: Priority) -> io::Result<()> {
+    schedule(thread, libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK, priority as c_int)
+}
+
+/// Gives the calling thread normal priority again.
+///
+/// # Errors
+/// None that is known.
+pub fn be_at_ease() -> io::Result<()> {
+    schedule(THIS_THREAD, libc::SCHED_OTHER, 0)
+}
+
+/// The number of the calling thread.
+pub fn thread_id() -> i32 {
+    rustix::thread::gettid().as_raw_nonzero().get()
+}
+
+/// For sched_setscheduler(2).
+const THIS_THREAD: i32 = 0;
+
+fn schedule(thread: i32, policy: c_int, priority: c_int) -> io::Result<()> {
     let parameters = libc::sched_param { sched_priority: priority };
-    // SAFETY: `parameters` is a valid sched_param for the time of the call; 0 is the calling thread.
-    let result = unsafe { libc::sched_setscheduler(0, policy, &raw const parameters) };
+    // SAFETY: `parameters` is a valid sched_param for the time of the call.
+    let result = unsafe { libc::sched_setscheduler(thread, policy, &raw const parameters) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
@@ -105,7 +132,7 @@ impl OutOfReserve {
 impl Drop for OutOfReserve {
     fn drop(&mut self) {
         if self.is_granted
-            && let Err(error) = schedule(libc::SCHED_OTHER, 0)
+            && let Err(error) = be_at_ease()
         {
             tracing::error!(%error, "a thread stays at real-time priority");
         }

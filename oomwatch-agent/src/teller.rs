@@ -23,13 +23,12 @@ use jiff::Timestamp;
 use oomwatch_common::{
     attribution::{Attribution, Paths},
     foretell,
-    ids::CgroupPath,
-    incident::{Incident, Memcg, ProbeLevel, Process, ProcessMemory},
+    incident::Incident,
     parcel::{Piece, pieces},
     proc_text::loadavg,
     render_text::who,
     report::{Context, Report, Source},
-    units::{BoottimeNs, Bytes, Limit, PageSize},
+    units::{BoottimeNs, PageSize},
 };
 use tokio::sync::Notify;
 
@@ -188,22 +187,10 @@ struct Teller {
 impl Teller {
     /// Makes a line that nobody sees, so that the first real one finds its code in memory.
     fn warm_up(&mut self) {
-        let limit = Some(Limit::Bytes(Bytes(2)));
-        let path = CgroupPath::parse(b"/system.slice/oomwatch.service");
-        let memcg = Memcg { path, usage: Some(Bytes(1)), limit, v2: Some(true), ..Memcg::default() };
-        let memory = Some(ProcessMemory { rss_anon: Some(Bytes(2)), ..ProcessMemory::default() });
-        let process = Process { memcg: Some(memcg.clone()), memory, ..Process::default() };
-        let incident = Incident {
-            number: 0,
-            at: sys::boottime(),
-            level: ProbeLevel::Kprobe,
-            oom: None,
-            trigger: Some(process.clone()),
-            victims: vec![process],
-            limit_owner: Some(memcg),
-            gaps: Vec::new(),
-        };
-        if let Some(report) = self.report(&incident) {
+        let incident = foretell::incident(&foretell::example(), self.telling.context.page_size);
+        if let Ok(Some(incident)) = incident
+            && let Some(report) = self.report(&incident)
+        {
             hint::black_box(render::render(&report, self.telling.output, false));
         }
     }

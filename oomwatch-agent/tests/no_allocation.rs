@@ -12,7 +12,9 @@ use std::{
 
 use allocation_counter::measure;
 use oomwatch_agent::{
+    cpus::Shares,
     desk::{Desk, Settings},
+    foreteller::{Told, foretelling},
     job::Caught,
     losses::{Losses, Stage},
     pool::{Parcel, Pool},
@@ -41,6 +43,7 @@ struct Node {
     caught: Receiver<Caught>,
     losses: Arc<Losses>,
     pool: Arc<Pool>,
+    told: Arc<Told>,
 }
 
 impl Node {
@@ -50,17 +53,22 @@ impl Node {
         // Not known: marks are taken for kills.
         let settings =
             Settings { roots: Roots::new(proc, cgroup), deadline_ns: DEADLINE_NS, kernel_kills: None };
-        let desk = Desk::new(&settings, Arc::clone(&losses), sender, Arc::clone(&pool));
-        Self { desk, caught, losses, pool }
+        let (foreteller, told, _) = foretelling(PLACES, Shares::of_this_process().unwrap()).unwrap();
+        let mut desk = Desk::new(&settings, Arc::clone(&losses), sender, Arc::clone(&pool))
+            .foretelling(Some(foreteller));
+        desk.victims_are_held();
+        Self { desk, caught, losses, pool, told }
     }
 
     /// What the capture thread does with these records, counted; `now` is when it comes to the second read.
     fn feed(&mut self, records: &[Vec<u8>], now: BoottimeNs) {
+        while self.told.next().is_some() {}
         let counted = measure(|| {
             for record in records {
                 self.desk.take(record, NOW);
                 self.desk.settle(false, NOW);
             }
+            while self.desk.read_urgent(NOW) {}
             self.desk.read_one(NOW);
             while self.desk.read_one(now) {}
             self.desk.settle(true, now);

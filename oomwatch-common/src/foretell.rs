@@ -4,6 +4,8 @@
 //! before the victim is gone, and whatever the files take. Where the report will have more to say in its line, it is
 //! left to that.
 
+use zerocopy::IntoBytes as _;
+
 use crate::{
     assemble::Assembly,
     attribution::Attribution,
@@ -11,6 +13,7 @@ use crate::{
     diagnose::Cause,
     incident::Incident,
     peek::{Peek, Tells},
+    record as wire,
     report::{Context, Report},
     units::{Bytes, PageSize},
 };
@@ -27,6 +30,45 @@ pub fn is_foretold(record: &Peek<'_>) -> bool {
         Tells::Marked { victim, cgroup, group, .. } => !group && cgroup.is_some() && victim.tgid.is_some(),
         _ => false,
     }
+}
+
+/// The first record of a kill that never was, by which all that a line takes can be gone through before there is one.
+pub fn example() -> Vec<u8> {
+    const PATH: &[u8] = b"oomwatch.service\0system.slice\0";
+    let mut comm = [0; wire::COMM_LEN];
+    comm.iter_mut().zip(b"oomwatch").for_each(|(to, from)| *to = *from);
+    let (tgid, tid, uid, rss_anon, rss_file) = (2, 2, 1, 200, 1);
+    let flags = wire::TASK_KNOWN | wire::TASK_HAS_MM;
+    let task = wire::Task { rss_file, rss_anon, tgid, tid, uid, flags, comm, ..wire::UNREAD_TASK };
+    let (usage, max, hierarchy_id, flags) = (250, 256, 0, wire::MEMCG_KNOWN);
+    let (path_len, depth) = (u32::try_from(PATH.len()).unwrap_or(0), 2);
+    let memcg = wire::Memcg { usage, max, hierarchy_id, path_len, depth, flags, ..wire::UNREAD_MEMCG };
+    let begin = wire::Begin {
+        header: wire::Header {
+            version: wire::WIRE_VERSION,
+            kind: wire::RecordKind::Begin as u16,
+            size: u32::try_from(size_of::<wire::Begin>() + PATH.len()).unwrap_or(0),
+            incident: 1,
+            boottime_ns: 1,
+        },
+        oom: wire::OomControl {
+            totalpages: max,
+            chosen_points: 200,
+            gfp_mask: 0,
+            order: 0,
+            // CONSTRAINT_MEMCG (include/linux/oom.h)
+            constraint: 3,
+            reserved: 0,
+            message: [0; wire::MESSAGE_LEN],
+        },
+        trigger: task,
+        chosen: task,
+        trigger_memcg: memcg,
+        chosen_memcg: memcg,
+        limit_owner: memcg,
+        chosen_levels: [wire::MemcgLevel { usage, max }; wire::MEMCG_LEVELS],
+    };
+    [begin.as_bytes(), PATH].concat()
 }
 
 /// The incident of such a record, as if the kernel had done already what it is about to do.

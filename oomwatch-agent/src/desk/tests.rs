@@ -17,6 +17,8 @@ use crate::{
     unpack::Captured,
 };
 
+mod held;
+
 const NOW: BoottimeNs = BoottimeNs(7_000_000_000);
 
 /// A copy of a recording that a test may change.

@@ -18,7 +18,7 @@ use oomwatch_common::{
 use rustix::io::Errno;
 
 use super::{Contents, End, FILE_BYTES, SHORT_BYTES, Sources, open_dir, open_file, outcome_of};
-use crate::job::Pack;
+use crate::pack::Pack;
 
 /// `USER_HZ` of every architecture that Linux supports for eBPF: the unit of `/proc/PID/stat`'s start time.
 pub(super) const NANOSECONDS_PER_TICK: u64 = 10_000_000;

@@ -65,6 +65,16 @@ fn foretold(raw: &[u8], circumstances: &str) -> Result<String, &'static str> {
 }
 
 #[test]
+fn the_example_is_foretold() {
+    let circumstances = r#"{"page_size": 4096, "realtime_at_boot_ns": 0}"#;
+    assert_eq!(
+        foretold(&example(), circumstances).unwrap(),
+        "1970-01-01T00:00:00Z OOM kill: oomwatch (pid 2, uid 1) in /system.slice/oomwatch.service: 800 KiB anon + \
+         4 KiB file of a 1.0 MiB limit; cgroup limit reached (outside Kubernetes); triggered by itself\n"
+    );
+}
+
+#[test]
 fn what_is_foretold_is_what_the_report_says() {
     for ((name, records, circumstances, line), expected) in RECORDINGS {
         let foretold = foretold(first(records), circumstances);
