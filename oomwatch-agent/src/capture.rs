@@ -236,25 +236,30 @@ impl Shift {
     }
 
     /// All that there is to do, as fast as this thread can.
-    fn work(&self, all: bool) -> Option<BoottimeNs> {
+    fn work(&self) -> Option<BoottimeNs> {
         let mut post = self.lock();
         let Post { probe, desk } = post.as_mut()?;
-        loop {
-            self.drain(probe, desk);
-            if !desk.read_one(sys::boottime()) {
-                break;
-            }
-        }
-        desk.settle(all, sys::boottime());
+        self.read_all(probe, desk);
+        desk.settle(false, sys::boottime());
         desk.settles_at()
     }
 
     /// The last of it, whatever is still open.
     fn end(&self) -> Option<Probe> {
-        self.work(true);
+        let Post { mut probe, mut desk } = self.lock().take()?;
         self.has_ended.store(true, Ordering::Release);
-        let Post { probe, .. } = self.lock().take()?;
+        self.read_all(&mut probe, &mut desk);
+        desk.settle(true, sys::boottime());
         Some(probe)
+    }
+
+    fn read_all(&self, probe: &mut Probe, desk: &mut Desk) {
+        loop {
+            self.drain(probe, desk);
+            if !desk.read_one(sys::boottime()) {
+                return;
+            }
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Post>> {
@@ -318,7 +323,7 @@ impl Thread {
         let thread = sys::thread_id();
         loop {
             let settles_at =
-                if self.has_anchors { self.shift.work_at_ease(thread) } else { self.shift.work(false) };
+                if self.has_anchors { self.shift.work_at_ease(thread) } else { self.shift.work() };
             if self.wait(epoll, stop, settles_at) {
                 return self.shift.end();
             }
