@@ -49,7 +49,12 @@ pub fn run(agent: &Path, program: &Path, standin: &Path, kills: u64) -> Result<F
     standin.set("pods.json", &list_of(PODS)?)?;
     let journal = standin.dir.join("journal").display().to_string();
     let mut arguments = standin.options()?;
+    // Without kprobes trampolines are tried, for which all of the kernel's BTF is read: 17 MiB at the start alone,
+    // which no node with kprobes has.
+    let has_kprobes = Path::new("/sys/bus/event_source/devices/kprobe").exists();
+    let level = if has_kprobes { "auto" } else { "tracepoint" };
     let rest = ["--output", "json", "--listen", "127.0.0.1:0", "--backlog", "off", "--journal", &journal];
+    arguments.extend(["--probe", level].map(str::to_owned));
     arguments.extend(rest.map(str::to_owned));
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let mut agent = Agent::start(agent, &arguments)?;
