@@ -131,7 +131,7 @@ struct Post {
 pub struct Shift {
     /// `None`: it is over.
     post: Mutex<Option<Post>>,
-    /// How often the ring buffer was found empty.
+    /// How often the ring buffer was found empty, and every victim read with which the kernel is done.
     drained: AtomicU64,
     has_ended: AtomicBool,
     /// Wakes the capture thread.
@@ -267,11 +267,13 @@ impl Shift {
     }
 
     fn drain(&self, probe: &mut Probe, desk: &mut Desk) {
-        // Its place is free again when its victim has been read: until then anchors hold on.
+        // Its place is free again when its victim has been read, or is owed: until then anchors hold on.
         while let Some(record) = probe.next_record() {
             desk.take(&record, sys::boottime());
         }
-        self.drained.fetch_add(1, Ordering::Release);
+        if !desk.owes_a_victim() {
+            self.drained.fetch_add(1, Ordering::Release);
+        }
         #[cfg(feature = "debug-log")]
         probe.flush_log();
     }

@@ -177,6 +177,11 @@ impl Desk {
         self.jobs.iter().any(Job::has_more)
     }
 
+    /// Whether there is a victim that dies as soon as its anchor lets go.
+    pub fn owes_a_victim(&self) -> bool {
+        self.jobs.iter().any(Job::owes_a_victim)
+    }
+
     /// Whether what is left is of incidents alone of which somebody has a line to read: not of a node without memory,
     /// where a thread of normal priority that asks for a page costs another process its life.
     pub fn rest_can_wait(&self) -> bool {

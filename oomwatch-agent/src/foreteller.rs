@@ -14,13 +14,14 @@ use oomwatch_common::{foretell::is_foretold, parcel::Piece, peek::Peek};
 
 use rustix::{
     event::{EventfdFlags, eventfd},
-    io::{read, write},
+    io::read,
 };
 
 use crate::{
     claims::Claims,
     cpus::Shares,
     pool::{Need, Parcel, Pool},
+    queue::ring,
 };
 
 /// What the teller is told.
@@ -96,11 +97,6 @@ impl Drop for Foreteller {
         self.told.closed.store(true, Ordering::SeqCst);
         self.told.bells.iter().for_each(ring);
     }
-}
-
-fn ring(bell: &OwnedFd) {
-    // Refused only where it was rung 2^64 times and never heard.
-    write(bell, &1_u64.to_ne_bytes()).ok();
 }
 
 impl Told {

@@ -243,12 +243,17 @@ impl Job {
             self.read_of_node(VMSTAT, sources);
             return true;
         }
-        if self.outline.ended() && self.read_held(sources) {
+        if self.owes_a_victim() && self.read_held(sources) {
             return true;
         }
         let Some(process) = self.next_process() else { return false };
         self.read_process(&process, sources);
         true
+    }
+
+    /// Whether the kernel is done with its victim, and that has not been read: it dies as soon as its anchor lets go.
+    pub fn owes_a_victim(&self) -> bool {
+        self.held.is_some() && self.outline.ended()
     }
 
     /// Whether there is any read left.
@@ -317,7 +322,7 @@ impl Job {
 
     /// Notes what there was no time for.
     fn time_out(&mut self) {
-        while let Some(process) = self.next_process() {
+        while let Some(process) = self.held.take().or_else(|| self.next_process()) {
             if let Some(tgid) = process.number().filter(|tgid| self.seen(*tgid).is_none()) {
                 for file in PROCESS_FILES {
                     self.pack.source(Subject::Process(tgid), file, &Err(Outcome::TimedOut));

@@ -38,9 +38,14 @@ struct Shared<T> {
 
 impl<T> Shared<T> {
     fn wake(&self) {
-        // Refused only where it was woken 2^64 times and never slept since.
-        write(&*self.wake, &1_u64.to_ne_bytes()).ok();
+        ring(&self.wake);
     }
+}
+
+/// Wakes whoever waits on an eventfd. Allocates nothing.
+pub fn ring(bell: &OwnedFd) {
+    // Refused only where it was rung 2^64 times and never heard.
+    write(bell, &1_u64.to_ne_bytes()).ok();
 }
 
 /// One end. With the last of them the queue is closed.

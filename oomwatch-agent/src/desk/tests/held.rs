@@ -32,12 +32,26 @@ fn a_held_victim_is_read_when_the_kernel_is_done_with_it() {
     }
     assert!(matches!(told.next(), Some(Foretold::Begun { .. })), "its line is out");
     assert!(!bench.desk.read_urgent(NOW) && bench.desk.has_more() && bench.desk.rest_can_wait());
+    assert!(!bench.desk.owes_a_victim(), "it is in the kernel still");
     bench.desk.take(end, NOW);
+    assert!(bench.desk.owes_a_victim(), "anchors hold on");
     assert!(bench.desk.read_urgent(NOW) && !bench.desk.read_urgent(NOW));
+    assert!(!bench.desk.owes_a_victim());
     bench.feed_nothing(0);
     let sources = bench.sources();
     assert_eq!(sources.first().map(|source| source.file), Some("status"));
     assert!(sources.iter().all(|source| source.outcome == Outcome::Read), "its cgroup's too: {sources:?}");
+}
+
+/// As where there are more incidents at once than places: the oldest is told with what it has.
+#[test]
+fn a_held_victim_that_is_never_read_is_a_gap() {
+    let (mut bench, _told) = bench("container_limit");
+    for raw in without_victim(&bench.recording) {
+        bench.desk.take(&raw, NOW);
+    }
+    bench.desk.settle(true, NOW);
+    assert_eq!(outcomes(&bench.sources(), "status"), [Outcome::TimedOut]);
 }
 
 #[test]
