@@ -1,13 +1,16 @@
 //! Takes the highest level that works on this kernel, and knows why not a higher one.
 
-use std::thread;
+use std::{
+    path::Path,
+    thread::{self, JoinHandle},
+};
 
-use oomwatch_common::units::PageSize;
+use oomwatch_common::{kernel_layout::Resolved, units::PageSize};
 
 use crate::{
-    config::{NodeOptions, ProbeChoice},
+    config::{DEFAULT_BTF, NodeOptions, ProbeChoice},
     preflight,
-    probe::{self, AttachError, How, Loaded, Probe, Settings},
+    probe::{self, AttachError, How, Loaded, Loader, Probe, Settings},
     proof,
     refusal::{Kind, Refusal},
     sys,
@@ -21,7 +24,35 @@ pub enum Watch<L> {
     Log(L, Option<String>),
 }
 
-/// Attaches a probe, or, where this kernel cannot have one, takes its log. `log`: that, opened. To be called as
+/// What takes time and depends on no option: begun before they are parsed.
+pub struct Ahead {
+    loader: Loader<'static>,
+    resolved: JoinHandle<Result<Resolved, Refusal>>,
+    features: JoinHandle<()>,
+}
+
+impl Ahead {
+    /// Begins with it. To be called while there are no other threads.
+    pub fn begin() -> Self {
+        // Both threads allocate, so how memory is asked for comes before them; and up to 5.10 what BPF takes counts as
+        // locked.
+        sys::return_large_allocations();
+        sys::raise_locked_memory_limit();
+        let loader = Loader::new();
+        let resolved = thread::spawn(|| probe::resolve(Path::new(DEFAULT_BTF)));
+        Self { loader, resolved, features: thread::spawn(probe::look_ahead) }
+    }
+
+    /// Waits for it. The layout is that of the kernel whose BTF this is.
+    fn end(self, btf: &Path) -> (Loader<'static>, Result<Resolved, Refusal>) {
+        // Where one panicked, which nothing is known to make it do, what it would have found is found here.
+        self.features.join().ok();
+        let resolved = self.resolved.join().ok().filter(|_| btf == Path::new(DEFAULT_BTF));
+        (self.loader, resolved.unwrap_or_else(|| probe::resolve(btf)))
+    }
+}
+
+/// Attaches a probe, or, where this kernel cannot have one, takes its log. `log`: that, opened. The rest is as for
 /// [`attach`].
 ///
 /// # Errors
@@ -30,11 +61,13 @@ pub fn watch<L>(
     options: &NodeOptions,
     page_size: PageSize,
     log: Result<L, Refusal>,
+    ahead: Ahead,
+    proved: impl Fn(&[u8]),
 ) -> Result<Watch<L>, Refusal> {
     if options.probe == ProbeChoice::Kmsg {
         return Ok(Watch::Log(log?, None));
     }
-    match (attach(options, page_size), log) {
+    match (attach(options, page_size, ahead, proved), log) {
         (Ok(probe), log) => Ok(Watch::Probe(Box::new(probe), log)),
         // What is only not permitted is to be permitted.
         (Err(refusal), Ok(log))
@@ -47,17 +80,20 @@ pub fn watch<L>(
 }
 
 /// Loads, proves and attaches. To be called on the process's first thread: the proof compares with `/proc/self`.
+/// `proved` is shown the record that proves the layout, before anything is attached.
 ///
 /// # Errors
 /// A [`Refusal`] that says what to change.
-pub fn attach(options: &NodeOptions, page_size: PageSize) -> Result<Probe, Refusal> {
+pub fn attach(
+    options: &NodeOptions,
+    page_size: PageSize,
+    ahead: Ahead,
+    proved: impl Fn(&[u8]),
+) -> Result<Probe, Refusal> {
     preflight::check(&options.proc)?;
-    sys::raise_locked_memory_limit();
     let page_kib = u32::try_from(page_size.get().0 / 1024).unwrap_or(4);
-    let resolved = thread::scope(|scope| {
-        scope.spawn(probe::look_ahead);
-        probe::resolve(&options.btf)
-    })?;
+    let (loader, resolved) = ahead.end(&options.btf);
+    let resolved = resolved?;
     let settings = Settings {
         resolved: &resolved,
         // The kernel wants a multiple of the page size, which may be 64 KiB.
@@ -65,9 +101,11 @@ pub fn attach(options: &NodeOptions, page_size: PageSize) -> Result<Probe, Refus
         proc: &options.proc,
         possible_cpus: sys::possible_cpus(),
     };
-    let load = |how| -> Result<Loaded, Refusal> {
-        let loaded = probe::load(&settings, how)?;
+    let mut loader: Loader<'_> = loader;
+    let mut load = |how| -> Result<Loaded, Refusal> {
+        let loaded = probe::load(&mut loader, &settings, how)?;
         proof::check(&loaded.proof, &options.proc, page_size)?;
+        proved(&loaded.proof);
         Ok(loaded)
     };
     if options.probe == ProbeChoice::Tracepoint {

@@ -28,7 +28,7 @@ use serde::Serialize;
 use tokio::runtime::{self, Runtime};
 
 use crate::{
-    attach::{self, Watch},
+    attach::{self, Ahead, Watch},
     config::{CheckOptions, CheckOutput},
     kmsg::Kmsg,
     kubernetes::{events::Api, kubelet::Kubelet},
@@ -149,7 +149,8 @@ impl<'a> Look<'a> {
     fn new(options: &'a CheckOptions) -> Result<Self, Refusal> {
         let machine = &options.node;
         let log = Kmsg::open(&machine.kmsg);
-        let attached = attach::watch(machine, sys::page_size(), log).map(|watch| match watch {
+        let attached = attach::watch(machine, sys::page_size(), log, Ahead::begin(), |_| ());
+        let attached = attached.map(|watch| match watch {
             Watch::Probe(probe, _) => Attached {
                 level: probe.level,
                 why_not_higher: probe.why_not_higher,
@@ -208,7 +209,6 @@ fn status_field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
 /// # Errors
 /// stdout cannot be written.
 pub fn check(options: &CheckOptions) -> Result<ExitCode, Refusal> {
-    sys::return_large_allocations();
     let look = Look::new(options)?;
     let lines: Vec<Line> = CHECKS.iter().flat_map(|check| check(&look)).collect();
     let verdict = look.verdict();

@@ -27,7 +27,7 @@ pub use self::{
     journal::{BacklogChoice, JournalOptions},
     kubernetes::{EventsChoice, KubeletChoice, KubernetesOptions, PodSource},
     metrics::MetricsOptions,
-    node::{DEFAULT_KMSG, NodeOptions, ProbeChoice},
+    node::{DEFAULT_BTF, DEFAULT_KMSG, NodeOptions, ProbeChoice},
 };
 use crate::{refusal::Refusal, sys};
 
@@ -220,6 +220,11 @@ pub enum Parsed {
     Print(String),
 }
 
+/// Whether it is `oomwatch run`, if nothing is wrong.
+pub fn is_run(arguments: &[OsString]) -> bool {
+    arguments.get(1).is_some_and(|first| first == "run")
+}
+
 /// Parses the command line, after a look at the names in the environment.
 ///
 /// # Errors
@@ -234,23 +239,19 @@ pub fn parse(
         return Ok(Parsed::Command(Cli { command: Command::Run(Box::new(options)) }));
     }
     let mut command = Cli::command();
-    let known: BTreeSet<&OsStr> = known_environment(&command);
-    for name in environment {
-        if !known.contains(name.as_os_str()) {
-            return Err(Refusal::usage(format!(
-                "environment variable {} is not known: `oomwatch run --help` lists those that are",
-                name.to_string_lossy()
-            )));
-        }
+    let known = known_environment(&command);
+    if let Some(name) = environment.iter().find(|name| !known.contains(name.as_os_str())) {
+        return Err(Refusal::usage(format!(
+            "environment variable {} is not known: `oomwatch run --help` lists those that are",
+            name.to_string_lossy()
+        )));
     }
-    let parsed = command.try_get_matches_from_mut(arguments);
-    match parsed
-        .and_then(|matches| Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command)))
-    {
+    let parsed =
+        command.try_get_matches_from_mut(arguments).and_then(|matches| Cli::from_arg_matches(&matches));
+    match parsed.map_err(|error| error.format(&mut command)) {
         Ok(cli) => Ok(Parsed::Command(cli)),
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
-            let help = error.render();
-            let coloured = sys::wants_colour(&io::stdout());
+            let (help, coloured) = (error.render(), sys::wants_colour(&io::stdout()));
             Ok(Parsed::Print(if coloured { help.ansi().to_string() } else { help.to_string() }))
         }
         Err(error) => Err(Refusal::usage(one_line(&error))),
@@ -260,10 +261,10 @@ pub fn parse(
 /// The options of `oomwatch run`, where nothing else is asked for and nothing is wrong. To make all options of all
 /// commands first is no small part of a start.
 fn run_alone(arguments: &[OsString], environment: &[OsString]) -> Option<RunOptions> {
-    let from_run = arguments.get(1..).filter(|rest| rest.first().is_some_and(|first| first == "run"))?;
+    let from_run = arguments.get(1..).filter(|_| is_run(arguments))?;
     let command = RunOptions::augment_args(clap::Command::new("run"));
-    let is_known = |name: &OsString| command.get_arguments().any(|argument| argument.get_env() == Some(name));
-    if !environment.iter().all(is_known) {
+    let known = known_environment(&command);
+    if environment.iter().any(|name| !known.contains(name.as_os_str())) {
         return None;
     }
     let matches = command.try_get_matches_from(from_run).ok()?;
@@ -287,8 +288,8 @@ fn one_line(error: &clap::Error) -> String {
 }
 
 fn known_environment(command: &clap::Command) -> BTreeSet<&OsStr> {
-    let arguments = command.get_subcommands().flat_map(clap::Command::get_arguments);
-    arguments.filter_map(|argument| argument.get_env()).collect()
+    let of_commands = command.get_subcommands().flat_map(clap::Command::get_arguments);
+    command.get_arguments().chain(of_commands).filter_map(|argument| argument.get_env()).collect()
 }
 
 /// Kubernetes puts variables like `OOMWATCH_SERVICE_HOST` and `OOMWATCH_PORT_9100_TCP` into every container of a

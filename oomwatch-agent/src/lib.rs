@@ -31,6 +31,7 @@ pub mod metrics;
 pub mod pack;
 pub mod pool;
 pub mod preflight;
+pub mod prepared;
 pub mod printer;
 pub mod probe;
 pub mod progress;

@@ -1,8 +1,9 @@
 //! The `oomwatch` binary: parses what it is asked for and hands over.
 
-use std::{env, io::Write as _, process::ExitCode};
+use std::{env, ffi::OsString, io::Write as _, process::ExitCode};
 
 use oomwatch_agent::{
+    attach::Ahead,
     check,
     config::{self, Command, Parsed},
     events, explain,
@@ -11,10 +12,12 @@ use oomwatch_agent::{
 };
 
 fn main() -> ExitCode {
-    let result = match config::parse(env::args_os(), env::vars_os().map(|(name, _)| name)) {
+    let arguments: Vec<OsString> = env::args_os().collect();
+    let ahead = config::is_run(&arguments).then(Ahead::begin);
+    let result = match config::parse(arguments, env::vars_os().map(|(name, _)| name)) {
         Ok(Parsed::Print(text)) => print(&text).map(|()| ExitCode::SUCCESS),
         Ok(Parsed::Command(cli)) => match cli.command {
-            Command::Run(options) => run::run(&options).map(|()| ExitCode::SUCCESS),
+            Command::Run(options) => run::run(&options, ahead).map(|()| ExitCode::SUCCESS),
             Command::Check(options) => check::check(&options),
             Command::Events(options) => events::events(&options).map(|()| ExitCode::SUCCESS),
             Command::Explain(options) => explain::explain(&options),

@@ -26,7 +26,6 @@ use oomwatch_common::{
     counters::ProbeCounter,
     incident::ProbeLevel,
     kernel_layout::{self, Resolved},
-    layout::ProbeConfig,
 };
 use zerocopy::IntoBytes as _;
 
@@ -58,6 +57,24 @@ pub struct Probe {
     pub proof: Vec<u8>,
     /// Why RSS will not be exact, where it will not.
     pub rss_inexact: Option<&'static str>,
+}
+
+/// Who loads the programs.
+pub struct Loader<'a>(EbpfLoader<'a>);
+
+impl Loader<'_> {
+    /// To be made while there are no other threads that open files: for a moment it has this process open none, because
+    /// a new loader parses all of the kernel's BTF of its own accord, 11 MiB then, for relocations that a Rust object
+    /// does not have, and before it can be told not to.
+    pub fn new() -> Self {
+        Self(sys::without_files(EbpfLoader::new))
+    }
+}
+
+impl Default for Loader<'_> {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 /// What the probe is loaded with.
@@ -130,18 +147,15 @@ impl Counters {
 ///
 /// # Errors
 /// A [`Refusal`] that names the cause, as far as the machine tells it.
-pub fn load(settings: &Settings<'_>, how: How) -> Result<Loaded, Refusal> {
+pub fn load<'a>(loader: &mut Loader<'a>, settings: &'a Settings<'a>, how: How) -> Result<Loaded, Refusal> {
     let Resolved { layout, absent } = settings.resolved;
     let percpu = layout.rss_stat_percpu == 1;
-    let config =
-        ProbeConfig { possible_cpus: settings.possible_cpus, kill_hook: u32::from(how.has_kill_hook()) };
-    // Of its own accord a new loader parses all of the kernel's BTF, 11 MiB then, for relocations that a Rust object
-    // does not have: before it can be told not to.
-    let mut ebpf = sys::without_files(EbpfLoader::new)
+    let mut ebpf = loader
+        .0
         .btf(None)
         .verifier_log_level(VerifierLogLevel::default())
         .override_global("LAYOUT", layout.as_bytes(), true)
-        .override_global("CONFIG", config.as_bytes(), true)
+        .override_global("POSSIBLE_CPUS", settings.possible_cpus.as_bytes(), true)
         .map_max_entries("RECORDS", settings.ring_bytes)
         .load(OBJECT)
         .map_err(|error| refuse("load the eBPF maps", &error))?;

@@ -1,52 +1,33 @@
 //! `oomwatch run`: probe attached → capture thread → reporter → wait for the end → drain.
 
 use std::{
-    fs,
     future::pending,
-    sync::{Arc, Barrier, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, mpsc::sync_channel},
     thread,
     time::Duration,
 };
 
 use oomwatch_common::{counters::ProbeCounter, incident::ProbeLevel, units::PageSize};
 use tokio::{
-    runtime::{self, Runtime},
     signal::unix::{Signal, SignalKind, signal},
     time::{Instant, timeout_at},
 };
 
 use crate::{
-    attach::{self, Watch},
+    attach::{self, Ahead, Watch},
     audit::Audit,
     capture::{self, Running},
     config::RunOptions,
-    desk::{self, Desk},
-    exits::Exits,
-    health::Health,
-    history::History,
-    http::{self, Served},
-    job::oom_kills,
     kmsg::{self, LogBook},
-    kubernetes::{
-        events::Emitter,
-        pods::{Lists, Pods},
-    },
     log,
     losses::{Losses, Stage},
-    metrics::{self, Metrics},
-    pool::Pool,
+    prepared::{self, Prepared, Reporters, Ways},
     probe::{Hooks, Probe},
-    progress::Progress,
     protect,
-    publish::{Audience, Ended, Publisher},
-    queue::queue,
+    publish::Ended,
     refusal::Refusal,
-    relief::Relief,
-    sources::Roots,
     sys,
     tally::{Outcome, Tally},
-    teller::{self, Lines, Tellers, Telling},
-    unpack::Captured,
 };
 
 /// From SIGTERM to the end; Kubernetes waits 30 s, a person not 2.
@@ -58,89 +39,33 @@ const DRAIN_EVENTS_WITHIN: Duration = Duration::from_millis(300);
 ///
 /// # Errors
 /// A [`Refusal`] where the start fails. After that nothing stops it.
-pub fn run(options: &RunOptions) -> Result<(), Refusal> {
+pub fn run(options: &RunOptions, ahead: Option<Ahead>) -> Result<(), Refusal> {
     be_first(options);
     let page_size = sys::page_size();
-    let settings = desk_settings(options);
-    let runtime = runtime()?;
-    // Before the probe: a wrong option is told at once. It asks nobody until the runtime turns.
-    let entered = runtime.enter();
-    let node = options.node.node_name.clone().unwrap_or_else(sys::host_name);
-    let pods = Pods::start(&options.kubernetes, &node)?;
-    drop(entered);
-    let events = runtime.block_on(Emitter::start(&options.kubernetes))?;
-    let (answers, told) = (pods.outcomes(), events.as_ref().map(Emitter::counts));
-    let listener = http::bind(&options.http)?;
-    let (health, http_counts) = (Arc::new(Health::default()), Arc::new(http::Counts::default()));
-    let history = Arc::new(History::open(&options.journal)?);
-    let (losses, progress) = (Arc::new(Losses::default()), Arc::new(Progress::default()));
-    let sources = metrics::Sources {
-        proc: options.node.proc.clone(),
-        losses: Arc::clone(&losses),
-        progress: Arc::clone(&progress),
-        kubelet: answers.clone(),
-        events: told.clone(),
-        history: Arc::clone(&history),
-        health: Arc::clone(&health),
-        http: Arc::clone(&http_counts),
-    };
-    let metrics = Arc::new(Metrics::new(&options.metrics, sources));
-    let served = Served {
-        metrics: Arc::clone(&metrics),
-        health: Arc::clone(&health),
-        history: Arc::clone(&history),
-        api: options.http.api,
-        counts: http_counts,
-    };
-    serve(listener, served)?;
-    if let Some(lists) = pods.lists() {
-        runtime.spawn(follow(lists, Arc::clone(&metrics)));
-    }
-    // Before the probe: what is in the log by then, no probe has seen.
-    let (watch, pool) = watch(options, page_size)?;
-    let failed = |error| Refusal::failed(format!("making the queue to the reporter: {error}"));
-    let (to_reporter, logged) = queue(options.queue.into()).map_err(failed)?;
-    let relief = Relief::of_node(&options.node.proc, page_size);
-    let known = pods.known();
-    let audience = Audience {
-        pods,
-        events,
-        history: Arc::clone(&history),
-        metrics: Arc::clone(&metrics),
-        relief,
-        exits: Exits::new(settings.roots.clone(), Arc::clone(&metrics), relief),
-        busy: health.reporter(),
-        logged: Some(logged),
-    };
-    let mut publisher = Publisher::live(options, node.clone(), page_size, audience);
+    let (watch, prepared) = start(options, page_size, ahead.unwrap_or_else(Ahead::begin))?;
     announce(&watch);
-    protect::from_reclaim();
-    let (queue, incidents) = queue(options.queue.into()).map_err(failed)?;
+    let Prepared { runtime, ways, reporters, desk, history, health, metrics, losses, .. } = prepared;
+    let Ways { to_reporter, queue, incidents } = ways;
     let unstarted = |error| Refusal::failed(format!("starting the capture thread: {error}"));
     let probe = match watch {
         Watch::Probe(probe, log) => {
+            let desk = desk.ok_or_else(|| Refusal::failed("the probe was not proved"))?;
             let (level, counters, hooks) = (probe.level.name(), probe.counters(), probe.hooks());
-            let audit =
-                Arc::new(Audit::new(&options.node, &probe, Arc::clone(&progress), Arc::clone(&losses)));
+            let audit = Arc::new(Audit::new(&options.node, &probe, prepared.progress, Arc::clone(&losses)));
             let (reporter, waiting) = (health.reporter(), queue.depth());
             let is_at_rest = move || waiting.waiting() == 0 && reporter.is_at_rest();
             let told = kmsg::Told::new(&history, to_reporter, is_at_rest);
             kmsg::tell_beside_a_probe(options, page_size, log, told, audit.losses());
             metrics.attached(level, queue.depth(), Some((counters, Arc::clone(&audit))));
-            let telling = Telling::new(options, node, page_size, known, Arc::clone(&losses), metrics);
-            let Lines { foreteller, claims, tellers } = teller::start(telling, options).map_err(unstarted)?;
-            publisher.print_what_is_left(claims);
-            let mut desk = Desk::new(&settings, Arc::clone(&losses), queue, pool)
-                .telling(progress)
-                .foretelling(foreteller);
-            rehearse(&mut desk, &mut publisher, &probe.proof, page_size);
+            // The desk's own is the only one: with it the reports end.
+            drop(queue);
             let running = capture::start(*probe, desk, incidents).map_err(unstarted)?;
             health.ready(running.pulse());
             let kept = async {
                 end_trial(Arc::clone(&hooks));
                 audit.keep(&hooks, &health).await
             };
-            runtime.block_on(report(running, publisher, &losses, level, kept, tellers))
+            runtime.block_on(report(running, reporters, &losses, level, kept))
         }
         Watch::Log(mut log, _) => {
             let level = ProbeLevel::Kmsg.name();
@@ -148,9 +73,9 @@ pub fn run(options: &RunOptions) -> Result<(), Refusal> {
             let told = kmsg::Told::new(&history, to_reporter.clone(), || true);
             kmsg::tell_backlog(options, log.backlog(), told);
             let telling = kmsg::Telling { losses: Arc::clone(&losses), incidents: to_reporter, open: queue };
-            let running = log.follow(settings.roots, telling, incidents).map_err(unstarted)?;
+            let running = log.follow(prepared.roots, telling, incidents).map_err(unstarted)?;
             health.ready(running.pulse());
-            runtime.block_on(report(running, publisher, &losses, level, pending(), Tellers::default()))
+            runtime.block_on(report(running, reporters, &losses, level, pending()))
         }
     };
     runtime.block_on(history.close());
@@ -159,35 +84,40 @@ pub fn run(options: &RunOptions) -> Result<(), Refusal> {
     if let Some(probe) = probe? {
         account(&probe, &losses);
     }
-    sum_up(answers.as_deref(), told.as_deref());
+    sum_up(prepared.answers.as_deref(), prepared.told.as_deref());
     Ok(())
 }
 
-/// The verifier takes its time, and so does it to touch all memory of the pool.
-fn watch(options: &RunOptions, page_size: PageSize) -> Result<(Watch<LogBook>, Arc<Pool>), Refusal> {
+/// The verifier takes its time, and so does all that is made for the reports.
+fn start(
+    options: &RunOptions,
+    page_size: PageSize,
+    ahead: Ahead,
+) -> Result<(Watch<LogBook>, Prepared), Refusal> {
+    // Before the probe: what is in the log by then, no probe has seen, and what the kernel has counted.
     let log = LogBook::open(options, page_size);
-    let pool = || Pool::new(options.queue.into());
+    let settings = prepared::desk_settings(options);
+    let (proved, proof) = sync_channel::<Vec<u8>>(1);
     thread::scope(|scope| {
-        let made = scope.spawn(pool);
-        let watch = attach::watch(&options.node, page_size, log)?;
-        Ok((watch, made.join().unwrap_or_else(|_| pool())))
+        let prepared = scope.spawn(move || prepared::prepare(options, settings, page_size, &proof));
+        let watch = attach::watch(&options.node, page_size, log, ahead, |proof| {
+            // A further attempt at a lower level proves the same.
+            proved.try_send(proof.to_vec()).ok();
+        });
+        drop(proved);
+        let prepared = prepared.join().unwrap_or_else(|_| Err(Refusal::failed("the start panicked")))?;
+        Ok((watch?, prepared))
     })
 }
 
-/// Before anything is made: how memory is asked for, whom the kernel kills, whose turn it is.
+/// Before anything is made that stays: whom the kernel kills, whose turn it is.
 fn be_first(options: &RunOptions) {
-    sys::return_large_allocations();
     log::init(options.log);
     protect::from_the_oom_killer();
     // Without CAP_SYS_NICE, of which the capture thread will say that it is missing.
-    if let Err(error) = sys::be_preferred() {
+    if let Err(error) = sys::be_preferred(true) {
         tracing::debug!(%error, "the threads that report have normal priority");
     }
-}
-
-fn serve(listener: Option<http::Listener>, served: Served) -> Result<(), Refusal> {
-    let unserved = |error| Refusal::failed(format!("starting the HTTP server: {error}"));
-    listener.map_or(Ok(()), |listener| http::serve(listener, served).map_err(unserved))
 }
 
 /// Beside all that waits here, as it takes time.
@@ -195,22 +125,6 @@ fn end_trial(hooks: Arc<Mutex<Hooks>>) {
     let end = move || hooks.lock().unwrap_or_else(PoisonError::into_inner).end_trial();
     if let Err(error) = thread::Builder::new().name("end-trial".to_owned()).spawn(end) {
         tracing::debug!(%error, "the hook that showed that hooks fire stays in place");
-    }
-}
-
-/// All that an incident will need is gone through once, for the agent's own process.
-fn rehearse(desk: &mut Desk, publisher: &mut Publisher, proof: &[u8], page_size: PageSize) {
-    let caught = desk.warm_up(proof, sys::boottime());
-    if let Some(captured) = caught.and_then(|caught| Captured::rehearsed(&caught, proof, page_size)) {
-        publisher.warm_up(&captured);
-    }
-}
-
-fn desk_settings(options: &RunOptions) -> desk::Settings {
-    desk::Settings {
-        roots: Roots::new(&options.node.proc, &options.node.cgroup),
-        deadline_ns: u64::try_from(options.capture_deadline().as_nanos()).unwrap_or(u64::MAX),
-        kernel_kills: fs::read(options.node.proc.join("vmstat")).ok().and_then(|vmstat| oom_kills(&vmstat)),
     }
 }
 
@@ -224,36 +138,21 @@ fn sum_up<A: Outcome, T: Outcome>(answers: Option<&Tally<A>>, told: Option<&Tall
     }
 }
 
-/// One thread for everything that waits, and two more that are kept for what blocks: stdout, and what is around an
-/// incident. They are there from the start, because a thread cannot be made on a node that has no memory.
-fn runtime() -> Result<Runtime, Refusal> {
-    let runtime = runtime::Builder::new_current_thread()
-        .enable_all()
-        .max_blocking_threads(4)
-        .thread_keep_alive(Duration::MAX)
-        .build()
-        .map_err(|error| Refusal::failed(format!("starting the async runtime: {error}")))?;
-    let both = Arc::new(Barrier::new(2));
-    for _ in 0..2 {
-        let both = Arc::clone(&both);
-        drop(runtime.spawn_blocking(move || both.wait()));
-    }
-    Ok(runtime)
-}
-
 /// Reports until told to stop; gives the probe back where the capture thread ended in time.
 async fn report(
     mut running: Running,
-    mut publisher: Publisher,
+    mut reporters: Reporters,
     losses: &Losses,
     level: &'static str,
     kept: impl Future<Output = Refusal>,
-    tellers: Tellers,
 ) -> Result<Option<Probe>, Refusal> {
     let catch = |kind| signal(kind).map_err(|error| Refusal::failed(format!("catching signals: {error}")));
     let (mut terminate, mut interrupt) = (catch(SignalKind::terminate())?, catch(SignalKind::interrupt())?);
-    sys::keep_allocations();
     tracing::info!(%level, "ready");
+    // Kills are caught already. Of what is made of them the first would take this time as well.
+    sys::keep_allocations();
+    reporters.rehearse();
+    let Reporters { mut publisher, tellers, .. } = reporters;
     let stopper = running.stopper();
     let mut refused = None;
     let mut publishing = Box::pin(publisher.publish_all(&mut running.incidents, losses));
@@ -294,11 +193,6 @@ async fn report(
             Ok(None)
         }
     }
-}
-
-/// A container's series begin when the kubelet lists it.
-async fn follow(mut lists: Lists, metrics: Arc<Metrics>) {
-    while lists.next(|index| metrics.see(index.present(), sys::boottime())).await {}
 }
 
 async fn either(one: &mut Signal, other: &mut Signal) {

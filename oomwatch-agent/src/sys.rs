@@ -142,12 +142,12 @@ impl Drop for OutOfReserve {
 /// Of the threads that report: before ordinary work of the node. Reports wait in memory, and no work takes so little.
 const NICE: i32 = -10;
 
-/// Puts the calling thread, and those that it starts, before what others do at normal priority.
+/// Puts the calling thread, and those that it starts, before what others do at normal priority; or among it again.
 ///
 /// # Errors
 /// Not permitted without `CAP_SYS_NICE`.
-pub fn be_preferred() -> io::Result<()> {
-    Ok(setpriority_process(None, NICE)?)
+pub fn be_preferred(yes: bool) -> io::Result<()> {
+    Ok(setpriority_process(None, if yes { NICE } else { 0 })?)
 }
 
 /// Gives every large allocation pages of its own, which go back to the kernel when it is freed: the start reads 5 MB of

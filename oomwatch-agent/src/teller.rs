@@ -111,7 +111,7 @@ pub fn start(telling: Telling, options: &RunOptions) -> io::Result<Lines> {
     let closed = Arc::new(Notify::new());
     let (end, ended) = sync_channel(1);
     let load = File::open(options.node.proc.join("loadavg")).ok();
-    let mut teller = Teller {
+    let teller = Teller {
         load: load.filter(|_| telling.output == Output::Bcc),
         telling,
         claims: Arc::clone(&claims),
@@ -119,32 +119,46 @@ pub fn start(telling: Telling, options: &RunOptions) -> io::Result<Lines> {
         told: VecDeque::with_capacity(REMEMBERED),
         closed: Arc::clone(&closed),
     };
-    teller.warm_up();
     let teller = Arc::new(Mutex::new(teller));
     for number in 0..told.tellers() {
         let (teller, told, end) = (Arc::clone(&teller), Arc::clone(&told), end.clone());
         let builder = thread::Builder::new().name(format!("teller-{number}"));
         builder.spawn(move || run(number, &teller, &told, end))?;
     }
-    Ok(Lines { foreteller: Some(foreteller), claims: Some(claims), tellers: Tellers(Some((closed, ended))) })
+    let tellers = Tellers(Some(Running { teller, closed, ended }));
+    Ok(Lines { foreteller: Some(foreteller), claims: Some(claims), tellers })
 }
 
 /// The running threads, if there are any.
 #[derive(Default)]
-pub struct Tellers(Option<(Arc<Notify>, Ended<()>)>);
+pub struct Tellers(Option<Running>);
+
+struct Running {
+    teller: Arc<Mutex<Teller>>,
+    closed: Arc<Notify>,
+    ended: Ended<()>,
+}
 
 impl Tellers {
+    /// Makes a line that nobody sees, so that the first real one finds its code in memory. One that is to be told
+    /// meanwhile waits for it, which is no longer than it takes to make its own without it.
+    pub fn warm_up(&self) {
+        if let Some(Running { teller, .. }) = &self.0 {
+            teller.lock().unwrap_or_else(PoisonError::into_inner).warm_up();
+        }
+    }
+
     /// Comes when one finds that nobody reads stdout any more.
     pub async fn stdout_closed(&self) {
         match &self.0 {
-            Some((closed, _)) => closed.notified().await,
+            Some(Running { closed, .. }) => closed.notified().await,
             None => pending().await,
         }
     }
 
     /// Waits for their end, which a stdout that nobody reads may keep from coming.
     pub fn wait(self) {
-        if let Some((_, ended)) = self.0
+        if let Some(Running { ended, .. }) = self.0
             && ended.recv_timeout(ENDS_WITHIN) == Err(RecvTimeoutError::Timeout)
         {
             tracing::warn!("stdout did not take all lines in time");
@@ -185,7 +199,7 @@ struct Teller {
 }
 
 impl Teller {
-    /// Makes a line that nobody sees, so that the first real one finds its code in memory.
+    /// Makes the line of an example.
     fn warm_up(&mut self) {
         let incident = foretell::incident(&foretell::example(), self.telling.context.page_size);
         if let Ok(Some(incident)) = incident

@@ -167,19 +167,4 @@ kernel_layout! {
 /// How many 32-bit words a [`KernelLayout`] is.
 pub const KERNEL_LAYOUT_WORDS: usize = size_of::<KernelLayout>() / 4;
 
-/// What the probe needs to know of this machine and of how it was attached, beside the layout.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[cfg_attr(
-    feature = "analysis",
-    derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::Immutable, zerocopy::KnownLayout)
-)]
-pub struct ProbeConfig {
-    /// Number of possible CPUs: the highest number plus one.
-    pub possible_cpus: u32,
-    /// 1 where `__oom_kill_process` is probed; 0 where victims are known from `mark_victim` alone.
-    pub kill_hook: u32,
-}
-
 const _: () = assert!(size_of::<KernelLayout>().is_multiple_of(4));
-const _: () = assert!(size_of::<ProbeConfig>() == 8);

@@ -17,8 +17,8 @@ pub const MESSAGE_LEN: usize = 64;
 /// Bytes kept of one component of a cgroup's path, NUL included: `NAME_MAX` + 1.
 pub const COMPONENT_LEN: usize = 256;
 /// Levels of a cgroup's path that are followed up from the leaf; a deeper one is marked truncated. A container of a
-/// node that is itself a container of another has some 12; each is verified three times when the agent starts.
-pub const PATH_LEVELS: usize = 16;
+/// node that is itself a container of another has some 12.
+pub const PATH_LEVELS: usize = 32;
 /// Levels of the victim's cgroup, leaf first, whose usage and limit are kept.
 pub const MEMCG_LEVELS: usize = 16;
 /// Bytes of tail that one record can have.

@@ -1,4 +1,5 @@
-//! Reads of kernel memory, typed and by offset. With `scratch.rs` the only unsafe code of this crate.
+//! Reads of kernel memory, typed and by offset. With `scratch.rs` the only unsafe code of this crate; names
+//! in the object aside.
 //!
 //! An offset that is `ABSENT`, a NULL address and a read that faults all give "unread": all ones, never 0.
 //!
@@ -8,6 +9,7 @@
 use core::{
     hint::black_box,
     mem::{MaybeUninit, offset_of},
+    ptr,
 };
 
 use aya_ebpf::{
@@ -18,7 +20,7 @@ use aya_ebpf::{
     },
 };
 use oomwatch_common::{
-    layout::{ABSENT, KernelLayout, ProbeConfig},
+    layout::{ABSENT, KernelLayout},
     record::{COMM_LEN, MESSAGE_LEN, OomControl, Task, UNREAD_I16, UNREAD_I32, UNREAD_I64},
 };
 
@@ -28,12 +30,12 @@ static LAYOUT: KernelLayout = KernelLayout::unknown();
 
 /// Set by the agent before the program is loaded.
 #[unsafe(no_mangle)]
-static CONFIG: Global<ProbeConfig> = Global::new(ProbeConfig { possible_cpus: 0, kill_hook: 0 });
+static POSSIBLE_CPUS: Global<u32> = Global::new(0);
 
-/// The machine and how the probe was attached.
+/// Number of possible CPUs: the highest number plus one.
 #[inline(always)]
-pub(crate) fn config() -> ProbeConfig {
-    CONFIG.load()
+pub(crate) fn possible_cpus() -> u32 {
+    POSSIBLE_CPUS.load()
 }
 
 /// One word of the layout, by its offset in [`KernelLayout`]; use [`layout!`].
@@ -205,7 +207,9 @@ impl Address {
         // source, writes no more than this length, and zeros where it fails.
         unsafe {
             let words = (&raw mut into.message).cast::<[u64; 8]>();
-            *words = [0; 8];
+            for word in &mut *words {
+                clear(word, 0);
+            }
             let failed =
                 failed(bpf_probe_read_kernel_str(words.cast(), MESSAGE_LEN as u32, self.0 as *const _));
             for word in &mut *words {
@@ -288,6 +292,14 @@ impl Window {
     pub(crate) fn pointer(&self, offset: u32) -> Address {
         self.word(offset, 8).map_or_else(|| self.from.pointer(offset), Address)
     }
+}
+
+/// Writes a word of several that follow each other. By itself, or the compiler makes a call of `memset` of all of them,
+/// whose loop over bytes the verifier would go through.
+#[inline(always)]
+pub(crate) fn clear(word: &mut u64, value: u64) {
+    // SAFETY: a reference may be written through.
+    unsafe { ptr::write_volatile(word, value) }
 }
 
 /// The half of a word that is at that offset. Both architectures store the lower one first.

@@ -134,6 +134,14 @@ fn victim_marked(ctx: RawTracePointContext) -> i32 {
     0
 }
 
+/// The same on a kernel that has no `__oom_kill_process` to hook.
+#[raw_tracepoint(tracepoint = "mark_victim")]
+fn victim_told_and_marked(ctx: RawTracePointContext) -> i32 {
+    debug_log!(&ctx, "mark_victim");
+    oom::tell_and_confirm(ctx.arg(0));
+    0
+}
+
 /// Tracepoint `oom/mark_victim` alone, on a kernel without kprobes.
 #[raw_tracepoint(tracepoint = "mark_victim")]
 fn mark_victim(ctx: RawTracePointContext) -> i32 {

@@ -6,8 +6,8 @@ use oomwatch_common::record::{
 };
 
 use crate::{
-    kernel::{Address, layout},
-    scratch::Draft,
+    kernel::{Address, clear, layout},
+    scratch::{self, Draft, part, push_component, tail_len},
 };
 
 /// Those of a path, and the root's.
@@ -38,62 +38,102 @@ fn counters(into: &mut Memcg, memcg: Address) {
     into.flags = MEMCG_KNOWN;
 }
 
-/// Reads `memcg` with its path into the member of `draft` that `select` names, and its levels into the one that
-/// `levels` names, if any. `domain` is the cgroup whose limit was hit, where `memory.oom.group` stops counting.
+/// Reads `memcg` with its path into the member of the record at offset `into`, and its levels into the array at offset
+/// `levels`, if any. `domain` is the cgroup whose limit was hit, where `memory.oom.group` stops counting.
 #[inline(always)]
-pub(crate) fn fill<T>(
-    draft: &mut Draft<T>,
-    select: impl Fn(&mut T) -> &mut Memcg,
-    levels: impl Fn(&mut T) -> Option<&mut [MemcgLevel; MEMCG_LEVELS]>,
-    memcg: Address,
-    domain: Address,
-) {
-    let path_offset = draft.tail_len();
-    *select(draft.fixed) = UNREAD_MEMCG;
-    if let Some(levels) = levels(draft.fixed) {
-        *levels = [MemcgLevel { usage: UNREAD_U64, max: UNREAD_U64 }; MEMCG_LEVELS];
+pub(crate) fn fill<T>(_: &mut Draft<T>, into: usize, levels: Option<usize>, memcg: Address, domain: Address) {
+    fill_memcg(into as u64, levels.map_or(NO_LEVELS, |at| at as u64), memcg.value(), domain.value());
+}
+
+/// No offset of any part.
+const NO_LEVELS: u64 = u64::MAX;
+
+/// Where one has come on the way up.
+#[repr(C)]
+pub(crate) struct Walk {
+    /// The cgroup whose turn it is.
+    css: u64,
+    /// Whose limit was hit.
+    domain: u64,
+    /// Offset of the level that is to be filled next.
+    slot: u64,
+    /// Levels that have a slot.
+    slots: u32,
+    /// 1, up to the cgroup whose limit was hit.
+    within_domain: u32,
+    /// Components of the path so far.
+    depth: u32,
+    /// `Memcg::flags`
+    flags: u32,
+}
+
+/// [`fill`], verified once for all cgroups of a record. Gives 0.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn fill_memcg(into: u64, levels: u64, memcg: u64, domain: u64) -> u64 {
+    let Some(filled) = part::<Memcg>(into) else { return 0 };
+    *filled = UNREAD_MEMCG;
+    let mut slots = 0;
+    if levels != NO_LEVELS
+        && let Some(levels) = part::<[MemcgLevel; MEMCG_LEVELS]>(levels)
+    {
+        for MemcgLevel { usage, max } in levels {
+            clear(usage, UNREAD_U64);
+            clear(max, UNREAD_U64);
+        }
+        slots = MEMCG_LEVELS as u32;
     }
+    let memcg = Address::new(memcg);
     if memcg.is_null() {
-        return;
+        return 0;
     }
-    counters(select(draft.fixed), memcg);
-
-    let mut flags = MEMCG_KNOWN;
-    // 1, up to the cgroup whose limit was hit.
-    let mut within_domain = 1;
-    let mut depth = 0;
-    let mut css = memcg;
-    for level in 0..LEVELS {
-        let group = css.flag(layout!(memcg_oom_group));
-        if level == 0 {
-            flags |= group * MEMCG_OOM_GROUP;
-        }
-        flags |= (group & within_domain) * MEMCG_OOM_GROUP_EFFECTIVE;
-        within_domain &= css.differs_from(domain);
-        if level < MEMCG_LEVELS
-            && let Some(slot) = levels(draft.fixed).and_then(|levels| levels.get_mut(level))
-        {
-            slot.usage = css.u64(layout!(memcg_memory_usage));
-            slot.max = css.u64(layout!(memcg_memory_max));
-        }
-        let parent = css.pointer(layout!(css_parent));
-        if parent.is_null() {
+    counters(filled, memcg);
+    let path_offset = tail_len();
+    let Some(walk) = scratch::walk() else { return 0 };
+    let flags = MEMCG_KNOWN | (memcg.flag(layout!(memcg_oom_group)) * MEMCG_OOM_GROUP);
+    *walk = Walk { css: memcg.value(), domain, slot: levels, slots, within_domain: 1, depth: 0, flags };
+    for _ in 0..LEVELS {
+        if follow_memcg() == 0 {
             break;
         }
-        let name =
-            css.pointer(layout!(css_cgroup)).pointer(layout!(cgroup_kn)).pointer(layout!(kernfs_node_name));
-        if level == PATH_LEVELS || !draft.push_component(name) {
-            flags |= MEMCG_TRUNCATED;
-            break;
-        }
-        depth += 1;
-        css = parent;
     }
+    // As that function has left it.
+    let Some(walk) = scratch::walk() else { return 0 };
+    filled.flags = walk.flags;
+    filled.depth = walk.depth;
+    filled.path_offset = path_offset;
+    filled.path_len = tail_len().wrapping_sub(path_offset);
+    0
+}
 
-    let path_len = draft.tail_len().wrapping_sub(path_offset);
-    let into = select(draft.fixed);
-    into.flags = flags;
-    into.depth = depth;
-    into.path_offset = path_offset;
-    into.path_len = path_len;
+/// One level of the path, verified once for all. Gives 0 at the end of the way.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn follow_memcg() -> u64 {
+    let Some(walk) = scratch::walk() else { return 0 };
+    let css = Address::new(walk.css);
+    let group = css.flag(layout!(memcg_oom_group));
+    walk.flags |= (group & walk.within_domain) * MEMCG_OOM_GROUP_EFFECTIVE;
+    walk.within_domain &= css.differs_from(Address::new(walk.domain));
+    if walk.slots > 0
+        && let Some(slot) = part::<MemcgLevel>(walk.slot)
+    {
+        slot.usage = css.u64(layout!(memcg_memory_usage));
+        slot.max = css.u64(layout!(memcg_memory_max));
+        walk.slots -= 1;
+        walk.slot = walk.slot.wrapping_add(size_of::<MemcgLevel>() as u64);
+    }
+    let parent = css.pointer(layout!(css_parent));
+    if parent.is_null() {
+        return 0;
+    }
+    let name =
+        css.pointer(layout!(css_cgroup)).pointer(layout!(cgroup_kn)).pointer(layout!(kernfs_node_name));
+    if walk.depth >= PATH_LEVELS as u32 || !push_component(name) {
+        walk.flags |= MEMCG_TRUNCATED;
+        return 0;
+    }
+    walk.depth += 1;
+    walk.css = parent.value();
+    1
 }

@@ -1,5 +1,7 @@
 //! The programs' bodies: what is gathered at each hook, and the state of the present invocation.
 
+use core::mem::offset_of;
+
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use oomwatch_common::{
     counters::ProbeCounter,
@@ -10,7 +12,7 @@ use oomwatch_common::{
 };
 
 use crate::{
-    kernel::{self, Address, Window, layout},
+    kernel::{Address, Window, layout},
     memcg,
     scratch::{Draft, count, invocation},
     task,
@@ -68,7 +70,7 @@ pub(crate) fn begin(oc: Address, message: Address) {
     let chosen = oc.pointer(layout!(oom_control_chosen));
     let domain = oc.pointer(layout!(oom_control_memcg));
 
-    let into = &mut draft.fixed.oom;
+    let into = &mut draft.fixed().oom;
     into.totalpages = oc.u64(layout!(oom_control_totalpages));
     into.chosen_points = oc.i64(layout!(oom_control_chosen_points));
     into.gfp_mask = oc.u32(layout!(oom_control_gfp_mask));
@@ -76,28 +78,25 @@ pub(crate) fn begin(oc: Address, message: Address) {
     into.constraint = oc.u32(layout!(oom_control_constraint));
     into.reserved = 0;
     message.message(into);
-    task::fill_victim(&mut draft.fixed.chosen, chosen);
+    task::fill_victim(&mut draft, offset_of!(Begin, chosen), chosen);
     let chosen_memcg = memcg::of_task(chosen);
-    memcg::fill(
-        &mut draft,
-        |begin| &mut begin.chosen_memcg,
-        |begin| Some(&mut begin.chosen_levels),
-        chosen_memcg,
-        domain,
-    );
+    let levels = Some(offset_of!(Begin, chosen_levels));
+    memcg::fill(&mut draft, offset_of!(Begin, chosen_memcg), levels, chosen_memcg, domain);
     // What is the same is not read again: mostly it is a process that asks at its own cgroup's limit, and dies for it.
     if domain == chosen_memcg {
-        draft.fixed.limit_owner = draft.fixed.chosen_memcg;
+        let fixed = draft.fixed();
+        fixed.limit_owner = fixed.chosen_memcg;
     } else {
-        memcg::fill(&mut draft, |begin| &mut begin.limit_owner, |_| None, domain, domain);
+        memcg::fill(&mut draft, offset_of!(Begin, limit_owner), None, domain, domain);
     }
     let trigger_memcg = if trigger == chosen { chosen_memcg } else { memcg::of_task(trigger) };
     if trigger_memcg == chosen_memcg {
-        draft.fixed.trigger_memcg = draft.fixed.chosen_memcg;
+        let fixed = draft.fixed();
+        fixed.trigger_memcg = fixed.chosen_memcg;
     } else {
-        memcg::fill(&mut draft, |begin| &mut begin.trigger_memcg, |_| None, trigger_memcg, domain);
+        memcg::fill(&mut draft, offset_of!(Begin, trigger_memcg), None, trigger_memcg, domain);
     }
-    let Task { tid, tgid, flags, .. } = draft.fixed.chosen;
+    let Task { tid, tgid, flags, .. } = draft.fixed().chosen;
     (invocation.chosen_tid, invocation.chosen_tgid, invocation.chosen_flags) = (tid, tgid, flags);
     // Of a thread that is chosen because it asks (`vm.oom_kill_allocating_task`) the process's first one is shown.
     let is_other = Address::new(u64::from(tid ^ invocation.caller as u32)).differs_from(Address::NULL)
@@ -106,10 +105,11 @@ pub(crate) fn begin(oc: Address, message: Address) {
     let may_change = is_other | task::has_threads(chosen);
     invocation.chosen = chosen.value() & u64::from(may_change).wrapping_sub(1);
     if is_other == 0 {
-        draft.fixed.trigger = draft.fixed.chosen;
-        draft.fixed.trigger.shares_mm_with = 0;
+        let fixed = draft.fixed();
+        fixed.trigger = fixed.chosen;
+        fixed.trigger.shares_mm_with = 0;
     } else {
-        task::fill_current(&mut draft.fixed.trigger, trigger);
+        task::fill_current(&mut draft, offset_of!(Begin, trigger), trigger);
     }
     if !draft.submit(RecordKind::Begin, invocation.number) {
         invocation.chosen = 0;
@@ -131,8 +131,8 @@ pub(crate) fn victim(task: Address) {
         return invocation.goes_over(tid, tgid, flags);
     }
     let Some(draft) = Draft::<Victim>::begin() else { return };
-    let draft = fill_victim(draft, task);
-    let Task { tid, tgid, flags, .. } = draft.fixed.task;
+    let mut draft = fill_victim(draft, task);
+    let Task { tid, tgid, flags, .. } = draft.fixed().task;
     invocation.goes_over(tid, tgid, flags);
     draft.submit(RecordKind::Victim, invocation.number);
 }
@@ -149,12 +149,12 @@ impl Invocation {
 
 #[inline(always)]
 fn fill_victim(mut draft: Draft<Victim>, task: Address) -> Draft<Victim> {
-    task::fill_victim(&mut draft.fixed.task, task);
-    memcg::fill(&mut draft, |victim| &mut victim.memcg, |_| None, memcg::of_task(task), Address::NULL);
+    task::fill_victim(&mut draft, offset_of!(Victim, task), task);
+    memcg::fill(&mut draft, offset_of!(Victim, memcg), None, memcg::of_task(task), Address::NULL);
     draft
 }
 
-/// `mark_victim` with the kprobes in place. Outside `oom_kill_process` it is a task that was exiting on its own
+/// `mark_victim` with all kprobes in place. Outside `oom_kill_process` it is a task that was exiting on its own
 /// (`task_will_free_mem` in `out_of_memory`); inside, but before `__oom_kill_process`, likewise.
 #[inline(always)]
 pub(crate) fn confirm(argument: u64) {
@@ -162,17 +162,35 @@ pub(crate) fn confirm(argument: u64) {
     if invocation.caller != bpf_get_current_pid_tgid() {
         return;
     }
-    let hooked = kernel::config().kill_hook != 0;
-    if hooked && invocation.kill_calls == 0 {
+    if invocation.kill_calls == 0 {
         invocation.already_exiting = invocation.already_exiting.wrapping_add(1);
         count(ProbeCounter::AlreadyExiting);
         return;
     }
+    confirmed(invocation, argument);
+}
+
+/// The same without the one on `__oom_kill_process`: here the victim is told too.
+#[inline(always)]
+pub(crate) fn tell_and_confirm(argument: u64) {
+    let Some(invocation) = invocation() else { return };
+    if invocation.caller != bpf_get_current_pid_tgid() {
+        return;
+    }
+    if layout!(mark_victim_passes_task) == 1
+        && let Some(draft) = Draft::<Victim>::begin()
+    {
+        fill_victim(draft, Address::new(argument)).submit(RecordKind::Victim, invocation.number);
+    }
+    // Of none before has it been said whether it counts.
+    invocation.counted = 0;
+    confirmed(invocation, argument);
+}
+
+#[inline(always)]
+fn confirmed(invocation: &mut Invocation, argument: u64) {
     let (tgid, tid) = if layout!(mark_victim_passes_task) == 1 {
         let task = Address::new(argument);
-        if !hooked && let Some(draft) = Draft::<Victim>::begin() {
-            fill_victim(draft, task).submit(RecordKind::Victim, invocation.number);
-        }
         (task.u32(layout!(task_tgid)), task.u32(layout!(task_pid)))
     } else {
         let tid = argument as u32;
@@ -180,14 +198,14 @@ pub(crate) fn confirm(argument: u64) {
     };
     invocation.killed = invocation.killed.wrapping_add(1);
     count(ProbeCounter::Killed);
-    if !hooked || invocation.counted == 0 {
+    if invocation.counted == 0 {
         // It had its address space, with a thread that was not among those that were looked at.
         invocation.counted = TASK_HAS_MM;
         count(ProbeCounter::Counted);
     }
-    let Some(draft) = Draft::<Killed>::begin() else { return };
-    draft.fixed.tgid = tgid;
-    draft.fixed.tid = tid;
+    let Some(mut draft) = Draft::<Killed>::begin() else { return };
+    draft.fixed().tgid = tgid;
+    draft.fixed().tid = tid;
     draft.submit(RecordKind::Killed, invocation.number);
 }
 
@@ -199,9 +217,9 @@ pub(crate) fn end() {
         return;
     }
     invocation.caller = 0;
-    let Some(draft) = Draft::<End>::begin() else { return };
-    draft.fixed.killed = invocation.killed;
-    draft.fixed.already_exiting = invocation.already_exiting;
+    let Some(mut draft) = Draft::<End>::begin() else { return };
+    draft.fixed().killed = invocation.killed;
+    draft.fixed().already_exiting = invocation.already_exiting;
     draft.submit(RecordKind::End, invocation.number);
 }
 
@@ -216,27 +234,18 @@ pub(crate) fn marked(argument: u64) {
     let trigger = Address::current_task();
     let by_pid = layout!(mark_victim_passes_task) != 1;
     let task = if by_pid { near(trigger, argument as u32) } else { Address::new(argument) };
-    task::fill_victim(&mut draft.fixed.task, task);
+    task::fill_victim(&mut draft, offset_of!(Marked, task), task);
     if task.is_null() {
-        draft.fixed.task = UNREAD_TASK;
-        draft.fixed.task.tid = argument as u32;
-        draft.fixed.task.flags = TASK_KNOWN;
+        let fixed = draft.fixed();
+        fixed.task = UNREAD_TASK;
+        fixed.task.tid = argument as u32;
+        fixed.task.flags = TASK_KNOWN;
     }
-    task::fill_current(&mut draft.fixed.trigger, trigger);
-    memcg::fill(
-        &mut draft,
-        |marked| &mut marked.memcg,
-        |marked| Some(&mut marked.levels),
-        memcg::of_task(task),
-        Address::NULL,
-    );
-    memcg::fill(
-        &mut draft,
-        |marked| &mut marked.trigger_memcg,
-        |_| None,
-        memcg::of_task(trigger),
-        Address::NULL,
-    );
+    task::fill_current(&mut draft, offset_of!(Marked, trigger), trigger);
+    let (own, levels) = (memcg::of_task(task), Some(offset_of!(Marked, levels)));
+    memcg::fill(&mut draft, offset_of!(Marked, memcg), levels, own, Address::NULL);
+    let own = memcg::of_task(trigger);
+    memcg::fill(&mut draft, offset_of!(Marked, trigger_memcg), None, own, Address::NULL);
     draft.submit(RecordKind::Marked, invocation.number);
 }
 
@@ -263,7 +272,7 @@ fn near(task: Address, pid: u32) -> Address {
 pub(crate) fn prove() {
     let Some(mut draft) = Draft::<Proof>::begin() else { return };
     let task = Address::current_task();
-    task::fill_current(&mut draft.fixed.task, task);
-    memcg::fill(&mut draft, |proof| &mut proof.memcg, |_| None, memcg::of_task(task), Address::NULL);
+    task::fill_current(&mut draft, offset_of!(Proof, task), task);
+    memcg::fill(&mut draft, offset_of!(Proof, memcg), None, memcg::of_task(task), Address::NULL);
     draft.submit(RecordKind::Proof, 0);
 }

@@ -2,8 +2,12 @@
 //!
 //! How much of the tail is used is kept in the map, not in a register: the verifier then sees the same unknown
 //! number on every path, instead of one state for each length that a path can have.
+//!
+//! A function with a name of its own in the object (`no_mangle`), whose arguments are numbers, is one that the kernel
+//! verifies by itself and once, whoever calls it and however often (since 5.6, "global functions" in
+//! kernel/bpf/verifier.c). It is told by offset which part of the record it fills, and finds that by [`part`].
 
-use core::ptr;
+use core::{marker::PhantomData, ptr};
 
 use aya_ebpf::{bindings::BPF_RB_FORCE_WAKEUP, helpers::generated::bpf_ringbuf_output};
 use oomwatch_common::{
@@ -11,7 +15,7 @@ use oomwatch_common::{
     record::{COMPONENT_LEN, Header, RecordKind, TAIL_LEN, WIRE_VERSION},
 };
 
-use crate::{COUNTERS, INVOCATION, PER_CPU_OFFSET, RECORDS, SCRATCH, kernel, oom::Invocation};
+use crate::{COUNTERS, INVOCATION, PER_CPU_OFFSET, RECORDS, SCRATCH, kernel, memcg::Walk, oom::Invocation};
 
 /// Room for the largest fixed part of a record.
 const FIXED_LEN: usize = 1024;
@@ -21,15 +25,18 @@ const FIXED_LEN: usize = 1024;
 pub(crate) struct Scratch {
     /// The record: its fixed part, then at once its tail. The last component may begin at `TAIL_LEN`.
     bytes: [u8; FIXED_LEN + TAIL_LEN + COMPONENT_LEN],
+    /// Where the tail begins: bytes of the fixed part.
+    tail_at: u64,
     /// Bytes of tail in use.
     tail: u64,
+    /// The path that is being followed.
+    walk: Walk,
 }
 
 /// A record of fixed part `T` under way in this CPU's scratch memory.
-pub(crate) struct Draft<T: 'static> {
-    /// The fixed part.
-    pub(crate) fixed: &'static mut T,
+pub(crate) struct Draft<T> {
     scratch: *mut Scratch,
+    fixed: PhantomData<*mut T>,
 }
 
 /// Fixed parts that fit: checked where a draft is begun.
@@ -42,43 +49,27 @@ impl<T> Draft<T> {
         let () = Self::FITS;
         let scratch = SCRATCH.get_ptr_mut(0)?;
         // SAFETY: `scratch` points to this CPU's element; programs on one CPU do not interrupt each other here
-        // (tracing programs run with preemption disabled, and none runs inside another of ours). T is made of
-        // integers, for which any bytes are valid, and FITS says that it lies within `bytes`.
+        // (tracing programs run with preemption disabled, and none runs inside another of ours).
         unsafe {
+            (&raw mut (*scratch).tail_at).write_volatile(size_of::<T>() as u64);
             (&raw mut (*scratch).tail).write_volatile(0);
-            Some(Self { fixed: &mut *scratch.cast::<T>(), scratch })
         }
+        Some(Self { scratch, fixed: PhantomData })
     }
 
-    /// Bytes of tail in use so far.
+    /// The fixed part. Not to be held on to while a function fills a part of it.
     #[inline(always)]
-    pub(crate) fn tail_len(&self) -> u32 {
-        // SAFETY: `scratch` is valid, see `begin`. Volatile: see the module's text.
-        (unsafe { (&raw const (*self.scratch).tail).read_volatile() }) as u32
-    }
-
-    /// Appends a component of a path, with its NUL. False: no room, or not readable.
-    #[inline(always)]
-    pub(crate) fn push_component(&mut self, name: kernel::Address) -> bool {
-        let used = self.tail_len() as usize;
-        if used > TAIL_LEN {
-            return false;
-        }
-        // SAFETY: used <= TAIL_LEN, so COMPONENT_LEN bytes from there lie within `bytes`.
-        let to = unsafe { self.scratch.cast::<u8>().add(size_of::<T>() + used) };
-        let written = name.string(to.cast::<[u8; COMPONENT_LEN]>());
-        if written <= 0 || written > COMPONENT_LEN as i64 {
-            return false;
-        }
-        // SAFETY: as above.
-        unsafe { (&raw mut (*self.scratch).tail).write_volatile((used + written as usize) as u64) };
-        true
+    pub(crate) fn fixed(&mut self) -> &mut T {
+        // SAFETY: as in `begin`; T is made of integers, for which any bytes are valid, and FITS says that it lies
+        // within `bytes`.
+        unsafe { &mut *self.scratch.cast::<T>() }
     }
 
     /// Hands the record to the ring buffer, or counts that it was full: false.
     #[inline(always)]
     pub(crate) fn submit(self, kind: RecordKind, incident: u64) -> bool {
-        let tail = self.tail_len() as usize;
+        // SAFETY: `scratch` is valid, see `begin`. Volatile: see the module's text.
+        let tail = (unsafe { (&raw const (*self.scratch).tail).read_volatile() }) as usize;
         if tail > TAIL_LEN + COMPONENT_LEN {
             return false;
         }
@@ -94,9 +85,9 @@ impl<T> Draft<T> {
                 boottime_ns: kernel::boottime_ns(),
             });
             // What follows the begin wakes whoever has read all that was before it; a thread that is still at work on
-            // that finds it when it is through. The kernel knows (`bpf_ringbuf_commit`, kernel/bpf/ringbuf.c), as long
-            // as nothing wakes nobody. But whose death is told is to be held on to by all anchors, although the desk
-            // may be at work on another.
+            // that finds it when it is through. The kernel knows which it is (`bpf_ringbuf_commit`,
+            // kernel/bpf/ringbuf.c), if no record before it kept from waking anybody. But whose death is told is to be
+            // held on to by all anchors, although the desk may be at work on another.
             let flags = match kind {
                 RecordKind::Killed | RecordKind::End => 0,
                 _ => BPF_RB_FORCE_WAKEUP,
@@ -111,6 +102,60 @@ impl<T> Draft<T> {
         count(if failed == 0 { ProbeCounter::Submitted } else { ProbeCounter::RingBufferFull });
         failed == 0
     }
+}
+
+/// A part of the record under way, by its offset in the fixed part. `None` never happens, see `Draft::begin`.
+#[inline(always)]
+pub(crate) fn part<T>(offset: u64) -> Option<&'static mut T> {
+    const { assert!(size_of::<T>() <= TAIL_LEN && FIXED_LEN.is_power_of_two()) };
+    let scratch = SCRATCH.get_ptr_mut(0)?;
+    // SAFETY: as in `Draft::begin`: this CPU's element. Offsets are those of members of that type (`offset_of!`), and
+    // `Draft::fixed` is not held meanwhile. The mask changes none of them. It shows the verifier that the part lies
+    // within `bytes`, where a comparison would be forgotten as soon as the compiler keeps the offset on the stack.
+    Some(unsafe { &mut *scratch.cast::<u8>().add(offset as usize & (FIXED_LEN - 1)).cast::<T>() })
+}
+
+/// The path that is being followed.
+#[inline(always)]
+pub(crate) fn walk() -> Option<&'static mut Walk> {
+    let scratch = SCRATCH.get_ptr_mut(0)?;
+    // SAFETY: as in `Draft::begin`; integers, for which any bytes are valid. Whoever calls a function that has it too
+    // asks for it anew behind that.
+    Some(unsafe { &mut (*scratch).walk })
+}
+
+/// Bytes of the record's tail in use so far.
+#[inline(always)]
+pub(crate) fn tail_len() -> u32 {
+    let Some(scratch) = SCRATCH.get_ptr_mut(0) else { return 0 };
+    // SAFETY: as in `Draft::begin`. Volatile: see the module's text.
+    (unsafe { (&raw const (*scratch).tail).read_volatile() }) as u32
+}
+
+/// Appends a component of a path to the record's tail, with its NUL. False: no room, or not readable.
+#[inline(always)]
+pub(crate) fn push_component(name: kernel::Address) -> bool {
+    let Some(scratch) = SCRATCH.get_ptr_mut(0) else { return false };
+    // SAFETY: as in `Draft::begin`. Volatile: see the module's text. And one after the other, because of both checks in
+    // one the verifier would learn nothing of either.
+    let used = unsafe { (&raw const (*scratch).tail).read_volatile() };
+    if used > TAIL_LEN as u64 {
+        return false;
+    }
+    // SAFETY: as above.
+    let at = unsafe { (&raw const (*scratch).tail_at).read_volatile() };
+    if at > FIXED_LEN as u64 {
+        return false;
+    }
+    // SAFETY: COMPONENT_LEN bytes from there lie within `bytes`, as was just checked.
+    let to = unsafe { scratch.cast::<u8>().add(at as usize).add(used as usize) };
+    let written = name.string(to.cast::<[u8; COMPONENT_LEN]>());
+    if written <= 0 || written > COMPONENT_LEN as i64 {
+        return false;
+    }
+    // SAFETY: as above.
+    unsafe { (&raw mut (*scratch).tail).write_volatile(used.wrapping_add(written as u64)) };
+    true
 }
 
 /// Adds one to a counter.

@@ -6,7 +6,7 @@ use oomwatch_common::record::{
 
 use crate::{
     kernel::{self, Address, layout},
-    scratch::per_cpu_offset,
+    scratch::{Draft, part, per_cpu_offset},
 };
 
 /// include/linux/sched.h: a kernel thread.
@@ -25,28 +25,44 @@ const CHILDREN: u32 = 8;
 /// CPUs whose counters are summed. On a machine with more RSS is marked inexact.
 const CPUS: u32 = 1024;
 
-/// Reads the process of `task` as that of a victim: the thread shown is the first that still has the address space, as
-/// the kernel's own `find_lock_task_mm` (mm/oom_kill.c) picks it. `task` may be another one, where whoever allocates is
-/// killed (`vm.oom_kill_allocating_task`).
+/// Reads the process of `task` into the member of the record at offset `into`, as that of a victim: the thread shown is
+/// the first that still has the address space, as the kernel's own `find_lock_task_mm` (mm/oom_kill.c) picks it. `task`
+/// may be another one, where whoever allocates is killed (`vm.oom_kill_allocating_task`).
 #[inline(always)]
-pub(crate) fn fill_victim(into: &mut Task, task: Address) {
+pub(crate) fn fill_victim<T>(_: &mut Draft<T>, into: usize, task: Address) {
+    fill_victim_task(into as u64, task.value());
+}
+
+/// [`fill_victim`], verified once. Gives 0.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn fill_victim_task(into: u64, task: u64) -> u64 {
+    let task = Address::new(task);
     let (owner, mm) = mm_owner(task);
-    fill(into, task, owner, mm);
-    into.shares_mm_with = shares_mm_with(owner, mm, into.tgid);
+    fill_task(into, task.value(), owner.value(), mm.value());
+    if let Some(into) = part::<Task>(into) {
+        into.shares_mm_with = shares_mm_with(owner, mm, into.tgid);
+    }
+    0
 }
 
 /// Reads the task that runs, and its process.
 #[inline(always)]
-pub(crate) fn fill_current(into: &mut Task, task: Address) {
+pub(crate) fn fill_current<T>(_: &mut Draft<T>, into: usize, task: Address) {
     let mm = task.pointer(layout!(task_mm));
-    fill(into, task, if mm.is_null() { Address::NULL } else { task }, mm);
+    let owner = if mm.is_null() { Address::NULL } else { task };
+    fill_task(into as u64, task.value(), owner.value(), mm.value());
 }
 
-#[inline(always)]
-fn fill(into: &mut Task, task: Address, owner: Address, mm: Address) {
+/// Reads a task and its process into the part of the record at offset `into`; verified once for all. Gives 0.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn fill_task(into: u64, task: u64, owner: u64, mm: u64) -> u64 {
+    let Some(into) = part::<Task>(into) else { return 0 };
+    let (task, owner, mm) = (Address::new(task), Address::new(owner), Address::new(mm));
     *into = UNREAD_TASK;
     if task.is_null() {
-        return;
+        return 0;
     }
     let mut flags = TASK_KNOWN;
 
@@ -80,6 +96,7 @@ fn fill(into: &mut Task, task: Address, owner: Address, mm: Address) {
         flags |= fill_rss(into, mm);
     }
     into.flags = flags;
+    0
 }
 
 /// A process that has the address space of `owner`, and is not `tgid`: the one whose allocation this is, `owner`'s
@@ -179,10 +196,10 @@ fn fill_rss(into: &mut Task, mm: Address) -> u32 {
     let mut anon = of_kind(layout!(mm_anonpages));
     let mut shmem = of_kind(layout!(mm_shmempages));
     let mut swap = of_kind(layout!(mm_swapents));
-    let config = kernel::config();
+    let possible_cpus = kernel::possible_cpus();
     let mut exact = 0;
     if is_percpu
-        && (1..=CPUS).contains(&config.possible_cpus)
+        && (1..=CPUS).contains(&possible_cpus)
         && let base = per_cpu_offset()
         && !base.is_null()
     {
@@ -192,7 +209,7 @@ fn fill_rss(into: &mut Task, mm: Address) -> u32 {
             missed |= counter.find_parts();
         }
         for cpu in 0..CPUS {
-            if cpu >= config.possible_cpus {
+            if cpu >= possible_cpus {
                 break;
             }
             let (offset, failed) = base.summand(cpu * 8);

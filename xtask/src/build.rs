@@ -14,6 +14,7 @@ use crate::{
     arch::Arch,
     elf,
     needs::Part,
+    object_file,
     repo::Repo,
     run, say,
     setup::setup,
@@ -87,19 +88,21 @@ pub(crate) fn build_standin(repo: &Repo) -> Result<()> {
         .map(|_| ())
 }
 
-fn build_ebpf(repo: &Repo, features: &[&str], arch: Arch) -> Result<()> {
+/// Builds what the kernel runs, without which nothing of the agent compiles.
+pub(crate) fn build_ebpf(repo: &Repo, features: &[&str], arch: Arch) -> Result<()> {
     let compiler =
         Compiler::find()?.context("there is no compiler for the eBPF program: run `cargo xtask setup`")?;
     say::progress(&format!("build: the eBPF program, by {}", compiler.name));
     run::run(compiler.cargo(repo, "build", arch)?.args(features))?;
     let built = repo.ebpf_target(arch).join("bpfel-unknown-none/release/oomwatch-ebpf");
     let object = repo.ebpf_object(arch);
-    // Unchanged bytes keep their time stamp: the agent's build script watches the file.
     let new = fs::read(&built).with_context(|| format!("cannot read {}", built.display()))?;
+    let new = object_file::embeddable(&new)?;
+    // Unchanged bytes keep their time stamp: the agent's build script watches the file.
     if fs::read(&object).is_ok_and(|old| old == new) {
         return Ok(());
     }
-    replace(&built, &object)
+    replace(&object, |partial| fs::write(partial, &new).context("cannot write the eBPF object"))
 }
 
 /// Gives the path of the program.
@@ -121,16 +124,18 @@ fn build_static(repo: &Repo, package: &str, program: &str, features: &[&str], ar
         built.display()
     );
     let to = repo.program(program, arch);
-    replace(&built, &to)?;
+    replace(&to, |partial| {
+        fs::copy(&built, partial).with_context(|| format!("cannot copy {}", built.display())).map(|_| ())
+    })?;
     Ok(to)
 }
 
-/// Copies in one step, so that a program that is running, or a reader, never meets half a file.
-fn replace(from: &Path, to: &Path) -> Result<()> {
+/// Replaces in one step, so that a program that is running, or a reader, never meets half a file.
+fn replace(to: &Path, make: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     let folder = to.parent().context("a file needs a folder")?;
     fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let partial = to.with_extension("partial");
-    fs::copy(from, &partial).with_context(|| format!("cannot copy {}", from.display()))?;
+    make(&partial)?;
     fs::rename(&partial, to).with_context(|| format!("cannot write {}", to.display()))
 }
 

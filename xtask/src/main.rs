@@ -22,6 +22,7 @@ mod kernels;
 mod manifests;
 mod matrix;
 mod needs;
+mod object_file;
 mod repo;
 mod run;
 mod say;

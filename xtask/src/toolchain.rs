@@ -113,6 +113,9 @@ impl Compiler {
             .args(["--release", "-Z", "build-std=core", "--target", "bpfel-unknown-none"])
             .args(["--package", "oomwatch-ebpf"])
             .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"))
+            // BTF is made of it, and the kernel wants all functions of a program named there or none, those of
+            // compiler_builtins too.
+            .env("CARGO_PROFILE_RELEASE_DEBUG", "full")
             .env("CARGO_TARGET_DIR", repo.ebpf_target(arch));
         Ok(command)
     }

@@ -6,6 +6,8 @@ use clap::{Args, ValueEnum};
 
 use super::power_of_two;
 
+/// Of the running kernel.
+pub const DEFAULT_BTF: &str = "/sys/kernel/btf/vmlinux";
 /// Of the node itself.
 pub const DEFAULT_KMSG: &str = "/dev/kmsg";
 
@@ -19,7 +21,7 @@ pub struct NodeOptions {
     #[arg(long, env = "OOMWATCH_NODE_NAME", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub node_name: Option<String>,
     /// BTF of the running kernel
-    #[arg(long, env = "OOMWATCH_BTF", default_value = "/sys/kernel/btf/vmlinux", value_name = "FILE")]
+    #[arg(long, env = "OOMWATCH_BTF", default_value = DEFAULT_BTF, value_name = "FILE")]
     pub btf: PathBuf,
     /// The kernel's log
     #[arg(long, env = "OOMWATCH_KMSG", default_value = DEFAULT_KMSG, value_name = "FILE")]

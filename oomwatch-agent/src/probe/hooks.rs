@@ -54,11 +54,6 @@ impl How {
         }
     }
 
-    /// Whether there is one on `__oom_kill_process`.
-    pub fn has_kill_hook(&self) -> bool {
-        !matches!(self, Self::Tracepoint | Self::Kprobes { kill_hook: false })
-    }
-
     /// Its programs that can be loaded before they are attached. The first takes the verifier about as long as all
     /// others.
     pub(super) fn programs(&self) -> &'static [&'static str] {
@@ -72,16 +67,17 @@ impl How {
                 FIRES[0],
             ],
             Self::Kprobes { kill_hook: false } => {
-                &["oom_kill_process", PROVE, "victim_marked", "oom_kill_process_return", FIRES[0]]
+                &["oom_kill_process", PROVE, "victim_told_and_marked", "oom_kill_process_return", FIRES[0]]
             }
             Self::Trampolines { .. } => &[PROVE],
             Self::Tracepoint => &["mark_victim", PROVE],
         }
     }
 
-    /// Whether each kill is counted as the kernel counts it, and not each victim.
+    /// Whether each kill is counted as the kernel counts it, and not each victim: that takes a hook on
+    /// `__oom_kill_process`.
     pub fn counts_as_the_kernel(&self) -> bool {
-        self.has_kill_hook()
+        !matches!(self, Self::Tracepoint | Self::Kprobes { kill_hook: false })
     }
 }
 
@@ -143,9 +139,11 @@ impl Hooks {
             How::Kprobes { kill_hook } => {
                 // The end first: an invocation then never has a begin without its end.
                 self.kprobe("oom_kill_process_return", OOM_KILL_PROCESS)?;
-                self.tracepoint("victim_marked")?;
                 if kill_hook {
+                    self.tracepoint("victim_marked")?;
                     self.kprobe("oom_kill_victim", KILL_ONE)?;
+                } else {
+                    self.tracepoint("victim_told_and_marked")?;
                 }
                 self.kprobe("oom_kill_process", OOM_KILL_PROCESS)?;
                 let tried = self.kprobe(FIRES[0], OOM_BADNESS);

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use oomwatch_common::{btf::Btf, kernel_layout};
 
-use super::{How, Program, Settings, load, loaded as is_loaded, resolve};
+use super::{How, Loader, Program, Settings, load, loaded as is_loaded, resolve};
 
 #[test]
 #[expect(clippy::print_stdout, reason = "a skip states its reason")]
@@ -31,11 +31,16 @@ fn the_verifier_is_done_soon() {
     let resolved = resolve(btf).unwrap_or_else(|error| panic!("{}", error.text));
     let proc = Path::new("/proc");
     let settings = Settings { resolved: &resolved, ring_bytes: 4096, proc, possible_cpus: 2 };
-    let mut loaded =
-        load(&settings, How::Kprobes { kill_hook: true }).unwrap_or_else(|error| panic!("{}", error.text));
-    for (name, budget) in
-        [("oom_kill_process", 25_000), ("oom_kill_victim", 10_000), ("mark_victim", 20_000), ("prove", 6_000)]
-    {
+    let mut loaded = load(&mut Loader::new(), &settings, How::Kprobes { kill_hook: true })
+        .unwrap_or_else(|error| panic!("{}", error.text));
+    for (name, budget) in [
+        ("oom_kill_process", 6_000),
+        ("oom_kill_victim", 5_000),
+        ("victim_marked", 1_000),
+        ("victim_told_and_marked", 5_000),
+        ("mark_victim", 6_000),
+        ("prove", 3_000),
+    ] {
         let info = match loaded.ebpf.program_mut(name).unwrap() {
             Program::KProbe(program) => {
                 is_loaded(program.load()).unwrap();
