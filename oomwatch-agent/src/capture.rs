@@ -26,6 +26,7 @@ use crate::{
     anchors,
     desk::Desk,
     job::Caught,
+    pace::Pace,
     probe::Probe,
     queue::Receiver,
     sys::{self, Priority},
@@ -210,7 +211,7 @@ impl Shift {
 
     /// Makes all reads, one by one: an anchor comes between any two. Gives when there will be something to do although
     /// nobody wakes this thread.
-    fn work_at_ease(&self, thread: i32) -> Option<BoottimeNs> {
+    fn work_at_ease(&self, thread: i32, pace: &mut Pace) -> Option<BoottimeNs> {
         // It may have been hurried when it was about to sleep.
         let mut is_hurried = true;
         loop {
@@ -224,6 +225,7 @@ impl Shift {
             if !desk.rest_can_wait() {
                 self.hurry();
             }
+            pace.keep(desk.is_late(sys::boottime()));
             let has_read = desk.read_one(sys::boottime());
             desk.settle(false, sys::boottime());
             let settles_at = desk.settles_at();
@@ -322,10 +324,10 @@ impl Thread {
             tracing::info!(%error,
                 "no real-time priority, so a victim may be gone before it is read: give CAP_SYS_NICE");
         }
-        let thread = sys::thread_id();
+        let (thread, mut pace) = (sys::thread_id(), Pace::adapted(sys::be_preferred));
         loop {
             let settles_at =
-                if self.has_anchors { self.shift.work_at_ease(thread) } else { self.shift.work() };
+                if self.has_anchors { self.shift.work_at_ease(thread, &mut pace) } else { self.shift.work() };
             if self.wait(epoll, stop, settles_at) {
                 return self.shift.end();
             }

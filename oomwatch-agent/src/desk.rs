@@ -31,6 +31,10 @@ use crate::{
 /// Incidents that are open at once; with more, the oldest is finished with what it has.
 pub const OPEN_JOBS: usize = 64;
 
+/// For so long what is left of an incident is read among all else that the node does. Whose cgroup it is may take that
+/// away as soon as its last process has ended.
+const LATE_NS: u64 = 30_000_000;
+
 /// What the desk works by.
 pub struct Settings {
     /// Where to read.
@@ -186,6 +190,12 @@ impl Desk {
     /// where a thread of normal priority that asks for a page costs another process its life.
     pub fn rest_can_wait(&self) -> bool {
         self.jobs.iter().all(|job| job.is_foretold() || !job.has_more())
+    }
+
+    /// Whether what is left of an incident waits so long already that some of it may be gone.
+    pub fn is_late(&self, now: BoottimeNs) -> bool {
+        let since = |job: &Job| now.0.saturating_sub(job.taken_at().0);
+        self.jobs.iter().any(|job| job.has_more() && since(job) > LATE_NS)
     }
 
     fn read(&mut self, now: BoottimeNs, read: impl Fn(&mut Job, &mut Sources) -> bool) -> bool {

@@ -28,6 +28,7 @@ pub mod log;
 pub mod losses;
 pub mod marks;
 pub mod metrics;
+pub mod pace;
 pub mod pack;
 pub mod pool;
 pub mod preflight;

@@ -25,6 +25,7 @@ use crate::{
     kubernetes::{events::Emitter, pods::Pods},
     losses::Losses,
     metrics::Metrics,
+    pace::Pace,
     printer::{Printer, StdoutClosed},
     queue::Receiver,
     record::{self, Circumstances},
@@ -70,6 +71,7 @@ pub struct Publisher {
     surroundings: Option<Reader>,
     /// Who has printed their lines already; `None`: nobody.
     claims: Option<Arc<Claims>>,
+    pace: Pace,
     /// Who was hit before.
     recurrence: Recurrence,
     record_to: Option<PathBuf>,
@@ -129,6 +131,7 @@ impl Publisher {
             audience: None,
             surroundings: None,
             claims: None,
+            pace: Pace::fixed(),
             recurrence: Recurrence::new(Timestamp::UNIX_EPOCH),
             record_to: None,
         }
@@ -136,6 +139,9 @@ impl Publisher {
 
     /// Of the lines that somebody else claims, none is printed.
     pub fn print_what_is_left(&mut self, claims: Option<Arc<Claims>>) {
+        if claims.is_some() {
+            self.pace = Pace::adapted(sys::be_preferred);
+        }
         self.claims = claims;
     }
 
@@ -179,6 +185,7 @@ impl Publisher {
                 Arrived::Logged(logged) => (Some(logged.captured), logged.source, logged.around),
             };
             let Some(captured) = captured else { continue };
+            self.pace.keep(incidents.is_crowded());
             let hook = captured.incident.at;
             let live = self.audience.as_ref().filter(|_| source == Source::Live);
             let ran_out = live.is_some_and(|audience| audience.relief.concerns(&captured.incident));

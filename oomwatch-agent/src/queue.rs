@@ -144,6 +144,13 @@ impl<T> Receiver<T> {
         let waiting = &self.shared.waiting;
         self.shared.closed.load(Ordering::SeqCst) || waiting.len() > waiting.capacity() / 2
     }
+
+    /// More wait behind what was received last than are made at leisure: of the files of those that follow, some may
+    /// soon find no room (`pool::FOR_FILES`).
+    pub fn is_crowded(&self) -> bool {
+        let waiting = &self.shared.waiting;
+        waiting.len() > waiting.capacity() / 16
+    }
 }
 
 #[cfg(test)]
