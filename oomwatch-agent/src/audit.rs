@@ -5,12 +5,14 @@
 //! stands in some counts and not yet in others. Counts are therefore compared at rest only, when nothing is in the ring
 //! buffer and no incident is open, and the kernel's with a later one of the probe.
 //!
-//! The audit has no clock of its own: it looks when the kernel has written to its log, as it does for each kill
-//! (`after_lines.rs`), and whenever metrics are asked for. Where it cannot have the log it looks every 5 s.
+//! The audit has no clock of its own: it looks when the kernel has written to its log, as it does for each kill, or,
+//! where it cannot have that, when a cgroup's count has changed (`after_lines.rs`), and whenever metrics are asked for.
+//! Where it can have neither it looks every 5 s.
 //!
 //! What neither side counts is in nobody's sum: processes that die because they share a victim's address space.
 
 mod after_lines;
+mod of_cgroups;
 
 use std::{
     convert::Infallible,
@@ -29,7 +31,10 @@ use std::{
 use oomwatch_common::{counters::ProbeCounter, units::BoottimeNs};
 use tokio::sync::Notify;
 
-use self::after_lines::{Log, look_after_lines};
+use self::{
+    after_lines::{Trace, look_after_lines},
+    of_cgroups::Events,
+};
 use crate::{
     alarm::Alarm,
     config::NodeOptions,
@@ -55,8 +60,8 @@ const PROOFS: u64 = 1;
 /// The audit.
 pub struct Audit {
     vmstat: PathBuf,
-    /// Opened before the kernel's count was first read.
-    log: Option<Log>,
+    /// Watched since before the kernel's count was first read.
+    trace: Option<Trace>,
     counters: Counters,
     progress: Arc<Progress>,
     losses: Arc<Losses>,
@@ -143,11 +148,13 @@ impl Books {
 impl Audit {
     /// Begins with an attached probe: what was killed before is not its business.
     pub fn new(node: &NodeOptions, probe: &Probe, progress: Arc<Progress>, losses: Arc<Losses>) -> Self {
-        let log = Log::open(&node.kmsg)
+        let trace = Trace::log(&node.kmsg)
+            .inspect_err(|error| tracing::debug!(%error, "the self-audit goes by the cgroups' counts"))
+            .or_else(|_| Events::below(&node.cgroup, &node.proc).map(Trace::Cgroups))
             .inspect_err(|error| tracing::debug!(%error, "the self-audit goes by the clock"));
         let mut audit = Self {
             vmstat: node.proc.join("vmstat"),
-            log: log.ok(),
+            trace: trace.ok(),
             counters: probe.counters(),
             progress,
             losses,
@@ -253,9 +260,9 @@ impl Audit {
     /// Looks whenever there may be something to see.
     async fn look_in_time(&self) -> Infallible {
         let alarm = Alarm::new();
-        if let Some(log) = &self.log {
-            let error = look_after_lines(log, &alarm, |since| self.settles(since)).await;
-            tracing::warn!(%error, "the kernel's log cannot be watched: the self-audit goes by the clock");
+        if let Some(trace) = &self.trace {
+            let error = look_after_lines(trace, &alarm, |since| self.settles(since)).await;
+            tracing::warn!(%error, "nothing can be watched any more: the self-audit goes by the clock");
         }
         loop {
             alarm.after(EVERY).await;

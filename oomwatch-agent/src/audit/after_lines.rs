@@ -1,8 +1,9 @@
-//! When to look: after the kernel has written to its log.
+//! When to look: after something has happened where a kill leaves a trace at once.
 //!
-//! It prints "Killed process" when it has counted a kill, however many there are (`__oom_kill_process`,
-//! mm/oom_kill.c). What it writes does not matter here, so nothing of it is read; and since it writes of other things
-//! too, how often that may wake anybody is bounded.
+//! That is the kernel's log, where it prints "Killed process" when it has counted a kill, however many there are
+//! (`__oom_kill_process`, mm/oom_kill.c). Or, where that cannot be had, the cgroups' own counts (`of_cgroups.rs`). What
+//! happened does not matter here, so nothing of it is read; and since other things happen there too, how often that may
+//! wake anybody is bounded.
 
 use std::{
     io,
@@ -18,7 +19,7 @@ use rustix::{
     io::{Errno, read},
 };
 
-use super::EVERY;
+use super::{EVERY, of_cgroups::Events};
 use crate::{alarm::Alarm, sys};
 
 /// Major and minor number of `/dev/kmsg` (drivers/char/mem.c). Nothing else tells of this kernel's kills.
@@ -31,9 +32,14 @@ const LATE: Duration = Duration::from_secs(8);
 /// So many looks follow one another soon. Where kills do not end there is no hurry.
 const HURRIED: u32 = 8;
 
-/// The kernel's log, of which nothing is asked but whether something is new.
+/// What is watched, and asked for nothing but whether something is new.
 #[derive(Debug)]
-pub(super) struct Log(Arc<OwnedFd>);
+pub(super) enum Trace {
+    /// The kernel's log.
+    Log(Arc<OwnedFd>),
+    /// The cgroups' counts.
+    Cgroups(Events),
+}
 
 /// How long after a line is looked, and how often, before the next line is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,9 +60,9 @@ impl Pace {
     }
 }
 
-impl Log {
-    /// Opens the device at its end.
-    pub(super) fn open(path: &Path) -> io::Result<Self> {
+impl Trace {
+    /// Opens the kernel's log at its end.
+    pub(super) fn log(path: &Path) -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let log = open(path, flags, Mode::empty())?;
         let found = fstat(&log)?;
@@ -64,17 +70,21 @@ impl Log {
         if !is_a_device || (major(found.st_rdev), minor(found.st_rdev)) != DEVICE {
             return Err(io::Error::other(format!("{} is not the kernel's log", path.display())));
         }
-        let log = Self(Arc::new(log));
+        let log = Self::Log(Arc::new(log));
         log.skip()?;
         Ok(log)
     }
 
     /// Leaves out all that is there.
     fn skip(&self) -> io::Result<()> {
-        match seek(&self.0, SeekFrom::End(0)) {
+        let log = match self {
+            Self::Log(log) => log,
+            Self::Cgroups(events) => return events.skip(),
+        };
+        match seek(log, SeekFrom::End(0)) {
             Ok(_) => Ok(()),
             // The tests' pipe.
-            Err(Errno::SPIPE) => match read(&self.0, &mut [0; 4096]) {
+            Err(Errno::SPIPE) => match read(log, &mut [0; 4096]) {
                 Ok(_) | Err(Errno::AGAIN) => Ok(()),
                 Err(error) => Err(error.into()),
             },
@@ -84,29 +94,33 @@ impl Log {
 
     /// Waits until there is something new. Only as long as this waits does a line wake anybody.
     async fn written(&self) -> io::Result<()> {
-        let watched = sys::awaitable(Arc::clone(&self.0))?;
+        let file = match self {
+            Self::Log(log) => log,
+            Self::Cgroups(events) => events.file(),
+        };
+        let watched = sys::awaitable(Arc::clone(file))?;
         watched.readable().await?.retain_ready();
         Ok(())
     }
 }
 
-/// Looks whenever something new was in the log, until that fails. `look` says whether all that was killed before that
+/// Looks whenever something new was there, until that fails. `look` says whether all that was killed before that
 /// time is accounted for.
 pub(super) async fn look_after_lines(
-    log: &Log,
+    trace: &Trace,
     alarm: &Alarm,
     mut look: impl FnMut(BoottimeNs) -> bool,
 ) -> io::Error {
     loop {
         let since = Instant::now();
-        if let Err(error) = log.written().await {
+        if let Err(error) = trace.written().await {
             return error;
         }
         let pace = Pace::after(since.elapsed());
         for _ in 0..pace.looks {
             alarm.after(pace.wait).await;
             // Before the look: a kill that is logged after this is counted after this, and comes next.
-            if let Err(error) = log.skip() {
+            if let Err(error) = trace.skip() {
                 return error;
             }
             let (skipped_at, mut looks) = (sys::boottime(), 0);
@@ -169,7 +183,7 @@ mod tests {
     #[tokio::test]
     async fn a_line_is_looked_at_until_all_is_accounted_for_and_nothing_is_done_without() {
         let (reads, writes) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).unwrap();
-        let (log, mut writes, looks) = (Log(Arc::new(reads)), File::from(writes), AtomicU32::new(0));
+        let (log, mut writes, looks) = (Trace::Log(Arc::new(reads)), File::from(writes), AtomicU32::new(0));
         let alarm = Alarm::new();
         let looking = look_after_lines(&log, &alarm, |_| looks.fetch_add(1, Ordering::Relaxed) == 1);
         let mut looking = Box::pin(looking);
@@ -189,7 +203,7 @@ mod tests {
     #[test]
     fn what_is_not_the_kernels_log_tells_nothing() {
         for other in ["/dev/null", "/proc/kmsg-is-not-here", "/proc/version"] {
-            assert!(Log::open(Path::new(other)).is_err(), "{other}");
+            assert!(Trace::log(Path::new(other)).is_err(), "{other}");
         }
     }
 }

@@ -118,6 +118,7 @@ pub(crate) const CASES: &[Case] = &[
     // The agent beside them is one that kprobes do not concern.
     case("fault_a_blind_probe_is_attached_again", Setup::Tracepoint, Needs::Memcg, faults::attached_again),
     case("fault_a_kill_is_found_by_the_log", Setup::Tracepoint, Needs::Memcg, faults::found_by_the_log),
+    case("fault_a_kill_is_found_by_the_cgroup", Setup::Tracepoint, Needs::V2, faults::found_by_the_cgroup),
     case("fault_a_kill_is_found_by_the_clock", Setup::Tracepoint, Needs::Memcg, faults::found_by_the_clock),
     case("kmsg_a_containers_limit", Setup::Kmsg, Needs::Memcg, kmsg::container),
     case("kmsg_the_whole_node", Setup::Kmsg, Needs::Memcg, kmsg::node),

@@ -122,7 +122,15 @@ pub(super) fn attached_again(bench: &mut Bench) -> Result<()> {
 /// Nobody asks for metrics, and the agent has no clock: it sleeps until the kernel writes to its log of a kill that the
 /// probe does not see.
 pub(super) fn found_by_the_log(bench: &mut Bench) -> Result<()> {
-    let mut trial = trial("unasked", &["--probe", "kprobe"])?;
+    found_asleep(bench, trial("unasked", &["--probe", "kprobe"])?)
+}
+
+/// The same where there is no log, but a count of the cgroups' that can be watched.
+pub(super) fn found_by_the_cgroup(bench: &mut Bench) -> Result<()> {
+    found_asleep(bench, trial("cgroup", &["--probe", "kprobe", "--kmsg", "/dev/null"])?)
+}
+
+fn found_asleep(bench: &mut Bench, mut trial: Trial) -> Result<()> {
     let mut slept = (0, Instant::now());
     wait_for("the agent to sleep for 12 s", PATIENCE, || {
         let wakeups = Status::of_process(trial.agent.id())?.number("voluntary_ctxt_switches");
@@ -136,9 +144,10 @@ pub(super) fn found_by_the_log(bench: &mut Bench) -> Result<()> {
     trial.end()
 }
 
-/// The same where there is no log to wait for.
+/// The same where there is nothing to wait for.
 pub(super) fn found_by_the_clock(bench: &mut Bench) -> Result<()> {
-    let mut trial = trial("clock", &["--probe", "kprobe", "--kmsg", "/dev/null"])?;
+    let nothing = ["--probe", "kprobe", "--kmsg", "/dev/null", "--cgroup", "/nonexistent"];
+    let mut trial = trial("clock", &nothing)?;
     is_found_unasked(bench, &mut trial)?;
     trial.end()
 }
