@@ -107,7 +107,7 @@ fn build(repo: &Repo) -> Result<()> {
         .env("CARGO_TARGET_DIR", repo.fuzz_target())
         .env("CARGO_ENCODED_RUSTFLAGS", FLAGS.join("\u{1f}"));
     forget_outer_cargo(&mut cargo);
-    run::run_logged("building the fuzz targets", &repo.log("fuzz-build"), &mut cargo)
+    run::run_logged("building the fuzz targets", &repo.log("fuzz-build"), &mut run::at_leisure(&cargo))
 }
 
 fn run_one(repo: &Repo, target: &str, corpus: &[PathBuf], seconds: u32) -> Result<()> {
@@ -130,7 +130,7 @@ fn run_one(repo: &Repo, target: &str, corpus: &[PathBuf], seconds: u32) -> Resul
         .arg(format!("-rss_limit_mb={MEMORY_MIB}"))
         .arg(format!("-max_len={LONGEST_INPUT}"))
         .arg(format!("-artifact_prefix={}", found.display()));
-    run::run_logged(&format!("fuzzing {target}, {seconds} s"), &log, &mut command)?;
+    run::run_logged(&format!("fuzzing {target}, {seconds} s"), &log, &mut run::at_leisure(&command))?;
     let said = run::last_lines(&log, usize::MAX);
     // `#146540	DONE   cov: 4197 ft: 12745 …`: without it nothing was tried.
     let done =

@@ -60,7 +60,7 @@ pub(crate) fn run_logged(what: &str, log: &Path, command: &mut Command) -> Resul
             break status;
         }
         if started.elapsed() >= next_sign {
-            say::progress(&format!("    still at it, {} s", started.elapsed().as_secs()));
+            say::progress(&format!("    {what}: still at it, {} s", started.elapsed().as_secs()));
             next_sign += HEARTBEAT;
         }
         thread::sleep(Duration::from_millis(50));
@@ -69,8 +69,24 @@ pub(crate) fn run_logged(what: &str, log: &Path, command: &mut Command) -> Resul
         say::progress(&last_lines(log, LINES_SHOWN_ON_FAILURE));
         bail!("`{line}` failed ({status}); its output is in {}", log.display());
     }
-    say::progress(&format!("    done, {:.0} s", started.elapsed().as_secs_f64()));
+    say::progress(&format!("    {what}: done, {:.0} s", started.elapsed().as_secs_f64()));
     Ok(())
+}
+
+/// The same command, which whatever else runs on this machine comes before.
+pub(crate) fn at_leisure(command: &Command) -> Command {
+    let mut nice = Command::new("nice");
+    nice.args(["-n", "10"]).arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => nice.env(name, value),
+            None => nice.env_remove(name),
+        };
+    }
+    if let Some(folder) = command.get_current_dir() {
+        nice.current_dir(folder);
+    }
+    nice
 }
 
 /// The end of a text file, for showing to the user; empty when it cannot be read.
@@ -102,6 +118,18 @@ mod tests {
     fn a_failure_names_the_command_and_carries_what_it_said() {
         let error = read(Command::new("sh").args(["-c", "echo broken >&2; exit 3"])).unwrap_err();
         assert_eq!(error.to_string(), "`sh -c echo broken >&2; exit 3` failed (exit status: 3): broken");
+    }
+
+    #[test]
+    fn at_leisure_it_is_the_same_command() {
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", "echo $(nice) $PWD $ONE $HOME"])
+            .current_dir("/")
+            .env("ONE", "1")
+            .env_remove("HOME");
+        let before: i32 = read(&mut Command::new("nice")).unwrap().parse().unwrap();
+        assert_eq!(read(&mut at_leisure(&command)).unwrap(), format!("{} / 1", (before + 10).min(19)));
     }
 
     #[test]

@@ -1,9 +1,10 @@
-//! `cargo xtask test`: every check and every test, in the order of how soon they fail. One failure does not keep the
-//! rest from running.
+//! `cargo xtask test`: every check and every test. One failure does not keep the rest from running.
 
 use std::{
     io::Read,
     process::{Command, ExitCode, Stdio},
+    sync::{Mutex, PoisonError},
+    thread,
     time::Instant,
 };
 
@@ -58,11 +59,11 @@ pub(crate) fn test(repo: &Repo, options: &TestOptions) -> Result<ExitCode> {
         Part::ALL.to_vec()
     };
     setup(repo, &parts)?;
-    let mut run = Run { started: Instant::now(), tally: Tally::default() };
+    let run = Run { started: Instant::now(), tally: Mutex::new(Tally::default()) };
     if in_vms_alone {
         build::build_agent(repo, &BuildOptions::of(arch))?;
         build::build_guest(repo, arch)?;
-        run_matrix(repo, &mut run, options)?;
+        run_matrix(repo, &run, options)?;
         return run.end();
     }
     if options.filter.is_none() {
@@ -70,29 +71,53 @@ pub(crate) fn test(repo: &Repo, options: &TestOptions) -> Result<ExitCode> {
         run.step("format", || Tally::one(report(format(repo))));
     }
     // Without the agent there is nothing to test.
+    build::build_ebpf(repo, &[], Arch::HOST)?;
+    // A release is for minutes linked by one CPU, and a VM waits more than it works. What else is to be compiled is
+    // compiled meanwhile, where it leaves room for that.
+    thread::scope(|scope| {
+        scope.spawn(|| compile_beside(repo, &run, options));
+        test_released(repo, &run, options)
+    })?;
+    run.step("tests on this host", || cargo_test(repo, options.filter.as_deref()));
+    run.end()
+}
+
+/// What is tested as it is released: the agent's manifests and alerts, and all that runs in VMs.
+fn test_released(repo: &Repo, run: &Run, options: &TestOptions) -> Result<()> {
     build::build_agent(repo, &BuildOptions::default())?;
+    if options.filter.is_none() {
+        run.step("manifests", || check_manifests(repo));
+        run.step("alerts", || Tally::one(report(alerts::check(repo))));
+    }
+    if options.no_vm {
+        return Ok(());
+    }
+    build::build_guest(repo, Arch::HOST)?;
+    if options.filter.is_none() {
+        run.step("the image as it is deployed, in a VM", || of_vm(|output| deployed::test(repo, output)));
+    }
+    run_matrix(repo, run, options)
+}
+
+/// What is compiled for this host, and what of it disturbs nobody.
+fn compile_beside(repo: &Repo, run: &Run, options: &TestOptions) {
     if options.filter.is_none() {
         run.step("clippy of the host's crates", || Tally::one(report(clippy(repo))));
         run.step("clippy of the kernel side", || Tally::one(report(ebpf_clippy(repo))));
     }
+    // Where it fails, so will the tests.
+    report(run::run_logged(
+        "compiling the tests",
+        &repo.log("test-build"),
+        &mut run::at_leisure(test_command(repo).arg("--no-run")),
+    ));
     if options.filter.is_none() {
-        run.step("manifests", || check_manifests(repo));
-        run.step("alerts", || Tally::one(report(alerts::check(repo))));
         run.step("fuzzing, briefly", || fuzz::briefly(repo));
     }
-    run.step("tests on this host", || cargo_test(repo, options.filter.as_deref()));
-    if !options.no_vm {
-        build::build_guest(repo, Arch::HOST)?;
-        if options.filter.is_none() {
-            run.step("the image as it is deployed, in a VM", || of_vm(|output| deployed::test(repo, output)));
-        }
-        run_matrix(repo, &mut run, options)?;
-    }
-    run.end()
 }
 
 /// The guest's tests, on the kernels and machines that are asked for.
-fn run_matrix(repo: &Repo, run: &mut Run, options: &TestOptions) -> Result<()> {
+fn run_matrix(repo: &Repo, run: &Run, options: &TestOptions) -> Result<()> {
     let list = kernels::list(repo)?;
     let mut matrix = Matrix::default();
     let arch = options.arch.unwrap_or(Arch::HOST);
@@ -124,15 +149,15 @@ fn run_matrix(repo: &Repo, run: &mut Run, options: &TestOptions) -> Result<()> {
 
 struct Run {
     started: Instant,
-    tally: Tally,
+    tally: Mutex<Tally>,
 }
 
 impl Run {
-    fn step(&mut self, name: &str, work: impl FnOnce() -> Tally) {
+    fn step(&self, name: &str, work: impl FnOnce() -> Tally) {
         say::progress(&format!("test: {name} …"));
         let started = Instant::now();
         let tally = work();
-        self.tally.add(tally);
+        self.tally.lock().unwrap_or_else(PoisonError::into_inner).add(tally);
         let Tally { passed, failed, skipped } = tally;
         say::progress(&format!(
             "test: {name}: {} ({passed} passed, {failed} failed, {skipped} skipped, {:.0} s)",
@@ -142,13 +167,12 @@ impl Run {
     }
 
     fn end(self) -> Result<ExitCode> {
-        say::progress(&format!(
-            "test: over, {:.0} s, {} skipped",
-            self.started.elapsed().as_secs_f64(),
-            self.tally.skipped
-        ));
-        say::output(format!("{} passed, {} failed\n", self.tally.passed, self.tally.failed).as_bytes())?;
-        Ok(if self.tally.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        let Tally { passed, failed, skipped } =
+            self.tally.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let seconds = self.started.elapsed().as_secs_f64();
+        say::progress(&format!("test: over, {seconds:.0} s, {skipped} skipped"));
+        say::output(format!("{passed} passed, {failed} failed\n").as_bytes())?;
+        Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }
 
@@ -165,7 +189,7 @@ fn format(repo: &Repo) -> Result<()> {
 fn clippy(repo: &Repo) -> Result<()> {
     let mut command = repo.cargo();
     command.arg("clippy").args(HOST_CRATES).args(["--all-targets", "--all-features", "--", "-D", "warnings"]);
-    run::run(&mut command)
+    run::run_logged("clippy", &repo.log("clippy"), &mut run::at_leisure(&command))
 }
 
 fn check_manifests(repo: &Repo) -> Tally {
@@ -183,16 +207,20 @@ fn check_manifests(repo: &Repo) -> Tally {
 
 fn ebpf_clippy(repo: &Repo) -> Result<()> {
     let compiler = Compiler::find()?.context("there is no compiler for the eBPF program")?;
-    run::run(compiler.cargo(repo, "clippy", Arch::HOST)?.args(["--all-features", "--", "-D", "warnings"]))
+    let mut command = compiler.cargo(repo, "clippy", Arch::HOST)?;
+    command.args(["--all-features", "--", "-D", "warnings"]);
+    run::run_logged("clippy of the kernel side", &repo.log("clippy-ebpf"), &mut run::at_leisure(&command))
+}
+
+fn test_command(repo: &Repo) -> Command {
+    let mut command = repo.cargo();
+    command.arg("test").args(HOST_CRATES).args(["--features", "oomwatch-tests/standin", "--no-fail-fast"]);
+    command
 }
 
 fn cargo_test(repo: &Repo, filter: Option<&str>) -> Tally {
-    let mut command = repo.cargo();
-    command
-        .arg("test")
-        .args(HOST_CRATES)
-        .args(["--features", "oomwatch-tests/standin", "--no-fail-fast"])
-        .env("OOMWATCH_BIN", repo.agent());
+    let mut command = test_command(repo);
+    command.env("OOMWATCH_BIN", repo.agent());
     if let Some(prometheus) = needs::of_prometheus(repo, "prometheus") {
         command.env("OOMWATCH_PROMETHEUS", prometheus);
     }
