@@ -60,6 +60,9 @@ pub struct Turn {
     pub start_us: u64,
     /// `VmHWM` after the last kill was named, bytes.
     pub peak_bytes: u64,
+    /// From the kernel's begin of the first kill after the start to the line about it, microseconds. All that is
+    /// otherwise in caches is in none then.
+    pub first_line_us: u64,
     /// Kills one at a time, of processes of 64 MiB.
     pub single: Phase,
     /// As many as can be made, of small processes.
@@ -116,6 +119,8 @@ impl PeerBench<'_> {
         let trace = Trace::begin()?;
         let before = bpf::run_times()?;
         let (mut running, took) = start()?;
+        // What a program runs once, when it starts, is of no kill.
+        let started = bpf::run_times()?;
         let one_by_one = single::make(&hierarchy, self.program, self.singles)?;
         running.wait_for(self.singles, SILENCE)?;
         let halfway = bpf::run_times()?;
@@ -125,12 +130,18 @@ impl PeerBench<'_> {
         let after = bpf::run_times()?;
         let peak_bytes = status::Status::of_process(running.id())?.bytes("VmHWM").context("no VmHWM")?;
         let (said, kills) = (running.stop()?, trace.kills()?);
-        let single_ns = bpf::of_new(&before, &halfway);
-        let storm_ns = bpf::of_new(&before, &after).saturating_sub(single_ns);
+        let until = |then| bpf::of_new(&before, then);
+        let single_ns = until(&halfway).saturating_sub(until(&started));
+        let storm_ns = until(&after).saturating_sub(until(&halfway));
         let is_single = |pid: u32| one_by_one.contains(&pid);
+        let first = one_by_one.first().and_then(|first| {
+            let (pid, read_ns) = said.kills.iter().find(|(pid, _)| pid == first)?;
+            late_us(*read_ns, *pid, &kills)
+        });
         Ok(Turn {
             start_us: u64::try_from(took.as_micros())?,
             peak_bytes,
+            first_line_us: first.context("the first kill was not named")?,
             single: phase(self.singles, single_ns, &said, &kills, is_single)?,
             storm: phase(made.kernel, storm_ns, &said, &kills, |pid| !is_single(pid))?,
         })
@@ -145,9 +156,7 @@ fn phase(
     is_of_it: impl Fn(u32) -> bool,
 ) -> Result<Phase> {
     let named = || said.kills.iter().filter(|(pid, _)| is_of_it(*pid));
-    let late =
-        named().filter_map(|(pid, read_ns)| Some(read_ns.checked_sub(kills.get(pid)?.begun_ns)? / 1000));
-    let late: Vec<u64> = late.collect();
+    let late: Vec<u64> = named().filter_map(|(pid, read_ns)| late_us(*read_ns, *pid, kills)).collect();
     let took = kills.iter().filter(|(pid, _)| is_of_it(**pid)).filter_map(|(_, kill)| kill.took_ns);
     Ok(Phase {
         kills: made,
@@ -157,6 +166,11 @@ fn phase(
         bpf_ns: bpf_ns.checked_div(made).unwrap_or(0),
         kill_ns: percentile(took.collect(), 50),
     })
+}
+
+/// From the kernel's begin of a kill to its line.
+fn late_us(read_ns: u64, pid: u32, kills: &BTreeMap<u32, Kill>) -> Option<u64> {
+    Some(read_ns.checked_sub(kills.get(&pid)?.begun_ns)? / 1000)
 }
 
 fn percentile(mut values: Vec<u64>, percent: usize) -> u64 {

@@ -20,6 +20,7 @@ pub(super) struct Compared {
 pub(super) struct Turn {
     pub(super) start_us: u64,
     pub(super) peak_bytes: u64,
+    pub(super) first_line_us: u64,
     pub(super) single: Phase,
     pub(super) storm: Phase,
 }

@@ -59,7 +59,7 @@ pub(crate) struct PeersOptions {
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) kills: u32,
     /// And before them, one at a time
-    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) singles: u32,
     #[command(flatten)]
     pub(super) guest: Guest,
@@ -138,11 +138,12 @@ const fn time(what: &'static str, figure: fn(&Turn) -> u64) -> Row {
     Row { what, figure, written: milliseconds, is_time: true }
 }
 
-const ROWS: [Row; 8] = [
+const ROWS: [Row; 9] = [
     time("start: exec until it watches", |turn| turn.start_us),
     Row { what: "peak memory (VmHWM)", figure: |turn| turn.peak_bytes, written: mebibytes, is_time: false },
     time("begin of the kill → line, one kill at a time, p50", |turn| turn.single.line_p50_us),
     time("the same, p99", |turn| turn.single.line_p99_us),
+    time("the same, of the first kill after the start", |turn| turn.first_line_us),
     time("begin of the kill → line, as many kills as can be made, p50", |turn| turn.storm.line_p50_us),
     time("the same, p99", |turn| turn.storm.line_p99_us),
     time("BPF run time of a kill, one at a time", |turn| turn.single.bpf_ns / 1000),
@@ -234,7 +235,13 @@ mod tests {
             bpf_ns: 500,
             kill_ns: 100_000,
         };
-        let turn = |start_us| Turn { start_us, peak_bytes: 5 << 20, single: phase(99), storm: phase(100) };
+        let turn = |start_us| Turn {
+            start_us,
+            peak_bytes: 5 << 20,
+            first_line_us: 20,
+            single: phase(99),
+            storm: phase(100),
+        };
         let turns = std::collections::BTreeMap::from([
             (OURS.to_owned(), vec![turn(3000), turn(1000), turn(2000)]),
             (MEASURE.to_owned(), vec![turn(8000)]),

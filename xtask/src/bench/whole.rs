@@ -109,7 +109,7 @@ impl WholeOptions {
             kernel: self.kernel.clone(),
             rounds: self.rounds,
             kills: 100,
-            singles: 20,
+            singles: 60,
             guest: self.guest.clone(),
         }
     }
