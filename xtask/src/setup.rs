@@ -111,7 +111,7 @@ fn install_bpf_linker(repo: &Repo) -> Result<()> {
             .arg(repo.tools())
             .env("CARGO_TARGET_DIR", repo.tools().join("build"))
             // It links one small object: to make it fast takes longer than it ever will.
-            .envs([("CARGO_PROFILE_RELEASE_LTO", "off"), ("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1")])
+            .envs([("CARGO_PROFILE_RELEASE_LTO", "off"), ("CARGO_PROFILE_RELEASE_OPT_LEVEL", "0")])
             .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16")
             .env("LLVM_PREFIX", format!("/usr/lib/llvm-{LLVM}")),
     )
