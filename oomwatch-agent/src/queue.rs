@@ -192,9 +192,10 @@ mod tests {
         let depth = sender.depth();
         assert_eq!((depth.waiting(), depth.places(), receiver.is_pressing()), (2, 2, true));
         assert_eq!(receiver.try_recv(), Some(1));
-        assert!(!receiver.is_pressing());
+        assert!(!receiver.is_pressing() && receiver.is_crowded(), "one of two is more than a sixteenth");
         drop(sender);
         assert!(receiver.is_pressing(), "nothing comes any more");
         assert_eq!((receiver.try_recv(), receiver.try_recv()), (Some(2), None));
+        assert!(!receiver.is_crowded());
     }
 }

@@ -111,7 +111,7 @@ fn compile_beside(repo: &Repo, run: &Run, options: &TestOptions) {
         &repo.log("test-build"),
         &mut run::at_leisure(test_command(repo).arg("--no-run")),
     ));
-    // Of what takes long, only what also fails now and then is in every run.
+    // It takes minutes.
     if options.filter.is_none() && options.all_kernels {
         run.step("fuzzing, briefly", || fuzz::briefly(repo));
     }

@@ -34,8 +34,16 @@ impl Events {
     /// Watches the files below the root of a hierarchy, and what cgroups will be made there.
     ///
     /// # Errors
-    /// There are none, they do not count what is below, or the kernel watches no more for this user.
+    /// There are none, they are not the node's, they do not count what is below, or the kernel watches no more for this
+    /// user.
     pub(super) fn below(root: &Path, proc: &Path) -> io::Result<Self> {
+        if root.join(FILE).exists() {
+            // As a cgroup namespace shows it: below it are none of the node's others.
+            return Err(io::Error::other(format!(
+                "{} is not the root of the node's cgroups",
+                root.display()
+            )));
+        }
         let mounts = fs::read_to_string(proc.join("mounts"))?;
         if has_local_events(&mounts) {
             return Err(io::Error::other("cgroup2 is mounted with memory_localevents"));
@@ -137,6 +145,7 @@ mod tests {
         assert!(has_happened() && !has_happened());
         fs::write(two.join(FILE), "oom_kill 1").unwrap();
         assert!(has_happened());
+        assert!(Events::below(&one, &proc).is_err(), "a cgroup's own files are not all of the node's");
         fs::remove_dir_all(&root).unwrap();
     }
 }

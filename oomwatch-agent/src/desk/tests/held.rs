@@ -33,6 +33,8 @@ fn a_held_victim_is_read_when_the_kernel_is_done_with_it() {
     assert!(matches!(told.next(), Some(Foretold::Begun { .. })), "its line is out");
     assert!(!bench.desk.read_urgent(NOW) && bench.desk.has_more() && bench.desk.rest_can_wait());
     assert!(!bench.desk.owes_a_victim(), "it is in the kernel still");
+    let then = |waited| BoottimeNs(NOW.0 + waited);
+    assert!(!bench.desk.is_late(then(LATE_NS)) && bench.desk.is_late(then(LATE_NS + 1)));
     bench.desk.take(end, NOW);
     assert!(bench.desk.owes_a_victim(), "anchors hold on");
     assert!(bench.desk.read_urgent(NOW) && !bench.desk.read_urgent(NOW));
@@ -40,6 +42,7 @@ fn a_held_victim_is_read_when_the_kernel_is_done_with_it() {
     bench.feed_nothing(0);
     let sources = bench.sources();
     assert_eq!(sources.first().map(|source| source.file), Some("status"));
+    assert!(!bench.desk.is_late(then(LATE_NS + 1)), "nothing is left");
     assert!(sources.iter().all(|source| source.outcome == Outcome::Read), "its cgroup's too: {sources:?}");
 }
 
