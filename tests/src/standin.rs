@@ -61,7 +61,11 @@ impl Standin {
     /// # Errors
     /// The file system's.
     pub fn set(&self, file: &str, text: &str) -> Result<()> {
-        fs::write(self.dir.join(file), text).with_context(|| file.to_owned())
+        // In one step: a request that comes meanwhile reads no half of it.
+        let partial = self.dir.join("partial");
+        fs::write(&partial, text)
+            .and_then(|()| fs::rename(&partial, self.dir.join(file)))
+            .with_context(|| file.to_owned())
     }
 
     /// The requests that it has had, of `kubelet` or `api`.

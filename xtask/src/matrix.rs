@@ -77,7 +77,7 @@ impl Matrix {
         for (name, ran) in cases(&heard) {
             *self.cases.entry(name.to_owned()).or_default() |= ran;
         }
-        let Tally { passed, failed, skipped } = tally;
+        let Tally { passed, failed, skipped, .. } = tally;
         writeln!(
             self.lines,
             "{:<60} {:<8} {passed:>3} passed {failed:>3} failed {skipped:>3} skipped {:>4.0} s",

@@ -1,28 +1,34 @@
 //! Counts what tests say of themselves: the closing line of Rust's test harness, which the guest program prints too.
 
+/// Of what a harness says of its failures, no more is said again.
+const LINES_OF_FAILURES: usize = 60;
+
 /// How many tests ended how.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
     pub(crate) passed: u32,
     pub(crate) failed: u32,
     pub(crate) skipped: u32,
+    /// What harnesses said of those that failed.
+    pub(crate) failures: Vec<String>,
 }
 
 impl Tally {
     /// A single check that is no test harness.
     pub(crate) fn one(passed: bool) -> Self {
-        Self { passed: u32::from(passed), failed: u32::from(!passed), skipped: 0 }
+        Self { passed: u32::from(passed), failed: u32::from(!passed), ..Self::default() }
     }
 
     /// Adds up every closing line of `output`. A run that did not succeed counts as a failure even if no line admits
     /// one, and so does one that succeeded without saying a word of its tests.
     pub(crate) fn of(output: &str, succeeded: bool) -> Self {
         let lines: Vec<Self> = output.lines().filter_map(closing_line).collect();
-        let mut sum = Self::default();
-        for line in &lines {
-            sum.add(*line);
+        let said_nothing = lines.is_empty();
+        let mut sum = Self { failures: failures(output), ..Self::default() };
+        for line in lines {
+            sum.add(line);
         }
-        if lines.is_empty() || (!succeeded && sum.failed == 0) {
+        if said_nothing || (!succeeded && sum.failed == 0) {
             sum.failed += 1;
         }
         sum
@@ -32,7 +38,32 @@ impl Tally {
         self.passed += other.passed;
         self.failed += other.failed;
         self.skipped += other.skipped;
+        self.failures.extend(other.failures);
     }
+}
+
+/// What stands between a failure's line, or the heading of all, and what follows it.
+fn failures(output: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut lines = output.lines().peekable();
+    while let Some(line) = lines.next() {
+        let is_heading = line == "failures:";
+        let is_failure = line.starts_with("test ") && line.ends_with(" ... FAILED");
+        if !is_heading && !is_failure {
+            continue;
+        }
+        let mut said = vec![line];
+        // The section of all has empty lines of its own.
+        while let Some(next) =
+            lines.next_if(|next| !next.starts_with("test ") && (is_heading || !next.is_empty()))
+        {
+            if said.len() < LINES_OF_FAILURES {
+                said.push(next);
+            }
+        }
+        found.push(said.join("\n").trim_end().to_owned());
+    }
+    found
 }
 
 /// `test result: ok. 5 passed; 0 failed; 1 ignored; 0 measured; 2 filtered out; finished in 0.01s`
@@ -48,6 +79,7 @@ fn closing_line(line: &str) -> Option<Tally> {
         passed: count(&["passed"])?,
         failed: count(&["failed"])?,
         skipped: count(&["ignored", "skipped"]).unwrap_or_default(),
+        failures: Vec::new(),
     })
 }
 
@@ -73,7 +105,24 @@ mod tests {
             ("nothing to say".to_owned(), true, (0, 1, 0)),
         ];
         for (output, succeeded, (passed, failed, skipped)) in table {
-            assert_eq!(Tally::of(&output, succeeded), Tally { passed, failed, skipped }, "{output}");
+            let expected = Tally { passed, failed, skipped, failures: Vec::new() };
+            assert_eq!(Tally::of(&output, succeeded), expected, "{output}");
         }
+    }
+
+    #[test]
+    fn what_failed_is_kept_with_its_reason() {
+        let output = "test one ... ok\ntest two ... FAILED\nthe reason\ntest three ... FAILED\n\nfailures:\n\n\
+                      ---- three ----\nanother\n\nfailures:\n    three\n\ntest result: FAILED. 1 passed; 2 failed\n";
+        assert_eq!(
+            failures(output),
+            [
+                "test two ... FAILED\nthe reason",
+                "test three ... FAILED",
+                "failures:\n\n---- three ----\nanother\n\nfailures:\n    three"
+            ]
+        );
+        let long = format!("failures:\n{}test result: FAILED", "a line\n".repeat(1000));
+        assert_eq!(failures(&long).concat().lines().count(), LINES_OF_FAILURES);
     }
 }

@@ -1,6 +1,7 @@
 //! `cargo xtask test`: every check and every test. One failure does not keep the rest from running.
 
 use std::{
+    fs,
     io::Read,
     process::{Command, ExitCode, Stdio},
     sync::{Mutex, PoisonError},
@@ -101,16 +102,12 @@ fn test_released(repo: &Repo, run: &Run, options: &TestOptions) -> Result<()> {
 
 /// What is compiled for this host, and what of it disturbs nobody.
 fn compile_beside(repo: &Repo, run: &Run, options: &TestOptions) {
+    run.step("clippy of the host's crates, and compiling their tests", || {
+        Tally::one(report(compile_tests(repo)))
+    });
     if options.filter.is_none() {
-        run.step("clippy of the host's crates", || Tally::one(report(clippy(repo))));
         run.step("clippy of the kernel side", || Tally::one(report(ebpf_clippy(repo))));
     }
-    // Where it fails, so will the tests.
-    report(run::run_logged(
-        "compiling the tests",
-        &repo.log("test-build"),
-        &mut run::at_leisure(test_command(repo).arg("--no-run")),
-    ));
     // It takes minutes.
     if options.filter.is_none() && options.all_kernels {
         run.step("fuzzing, briefly", || fuzz::briefly(repo));
@@ -157,9 +154,12 @@ impl Run {
     fn step(&self, name: &str, work: impl FnOnce() -> Tally) {
         say::progress(&format!("test: {name} …"));
         let started = Instant::now();
-        let tally = work();
+        let mut tally = work();
+        let Tally { passed, failed, skipped, .. } = tally;
+        if failed > 0 {
+            tally.failures.insert(0, format!("FAILED: {name}"));
+        }
         self.tally.lock().unwrap_or_else(PoisonError::into_inner).add(tally);
-        let Tally { passed, failed, skipped } = tally;
         say::progress(&format!(
             "test: {name}: {} ({passed} passed, {failed} failed, {skipped} skipped, {:.0} s)",
             if failed == 0 { "ok" } else { "FAILED" },
@@ -168,8 +168,12 @@ impl Run {
     }
 
     fn end(self) -> Result<ExitCode> {
-        let Tally { passed, failed, skipped } =
+        let Tally { passed, failed, skipped, failures } =
             self.tally.into_inner().unwrap_or_else(PoisonError::into_inner);
+        // It is long ago, and of a saved output often no more than the end is looked at.
+        for failure in failures {
+            say::progress(&failure);
+        }
         let seconds = self.started.elapsed().as_secs_f64();
         say::progress(&format!("test: over, {seconds:.0} s, {skipped} skipped"));
         say::output(format!("{passed} passed, {failed} failed\n").as_bytes())?;
@@ -187,10 +191,15 @@ fn format(repo: &Repo) -> Result<()> {
     run::run(repo.cargo().args(["fmt", "--check", "--manifest-path"]).arg(repo.fuzz().join("Cargo.toml")))
 }
 
-fn clippy(repo: &Repo) -> Result<()> {
-    let mut command = repo.cargo();
-    command.arg("clippy").args(HOST_CRATES).args(["--all-targets", "--all-features", "--", "-D", "warnings"]);
-    run::run_logged("clippy", &repo.log("clippy"), &mut run::at_leisure(&command))
+/// Compiles the tests and what they test, which clippy reads on the way. Warnings, of whomever, are an error.
+fn compile_tests(repo: &Repo) -> Result<()> {
+    let log = repo.log("test-build");
+    run::run_logged("compiling", &log, &mut run::at_leisure(test_command(repo).arg("--no-run")))?;
+    let said = fs::read_to_string(&log).with_context(|| format!("cannot read {}", log.display()))?;
+    let warnings: Vec<&str> =
+        said.lines().skip_while(|line| !line.starts_with("warning: ")).take(40).collect();
+    anyhow::ensure!(warnings.is_empty(), "clippy warns, see {}:\n{}", log.display(), warnings.join("\n"));
+    Ok(())
 }
 
 fn check_manifests(repo: &Repo) -> Tally {
@@ -213,9 +222,15 @@ fn ebpf_clippy(repo: &Repo) -> Result<()> {
     run::run_logged("clippy of the kernel side", &repo.log("clippy-ebpf"), &mut run::at_leisure(&command))
 }
 
+/// The tests of the host's crates, compiled by clippy's driver, which is rustc with clippy's lints: what `cargo clippy`
+/// checks is otherwise compiled a second time, with all that it depends on.
 fn test_command(repo: &Repo) -> Command {
     let mut command = repo.cargo();
-    command.arg("test").args(HOST_CRATES).args(["--features", "oomwatch-tests/standin", "--no-fail-fast"]);
+    command
+        .arg("test")
+        .args(HOST_CRATES)
+        .args(["--features", "oomwatch-tests/standin,oomwatch-agent/debug-log", "--no-fail-fast"])
+        .env("RUSTC_WORKSPACE_WRAPPER", "clippy-driver");
     command
 }
 

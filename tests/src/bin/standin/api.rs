@@ -3,7 +3,12 @@
 //! `ok` · `401` `403` `404` `409` `422` `500` `503` · `429` (Retry-After: 1) · `terminating` (a 403 that is not about
 //! rights) · `hang` · `slow MS` · `close` · `garbage`; `MODE N` holds for N requests.
 
-use std::{fs, path::PathBuf, thread::sleep, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    thread::sleep,
+    time::Duration,
+};
 
 use anyhow::Result;
 use serde_json::{Value, json};
@@ -99,7 +104,7 @@ fn create(folder: &Folder, namespace: &str, mut event: Value) -> Answered {
         if let Some(metadata) = event.get_mut("metadata").and_then(Value::as_object_mut) {
             metadata.insert("resourceVersion".to_owned(), json!("1"));
         }
-        keep(&file, &event);
+        keep(folder, &file, &event);
         (201, event)
     })
 }
@@ -114,16 +119,18 @@ fn patch(folder: &Folder, namespace: &str, name: &str, patch: &Value) -> Answere
         if let Err(fault) = events::merge(&mut event, patch) {
             return failure(422, "Invalid", &format!("Event is invalid: {fault}"));
         }
-        keep(&file, &event);
+        keep(folder, &file, &event);
         (200, event)
     })
 }
 
-fn keep(file: &PathBuf, event: &Value) {
-    if let Some(folder) = file.parent() {
-        drop(fs::create_dir_all(folder));
+fn keep(folder: &Folder, file: &Path, event: &Value) {
+    if let Some(namespace) = file.parent() {
+        drop(fs::create_dir_all(namespace));
     }
-    drop(fs::write(file, event.to_string()));
+    // In one step: whoever looks meanwhile finds no half of it. Where it fails, the test does not find its Event.
+    let partial = folder.path("api/partial");
+    drop(fs::write(&partial, event.to_string()).and_then(|()| fs::rename(&partial, file)));
 }
 
 fn file(folder: &Folder, namespace: &str, name: &str) -> PathBuf {
