@@ -9,7 +9,10 @@
 
 use core::{marker::PhantomData, ptr};
 
-use aya_ebpf::{bindings::BPF_RB_FORCE_WAKEUP, helpers::generated::bpf_ringbuf_output};
+use aya_ebpf::{
+    bindings::{BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
+    helpers::generated::bpf_ringbuf_output,
+};
 use oomwatch_common::{
     counters::ProbeCounter,
     record::{COMPONENT_LEN, Header, RecordKind, TAIL_LEN, WIRE_VERSION},
@@ -84,14 +87,10 @@ impl<T> Draft<T> {
                 incident,
                 boottime_ns: kernel::boottime_ns(),
             });
-            // What follows the begin wakes whoever has read all that was before it; a thread that is still at work on
-            // that finds it when it is through. The kernel knows which it is (`bpf_ringbuf_commit`,
-            // kernel/bpf/ringbuf.c), if no record before it kept from waking anybody. But whose death is told is to be
-            // held on to by all anchors, although the desk may be at work on another.
-            let flags = match kind {
-                RecordKind::Killed | RecordKind::End => 0,
-                _ => BPF_RB_FORCE_WAKEUP,
-            };
+            // Whoever reads is woken by what there is something to do for: by a begin and a victim, and by the end,
+            // with which the kernel is done with the victims. That each of them was marked is news by then, as there
+            // is an end soon behind it: a wakeup costs more than all that a record is made of.
+            let flags = if kind == RecordKind::Killed { BPF_RB_NO_WAKEUP } else { BPF_RB_FORCE_WAKEUP };
             bpf_ringbuf_output(
                 (&raw const RECORDS).cast_mut().cast(),
                 self.scratch.cast(),
