@@ -28,6 +28,10 @@ impl Cpuset {
             Version::V1 => "/sys/fs/cgroup/cpuset",
             Version::V2 => "/sys/fs/cgroup",
         };
+        if version == Version::V2 {
+            fs::write(Path::new(root).join("cgroup.subtree_control"), "+cpuset")
+                .context("no cpuset controller")?;
+        }
         let cpuset = Self(Path::new(root).join("oomwatch-nodes"));
         fs::create_dir_all(&cpuset.0)?;
         if version == Version::V1 {
