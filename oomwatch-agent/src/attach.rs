@@ -92,7 +92,7 @@ pub fn attach(
 ) -> Result<Probe, Refusal> {
     preflight::check(&options.proc)?;
     let page_kib = u32::try_from(page_size.get().0 / 1024).unwrap_or(4);
-    let (loader, resolved) = ahead.end(&options.btf);
+    let (mut loader, resolved): (Loader<'_>, _) = ahead.end(&options.btf);
     let resolved = resolved?;
     let settings = Settings {
         resolved: &resolved,
@@ -101,7 +101,6 @@ pub fn attach(
         proc: &options.proc,
         possible_cpus: sys::possible_cpus(),
     };
-    let mut loader: Loader<'_> = loader;
     let mut load = |how| -> Result<Loaded, Refusal> {
         let loaded = probe::load(&mut loader, &settings, how)?;
         proof::check(&loaded.proof, &options.proc, page_size)?;

@@ -1,7 +1,6 @@
 //! What the project needs on a machine, why, and what Debian calls it. Only looks; `setup` installs.
 
 use std::{
-    fs,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -204,7 +203,7 @@ const NEEDS: &[Need] = &[
         why: "`cargo xtask test` checks format and lints",
         part: Part::Check,
         remedy: Remedy::Components(&["rustfmt", "clippy"]),
-        present: |_| Ok(run::on_path("cargo-fmt").is_some() && has_clippy_beside_cargo()),
+        present: |_| Ok(run::on_path("cargo-fmt").is_some() && clippy_driver().is_some()),
     },
     Need {
         what: "C++ compiler",
@@ -342,11 +341,11 @@ fn has_static_libc(arch: Arch) -> bool {
         .is_ok_and(|path| Path::new(&path).is_absolute())
 }
 
-fn has_clippy_beside_cargo() -> bool {
+/// The compiler with clippy's lints, that of the toolchain which runs this.
+pub(crate) fn clippy_driver() -> Option<PathBuf> {
     // rustup's proxies exist whether or not the component does; the toolchain's own folder tells.
     let cargo = std::env::var_os("CARGO").map(PathBuf::from).unwrap_or_default();
-    let beside = cargo.parent().map(|bin| bin.join("cargo-clippy"));
-    beside.is_some_and(|path| fs::exists(path).unwrap_or(false))
+    cargo.parent().map(|bin| bin.join("clippy-driver")).filter(|path| path.is_file())
 }
 
 #[cfg(test)]

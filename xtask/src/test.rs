@@ -196,10 +196,15 @@ fn compile_tests(repo: &Repo) -> Result<()> {
     let log = repo.log("test-build");
     run::run_logged("compiling", &log, &mut run::at_leisure(test_command(repo).arg("--no-run")))?;
     let said = fs::read_to_string(&log).with_context(|| format!("cannot read {}", log.display()))?;
-    let warnings: Vec<&str> =
-        said.lines().skip_while(|line| !line.starts_with("warning: ")).take(40).collect();
-    anyhow::ensure!(warnings.is_empty(), "clippy warns, see {}:\n{}", log.display(), warnings.join("\n"));
+    let warnings = warnings(&said);
+    anyhow::ensure!(warnings.is_empty(), "clippy warns, see {}:\n{warnings}", log.display());
     Ok(())
+}
+
+/// From the first warning on, so much as is worth showing; empty where there is none.
+fn warnings(said: &str) -> String {
+    let lines = said.lines().skip_while(|line| !line.starts_with("warning: ")).take(40);
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 fn check_manifests(repo: &Repo) -> Tally {
@@ -230,7 +235,9 @@ fn test_command(repo: &Repo) -> Command {
         .arg("test")
         .args(HOST_CRATES)
         .args(["--features", "oomwatch-tests/standin,oomwatch-agent/debug-log", "--no-fail-fast"])
-        .env("RUSTC_WORKSPACE_WRAPPER", "clippy-driver");
+        .env("RUSTC_WORKSPACE_WRAPPER", needs::clippy_driver().unwrap_or_else(|| "clippy-driver".into()))
+        // Warnings are looked for in what it says, as plain text.
+        .env("CARGO_TERM_COLOR", "never");
     command
 }
 
@@ -276,4 +283,20 @@ fn stream(command: &mut Command, heard: &mut Vec<u8>) -> Result<()> {
     let status = child.wait().context("cannot wait for cargo")?;
     anyhow::ensure!(status.success(), "`cargo test` failed ({status})");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_warning_is_found_wherever_it_stands() {
+        let compiled =
+            "   Compiling a v0.1.0\n    Finished `test` profile\n  Executable tests/warning: no.rs\n";
+        assert_eq!(warnings(compiled), "");
+        let warned = format!("warning: unused\n --> a.rs:1:1\n{compiled}");
+        assert_eq!(warnings(&warned), warned.trim_end());
+        let later = format!("{compiled}warning: `a` (lib) generated 1 warning\n{}", "more\n".repeat(100));
+        assert!(warnings(&later).starts_with("warning: `a`") && warnings(&later).lines().count() == 40);
+    }
 }

@@ -103,8 +103,6 @@ fn has_local_events(mounts: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::env;
-
     use super::*;
 
     #[test]
@@ -121,16 +119,17 @@ mod tests {
 
     #[test]
     fn files_are_watched_also_of_cgroups_that_are_made_later() {
-        let root = env::temp_dir().join(format!("oomwatch-events-{}", std::process::id()));
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
         let one = root.join("one");
-        fs::create_dir_all(&one).unwrap();
+        fs::create_dir(&one).unwrap();
         fs::write(root.join("cgroup.procs"), "").unwrap();
         let proc = root.join("proc");
-        fs::create_dir_all(&proc).unwrap();
+        fs::create_dir(&proc).unwrap();
         fs::write(proc.join("mounts"), "").unwrap();
-        assert!(Events::below(&root, &proc).is_err(), "no cgroup has a memory controller");
+        assert!(Events::below(root, &proc).is_err(), "no cgroup has a memory controller");
         fs::write(one.join(FILE), "oom_kill 0").unwrap();
-        let events = Events::below(&root, &proc).unwrap();
+        let events = Events::below(root, &proc).unwrap();
         let has_happened = || {
             let happened = read(events.file(), &mut [0; BUFFER_BYTES]).is_ok();
             events.skip().unwrap();
@@ -146,6 +145,5 @@ mod tests {
         fs::write(two.join(FILE), "oom_kill 1").unwrap();
         assert!(has_happened());
         assert!(Events::below(&one, &proc).is_err(), "a cgroup's own files are not all of the node's");
-        fs::remove_dir_all(&root).unwrap();
     }
 }
