@@ -33,6 +33,9 @@ const IMPATIENT_NS: u64 = 50_000_000;
 /// Between two looks of an anchor that runs. What is beyond was no time in which anybody could have come: its CPU stood
 /// still, and maybe the machine, as one does that is virtual.
 const LOOK_NS: u64 = 1_000_000;
+/// Turns between two looks at the clock. One that is slow to read, as an emulated or virtual machine's, is read with a
+/// lock held that the other CPUs want too, whoever captures among them.
+const TURNS: u32 = 128;
 /// More than [`sys::touch_stack`] wants.
 const STACK_BYTES: usize = 64 * 1024;
 
@@ -45,17 +48,19 @@ impl Patience {
     /// Holds on until `is_past`. `now` is a clock.
     fn hold(&mut self, mut is_past: impl FnMut() -> bool, now: impl Fn() -> u64) {
         let (mut held, mut last) = (0, now());
-        while !is_past() {
-            if held >= self.0 {
-                self.0 = (self.0 / 4).max(IMPATIENT_NS);
-                return;
+        while held < self.0 {
+            for _ in 0..TURNS {
+                if is_past() {
+                    self.0 = (self.0 * 2).min(PATIENT_NS);
+                    return;
+                }
+                hint::spin_loop();
             }
-            hint::spin_loop();
             let looked_at = now();
             held += looked_at.saturating_sub(last).min(LOOK_NS);
             last = looked_at;
         }
-        self.0 = (self.0 * 2).min(PATIENT_NS);
+        self.0 = (self.0 / 4).max(IMPATIENT_NS);
     }
 }
 

@@ -6,7 +6,7 @@
 //! polling; only an incident that is open bounds their sleep. From their start to their end they allocate nothing.
 
 use std::{
-    io,
+    io, mem,
     os::fd::{AsFd as _, BorrowedFd, OwnedFd},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, TryLockError,
@@ -19,6 +19,7 @@ use oomwatch_common::units::BoottimeNs;
 use rustix::{
     event::{EventfdFlags, epoll, eventfd},
     io::{Errno, read, write},
+    thread::sched_yield,
     time::Timespec,
 };
 
@@ -201,6 +202,10 @@ impl Shift {
 
     /// Whoever waits for the capture thread would wait for all that comes before a thread of normal priority.
     fn hurry(&self) {
+        // Anchors come here again and again: only the first of them writes.
+        if self.at_ease.load(Ordering::Acquire) == 0 {
+            return;
+        }
         let thread = self.at_ease.swap(0, Ordering::AcqRel);
         if thread != 0
             && let Err(error) = sys::hurry(thread, Priority::Hurried)
@@ -214,9 +219,15 @@ impl Shift {
     fn work_at_ease(&self, thread: i32, pace: &mut Pace) -> Option<BoottimeNs> {
         // It may have been hurried when it was about to sleep.
         let mut is_hurried = true;
+        // Whoever reads the line was woken before, and may have been interrupted by an anchor: the scheduler would let
+        // it wait behind who has slept longer, for all that there is to read.
+        let mut lets_others_run = true;
         loop {
             if is_hurried && let Err(error) = sys::be_at_ease() {
                 tracing::debug!(%error, "the capture thread stays at real-time priority");
+            }
+            if mem::take(&mut lets_others_run) {
+                sched_yield();
             }
             let mut post = self.lock();
             let Post { probe, desk } = post.as_mut()?;

@@ -35,6 +35,11 @@ impl Claims {
         self.claim(incident) != Err(open(incident) | CLAIMED)
     }
 
+    /// Whether somebody prints it, or has: the teller, as long as the reporter does not have the incident.
+    pub fn is_claimed(&self, incident: u64) -> bool {
+        self.place(incident).is_some_and(|place| place.load(Ordering::SeqCst) == open(incident) | CLAIMED)
+    }
+
     fn claim(&self, incident: u64) -> Result<u64, u64> {
         let (was, is) = (open(incident), open(incident) | CLAIMED);
         self.place(incident)
@@ -56,11 +61,13 @@ mod tests {
         assert!(claims.by_reporter(1), "it was never offered");
         assert!(!claims.by_teller(1));
         claims.offer(2);
+        assert!(!claims.is_claimed(1) && !claims.is_claimed(2));
         assert!(claims.by_teller(2) && !claims.by_teller(2) && !claims.by_reporter(2));
         claims.offer(3);
         assert!(claims.by_reporter(3) && !claims.by_teller(3), "the reporter was there first");
+        assert!(claims.is_claimed(2));
         claims.offer(6);
-        assert!(claims.by_teller(6));
+        assert!(claims.by_teller(6) && claims.is_claimed(6) && !claims.is_claimed(2));
         assert!(claims.by_reporter(2), "its place has gone to another: rather twice than not at all");
         assert!(!claims.by_reporter(6));
     }

@@ -56,6 +56,8 @@ pub struct Desk {
     marks: Marks,
     /// By which lines are printed before anything is read.
     foreteller: Option<Foreteller>,
+    /// Nobody wants more of an incident than its line.
+    lines_are_all: bool,
     /// Each CPU has an anchor, by which whoever was killed there is kept from going on.
     victims_are_held: bool,
     progress: Arc<Progress>,
@@ -79,6 +81,7 @@ impl Desk {
             jobs,
             marks: Marks::new(settings.kernel_kills),
             foreteller: None,
+            lines_are_all: false,
             victims_are_held: false,
             progress: Arc::default(),
             done: Done::default(),
@@ -96,6 +99,13 @@ impl Desk {
     #[must_use]
     pub fn foretelling(mut self, foreteller: Option<Foreteller>) -> Self {
         self.foreteller = foreteller;
+        self
+    }
+
+    /// Whether nobody wants more of an incident than its line. Then nothing is read for one that was printed at once.
+    #[must_use]
+    pub fn for_lines_alone(mut self, yes: bool) -> Self {
+        self.lines_are_all = yes;
         self
     }
 
@@ -140,6 +150,7 @@ impl Desk {
 
     fn file(&mut self, record: &Peek<'_>, raw: &[u8], now: BoottimeNs) {
         self.done.told += u64::from(record.tells_a_kill());
+        self.spare_what_is_told();
         if let Some(job) = self.jobs.iter_mut().rev().find(|job| job.takes(record)) {
             job.push(record, raw, &mut self.sources);
         } else {
@@ -159,10 +170,17 @@ impl Desk {
                 } else {
                     job.foretell_once_proved(copy);
                 }
+                spare(foreteller, &mut job, self.lines_are_all);
             }
             let is_held = self.victims_are_held && job.is_foretold();
             job.begin(record, raw, &mut self.sources, is_held);
             self.jobs.push_back(job);
+        }
+    }
+
+    fn spare_what_is_told(&mut self) {
+        if let Some(foreteller) = &self.foreteller {
+            self.jobs.iter_mut().for_each(|job| spare(foreteller, job, self.lines_are_all));
         }
     }
 
@@ -199,6 +217,7 @@ impl Desk {
     }
 
     fn read(&mut self, now: BoottimeNs, read: impl Fn(&mut Job, &mut Sources) -> bool) -> bool {
+        self.spare_what_is_told();
         let Some(job) = self.jobs.iter_mut().find_map(|job| read(job, &mut self.sources).then_some(job))
         else {
             return false;
@@ -242,6 +261,9 @@ impl Desk {
             }
             return;
         }
+        if job.is_spared() {
+            return;
+        }
         let sent =
             job.finish(proof == Proof::Unknown, now).is_some_and(|caught| self.queue.send(caught).is_ok());
         if !sent {
@@ -255,6 +277,13 @@ fn foretell(foreteller: &Foreteller, job: &mut Job, record: Option<Parcel>) {
     if let Some(record) = record {
         foreteller.tell(job.outline().number(), record);
         job.foretold();
+    }
+}
+
+/// Leaves out what is left of an incident whose line is out, where `lines_are_all`.
+fn spare(foreteller: &Foreteller, job: &mut Job, lines_are_all: bool) {
+    if lines_are_all && job.is_foretold() && foreteller.has_told(job.outline().number()) {
+        job.spare();
     }
 }
 

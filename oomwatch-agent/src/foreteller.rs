@@ -84,6 +84,11 @@ impl Foreteller {
         self.told.send(Foretold::Begun { incident, record });
     }
 
+    /// Whether its line has been printed, or is being printed.
+    pub fn has_told(&self, incident: u64) -> bool {
+        self.claims.is_claimed(incident)
+    }
+
     /// Nothing was killed.
     pub fn take_back(&self, incident: u64) {
         if !self.claims.by_reporter(incident) {

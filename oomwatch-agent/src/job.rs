@@ -10,7 +10,7 @@ use oomwatch_common::{
 };
 
 use crate::{
-    marks::Proof,
+    marks::{Proof, oom_kills},
     pack::Pack,
     pool::Parcel,
     sources::{
@@ -59,6 +59,8 @@ pub struct Job {
     unproved: Option<Parcel>,
     /// Its line was offered to the teller.
     is_foretold: bool,
+    /// Nobody wants more of it than the line that was printed.
+    is_spared: bool,
     /// Whether it was a kill, where that had to be known early.
     proof: Option<Proof>,
     /// Records of kills for which there was no memory.
@@ -111,6 +113,7 @@ impl Job {
             has_vmstat: false,
             unproved: None,
             is_foretold: false,
+            is_spared: false,
             proof: None,
             unkept: 0,
         }
@@ -120,6 +123,9 @@ impl Job {
     /// only when the kernel is done with it, so that others can run until then.
     pub fn begin(&mut self, first: &Peek<'_>, raw: &[u8], sources: &mut Sources, is_held: bool) {
         self.keep(first, raw);
+        if self.is_spared {
+            return;
+        }
         match &first.tells {
             Tells::Begin { trigger, chosen, cgroup, limit_owner, group, .. } => {
                 if is_held && trigger == chosen && !group && self.pack.first_record().is_some() {
@@ -164,6 +170,9 @@ impl Job {
     }
 
     fn keep(&mut self, record: &Peek<'_>, raw: &[u8]) {
+        if self.is_spared {
+            return;
+        }
         let kept = self.pack.record(raw);
         self.unkept += u64::from(!kept && record.tells_a_kill());
     }
@@ -186,7 +195,7 @@ impl Job {
     }
 
     fn read_process(&mut self, process: &Identity, sources: &mut Sources) {
-        let Some(tgid) = process.number() else { return };
+        let Some(tgid) = process.number().filter(|_| !self.is_spared) else { return };
         if let Some(seen) = self.seen(tgid) {
             // Read ahead, when only its number was known.
             if !seen.is_same(process.started) {
@@ -219,6 +228,17 @@ impl Job {
     /// Whether it was.
     pub fn is_foretold(&self) -> bool {
         self.is_foretold
+    }
+
+    /// Nobody will want what would be read, or has been.
+    pub fn spare(&mut self) {
+        (self.is_spared, self.held, self.trigger) = (true, None, None);
+        (self.next_member, self.next_read) = (self.member_count, (self.cgroups.len() + 1, 0));
+    }
+
+    /// Whether that was said.
+    pub fn is_spared(&self) -> bool {
+        self.is_spared
     }
 
     /// What is to be foretold of it, if the kernel's count was read for it.
@@ -376,10 +396,4 @@ impl Job {
         let (parcel, is_cut) = self.pack.into_parts();
         Some(Caught { parcel: parcel?, taken_at: self.taken_at, done_at: now, is_cut, is_unproved })
     }
-}
-
-/// The kernel's own count of killed processes, since boot.
-pub fn oom_kills(vmstat: &[u8]) -> Option<u64> {
-    let line = vmstat.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(b"oom_kill "))?;
-    str::from_utf8(line).ok()?.trim().parse().ok()
 }

@@ -61,3 +61,9 @@ impl Marks {
         if backed { Proof::Kill } else { Proof::NoKill }
     }
 }
+
+/// The kernel's own count of killed processes, since boot.
+pub fn oom_kills(vmstat: &[u8]) -> Option<u64> {
+    let line = vmstat.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(b"oom_kill "))?;
+    str::from_utf8(line).ok()?.trim().parse().ok()
+}

@@ -16,7 +16,7 @@ use crate::{
     health::Health,
     history::History,
     http::{self, Served},
-    job::{Caught, oom_kills},
+    job::Caught,
     kmsg::FromLog,
     kubernetes::{
         events::{Counts, Emitter},
@@ -24,6 +24,7 @@ use crate::{
         pods::{Lists, Pods},
     },
     losses::Losses,
+    marks::oom_kills,
     metrics::{self, Metrics},
     pool::Pool,
     progress::Progress,
@@ -113,6 +114,7 @@ pub fn prepare(
     let pods = Pods::start(&options.kubernetes, &node)?;
     drop(entered);
     let events = runtime.block_on(Emitter::start(&options.kubernetes))?;
+    let lines_are_all = events.is_none() && are_lines_all(options);
     let (answers, told) = (pods.outcomes(), events.as_ref().map(Emitter::counts));
     let listener = http::bind(&options.http)?;
     let (health, http_counts) = (Arc::new(Health::default()), Arc::new(http::Counts::default()));
@@ -162,7 +164,8 @@ pub fn prepare(
     let Lines { foreteller, claims, mut tellers } = teller::start(telling, options).map_err(unstarted)?;
     let mut desk = Desk::new(&settings, Arc::clone(&losses), queue.clone(), pool)
         .telling(Arc::clone(&progress))
-        .foretelling(foreteller);
+        .foretelling(foreteller)
+        .for_lines_alone(lines_are_all);
     let proof = proved.recv().ok();
     // Behind the verifier, whose code nobody needs again.
     protect::from_reclaim();
@@ -197,6 +200,12 @@ fn serve(listener: Option<http::Listener>, served: Served) -> Result<(), Refusal
 /// A container's series begin when the kubelet lists it.
 async fn follow(mut lists: Lists, metrics: Arc<Metrics>) {
     while lists.next(|index| metrics.see(index.present(), sys::boottime())).await {}
+}
+
+/// Whether a report would be seen by nobody once its line is printed: it is not kept, served or recorded.
+fn are_lines_all(options: &RunOptions) -> bool {
+    let (kept, recorded) = (options.journal.journal.is_some(), options.record_to.is_some());
+    options.http.listen.is_none() && !kept && !recorded
 }
 
 /// All that capturing will need is gone through once, for the agent's own process.

@@ -18,6 +18,7 @@ use crate::{
 };
 
 mod held;
+mod spared;
 
 const NOW: BoottimeNs = BoottimeNs(7_000_000_000);
 

@@ -17,8 +17,8 @@ use super::{
     table::{Id, Kind, METRICS},
 };
 use crate::{
-    job::oom_kills,
     losses::Stage,
+    marks::oom_kills,
     tally::{Outcome, Tally},
 };
 

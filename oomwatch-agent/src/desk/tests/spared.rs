@@ -1,0 +1,64 @@
+//! Where lines are all that is wanted, nothing is read for one that is out.
+
+use super::*;
+use crate::{claims::Claims, cpus::Shares, foreteller::foretelling};
+
+/// Where nobody wants more than lines, with the claims of a teller that the test is.
+fn bench(name: &str, lines_are_all: bool) -> (Bench, Arc<Claims>) {
+    let mut bench = Bench::new(name, 1, u64::MAX, |_| {});
+    let (foreteller, _, claims) = foretelling(8, Shares::of_this_process().unwrap()).unwrap();
+    bench.desk.foreteller = Some(foreteller);
+    bench.desk.lines_are_all = lines_are_all;
+    (bench, claims)
+}
+
+/// Feeds all records, the teller taking the line after so many of them; whether an incident came of it.
+fn feed(bench: &mut Bench, claims: &Claims, taken_after: usize) -> bool {
+    let records = bench.recording.records.clone();
+    let number = peek(&records[0]).unwrap().incident;
+    for (place, raw) in records.iter().enumerate() {
+        bench.desk.take(raw, NOW);
+        if place == taken_after {
+            assert!(claims.by_teller(number));
+        }
+    }
+    bench.feed_nothing(0);
+    bench.captured().is_some()
+}
+
+#[test]
+fn nothing_is_read_for_a_line_that_is_out() {
+    for taken_after in 0..3 {
+        let (mut bench, claims) = bench("container_limit", true);
+        assert!(!feed(&mut bench, &claims, taken_after), "{taken_after}");
+        assert!(bench.desk.jobs.is_empty() && bench.desk.done.told == 1, "it is counted");
+        assert_eq!(bench.losses.get(Stage::Queue), 0, "and not lost");
+    }
+}
+
+#[test]
+fn reads_end_where_the_line_comes_out_meanwhile() {
+    let (mut bench, claims) = bench("container_limit", true);
+    for raw in &bench.recording.records.clone() {
+        bench.desk.take(raw, NOW);
+    }
+    assert!(bench.desk.read_one(NOW) && bench.desk.read_one(NOW) && bench.desk.has_more());
+    assert!(claims.by_teller(peek(&bench.recording.records[0]).unwrap().incident));
+    assert!(!bench.desk.read_one(NOW) && !bench.desk.has_more());
+    bench.desk.settle(false, NOW);
+    assert!(bench.captured().is_none() && bench.desk.jobs.is_empty());
+}
+
+#[test]
+fn what_the_teller_does_not_print_is_captured_whole() {
+    let (mut bench, _) = bench("container_limit", true);
+    bench.feed(0);
+    let sources = bench.sources();
+    assert!(sources.iter().all(|source| source.outcome == Outcome::Read), "{sources:?}");
+}
+
+#[test]
+fn where_reports_are_wanted_a_line_spares_nothing() {
+    let (mut bench, claims) = bench("container_limit", false);
+    assert!(feed(&mut bench, &claims, 0));
+}
