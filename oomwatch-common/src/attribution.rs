@@ -13,7 +13,7 @@ pub use around::name;
 
 use crate::{
     capture::Capture,
-    cgroup_path::{Candidate, Role, place},
+    cgroup_path::{Candidate, CgroupKind, Place, Role, place},
     escape::escape,
     ids::{CgroupPath, ContainerId},
     incident::{Incident, Process},
@@ -121,13 +121,13 @@ impl Paths {
 }
 
 fn attributed(owner: &Owner, sources: &[PodSource<'_>], why_unknown: &str) -> Option<Attributed> {
-    let candidates = place(&owner.path).candidates;
+    let Place { kind, candidates } = place(&owner.path);
     let known = candidates.iter().rev().find_map(|candidate| {
         let found: Vec<(NamesFrom, Found<'_>)> =
             sources.iter().map(|source| (source.from, find(source.index, candidate))).collect();
         found.iter().any(|(_, found)| *found != Found::Nothing).then_some((candidate, found))
     });
-    let Some((candidate, found)) = known else { return unknown(owner, &candidates, why_unknown) };
+    let Some((candidate, found)) = known else { return unknown(owner, kind, &candidates, why_unknown) };
     let mut attributed = Attributed {
         kubernetes: Kubernetes::of(candidate.pod.clone(), candidate.container.clone().unwrap_or_default()),
         depth: candidate.depth,
@@ -170,8 +170,13 @@ fn find<'a>(index: &'a PodIndex, candidate: &Candidate) -> Found<'a> {
 }
 
 /// By its path alone: the deepest pod, as nobody knows any.
-fn unknown(owner: &Owner, candidates: &[Candidate], why_unknown: &str) -> Option<Attributed> {
-    let kubernetes = Kubernetes::by_path(&owner.path)?;
+fn unknown(
+    owner: &Owner,
+    kind: CgroupKind,
+    candidates: &[Candidate],
+    why_unknown: &str,
+) -> Option<Attributed> {
+    let kubernetes = Kubernetes::by_kind(kind)?;
     let of_pod = candidates.iter().find(|candidate| candidate.pod.is_some()).or_else(|| candidates.first());
     Some(Attributed {
         kubernetes,

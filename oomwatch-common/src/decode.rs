@@ -133,8 +133,10 @@ pub fn decode(bytes: &[u8], page_size: PageSize) -> Result<Record, DecodeError> 
     Ok(Record { incident: header.incident, at: BoottimeNs(header.boottime_ns), body })
 }
 
-struct Context {
-    page_size: PageSize,
+/// What it takes to decode a record's parts.
+pub(crate) struct Context {
+    /// Of the kernel that wrote it.
+    pub(crate) page_size: PageSize,
 }
 
 impl Context {
@@ -167,7 +169,7 @@ impl Context {
         })))
     }
 
-    fn process(&self, task: &wire::Task, memcg: Option<Memcg>) -> Process {
+    pub(crate) fn process(&self, task: &wire::Task, memcg: Option<Memcg>) -> Process {
         let memory = (task.flags & wire::TASK_HAS_MM != 0).then(|| ProcessMemory {
             total_vm: self.pages(task.total_vm),
             rss_anon: self.pages(task.rss_anon),
@@ -196,7 +198,7 @@ impl Context {
         }
     }
 
-    fn memcg(
+    pub(crate) fn memcg(
         &self,
         memcg: &wire::Memcg,
         levels: &[wire::MemcgLevel],
@@ -260,11 +262,11 @@ fn message(bytes: &[u8]) -> Option<String> {
     (text.len() < bytes.len()).then(|| String::from_utf8_lossy(text).into_owned())
 }
 
-fn comm(bytes: [u8; wire::COMM_LEN]) -> Option<Comm> {
+pub(crate) fn comm(bytes: [u8; wire::COMM_LEN]) -> Option<Comm> {
     (bytes != wire::UNREAD_COMM).then(|| Comm::new(&bytes))
 }
 
-fn constraint(value: u32) -> Constraint {
+pub(crate) fn constraint(value: u32) -> Constraint {
     match value {
         0 => Constraint::None,
         1 => Constraint::Cpuset,

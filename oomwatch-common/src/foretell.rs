@@ -7,15 +7,15 @@
 use zerocopy::IntoBytes as _;
 
 use crate::{
-    assemble::Assembly,
     attribution::Attribution,
-    decode::{Body, DecodeError, Record, decode},
+    decode::{self, DecodeError, comm, constraint, read_u32, read_u64},
     diagnose::Cause,
-    incident::Incident,
-    peek::{Peek, Tells},
+    ids::{Tgid, Tid},
+    incident::{Incident, Oom, ProbeLevel, Process},
+    peek::{Fixed, Parts, Peek, Tells, parts},
     record as wire,
     report::{Context, Report},
-    units::{Bytes, PageSize},
+    units::{BoottimeNs, Bytes, PageSize, Pages},
 };
 
 /// Whether a record tells of a kill that will take place, by a cgroup's limit, and of all of it: not one of a group,
@@ -71,25 +71,46 @@ pub fn example() -> Vec<u8> {
     [begin.as_bytes(), PATH].concat()
 }
 
-/// The incident of such a record, as if the kernel had done already what it is about to do.
+/// The incident of such a record, as if the kernel had done already what it is about to do; of it, what a line shows.
 ///
 /// # Errors
 /// The bytes are no record.
 pub fn incident(raw: &[u8], page_size: PageSize) -> Result<Option<Incident>, DecodeError> {
-    let record = decode(raw, page_size)?;
-    let follows = |body| Record { incident: record.incident, at: record.at, body };
-    let rest = match &record.body {
-        Body::Begin(begin) => {
-            let killed = Body::Killed { tgid: begin.chosen.tgid, tid: begin.chosen.tid };
-            [Some(follows(killed)), Some(follows(Body::End { killed: 1, already_exiting: 0 }))]
+    let Parts { header, fixed, tail } = parts(raw)?;
+    let context = decode::Context { page_size };
+    let (level, oom, trigger, victim, limit_owner) = match fixed {
+        Fixed::Begin(record) => {
+            let memcg = context.memcg(&record.chosen_memcg, &record.chosen_levels, tail)?;
+            let oom = Oom {
+                constraint: read_u32(record.oom.constraint).map(constraint),
+                totalpages: read_u64(record.oom.totalpages).map(Pages),
+                ..Oom::default()
+            };
+            let victim = context.process(&record.chosen, memcg);
+            let limit_owner = context.memcg(&record.limit_owner, &[], tail)?;
+            (ProbeLevel::Kprobe, Some(oom), named(&record.trigger), victim, limit_owner)
         }
-        Body::Marked(_) => [None, None],
+        Fixed::Marked(record) => {
+            let memcg = context.memcg(&record.memcg, &record.levels, tail)?;
+            let victim = context.process(&record.task, memcg);
+            (ProbeLevel::Tracepoint, None, named(&record.trigger), victim, None)
+        }
         _ => return Ok(None),
     };
-    Ok(Assembly::start(record).and_then(|mut assembly| {
-        rest.into_iter().flatten().for_each(|record| assembly.push(record));
-        assembly.finish()
-    }))
+    let (number, at) = (header.incident, BoottimeNs(header.boottime_ns));
+    let (trigger, victims) = (Some(trigger), vec![victim]);
+    Ok(Some(Incident { number, at, level, oom, trigger, victims, limit_owner, gaps: Vec::new() }))
+}
+
+/// Who a task is, and no more.
+fn named(task: &wire::Task) -> Process {
+    Process {
+        tgid: read_u32(task.tgid).map(Tgid),
+        tid: read_u32(task.tid).map(Tid),
+        comm: comm(task.comm),
+        kthread: task.flags & wire::TASK_KTHREAD != 0,
+        ..Process::default()
+    }
 }
 
 /// The report of that incident so far, for a line of [`crate::render_text`] or [`crate::render_bcc`].

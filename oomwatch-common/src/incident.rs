@@ -53,7 +53,7 @@ pub struct Incident {
 }
 
 /// `struct oom_control`, and the message of the call.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Oom {
     /// What confined the allocation.
     pub constraint: Option<Constraint>,

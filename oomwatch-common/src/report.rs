@@ -17,6 +17,7 @@ mod node;
 mod process;
 mod read;
 mod size;
+mod unread;
 
 use serde::{Deserialize, Serialize};
 

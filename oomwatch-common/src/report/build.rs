@@ -10,7 +10,7 @@ use super::{
 use crate::{
     attribution::{Attributed, Attribution},
     capture::Capture,
-    diagnose::{Cause, Facts, Reason, diagnose, of_limit},
+    diagnose::{Cause, Facts, Reason, diagnose},
     escape::escape,
     incident::{self, Constraint, Incident},
     scope::{Basis, Scope, level, scope},
@@ -84,25 +84,13 @@ impl Report {
         report
     }
 
-    /// What is known before anything was read, as far as a line shows it: for [`crate::foretell`]. Its finding has no
-    /// words, it has no gaps, though nearly all is missing, and is nothing to be kept or handed on.
-    pub(crate) fn unread(incident: &Incident, attribution: &Attribution, context: &Context) -> Self {
-        let snapshot = Snapshot::new(&Capture::default(), context.page_size);
-        let scoped = scope(incident, attribution.victim.as_ref(), context.page_size);
-        let around = Surroundings::default();
-        let mut report = Self::assembled(incident, &snapshot, scoped.scope, attribution, &around, context);
-        report.findings.extend(of_limit(scoped));
-        report.take_cause();
-        report
-    }
-
-    fn take_cause(&mut self) {
+    pub(super) fn take_cause(&mut self) {
         if let Some(Reason::Cause(cause)) = self.findings.first().map(|finding| finding.cause) {
             self.cause = cause;
         }
     }
 
-    /// All that a line shows, and what else needs no other part of the report.
+    /// All that needs no other part of the report.
     fn assembled(
         incident: &Incident,
         snapshot: &Snapshot,

@@ -3,8 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    cgroup_path::{CgroupKind, Container, Pod, Qos, Role, Runtime, place},
-    ids::CgroupPath,
+    cgroup_path::{CgroupKind, Container, Pod, Qos, Role, Runtime},
     units::Bytes,
 };
 
@@ -116,9 +115,9 @@ pub struct Workload {
 }
 
 impl Kubernetes {
-    /// What a path alone says. `None` for a cgroup that is no pod's.
-    pub(crate) fn by_path(path: &CgroupPath) -> Option<Self> {
-        match place(path).kind {
+    /// What a path alone says, by what it was found to be. `None` for a cgroup that is no pod's.
+    pub(crate) fn by_kind(kind: CgroupKind) -> Option<Self> {
+        match kind {
             CgroupKind::Container { pod, container } => Some(Self::of(Some(pod), container)),
             CgroupKind::Pod(pod) => Some(Self::of(Some(pod), Container::default())),
             // Seen from a cgroup namespace: the pod is left out, but only the kubelet has containers so named.
@@ -146,7 +145,7 @@ fn is_of_cri(container: &Container) -> bool {
 #[cfg(test)]
 mod tests {
     use super::Kubernetes;
-    use crate::ids::CgroupPath;
+    use crate::{cgroup_path::place, ids::CgroupPath};
 
     #[test]
     fn only_what_the_path_says_of_a_pod_is_there() {
@@ -171,7 +170,8 @@ mod tests {
             ("/system.slice/kubelet.service", "null"),
             ("/", "null"),
         ] {
-            let kubernetes = Kubernetes::by_path(&CgroupPath::parse(path.replace("ID", id).as_bytes()));
+            let kubernetes =
+                Kubernetes::by_kind(place(&CgroupPath::parse(path.replace("ID", id).as_bytes())).kind);
             assert_eq!(serde_json::to_string(&kubernetes).unwrap(), expected.replace("ID", id), "{path}");
         }
     }

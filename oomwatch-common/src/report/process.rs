@@ -166,16 +166,10 @@ impl Victim {
         let files = subject(process).and_then(|tgid| snapshot.process(tgid)).unwrap_or(&none);
         let memory = process.memory.unwrap_or_default();
         Self {
-            tgid: process.tgid.map(|Tgid(tgid)| tgid),
-            tid: process.tid.map(|Tid(tid)| tid),
-            comm: text(process.comm.as_ref()),
-            leader_comm: leader_comm(process),
             cmdline: files.cmdline.clone(),
             exe: files.exe.clone(),
-            uid: process.uid,
             oom_score_adj: process.oom_score_adj.map(i64::from).or(files.oom_score_adj),
             oom_score: files.oom_score,
-            rss: process.memory.and_then(rss),
             swap_bytes: memory.swap,
             pgtables_bytes: memory.pgtables,
             total_vm_bytes: memory.total_vm,
@@ -186,9 +180,23 @@ impl Victim {
                 .parent_tgid
                 .map(|Tgid(tgid)| Parent { tgid, comm: text(process.parent_comm.as_ref()) }),
             shares_memory_with: process.shares_memory_with.map(|Tgid(tgid)| tgid),
-            cgroup: path(process, snapshot),
             status: files.status.clone(),
             status_from: if files.status.is_some() { StatusFrom::Proc } else { StatusFrom::Kernel },
+            ..Self::of_line(process, memory_cgroup(process, snapshot))
+        }
+    }
+
+    /// As far as a line shows it.
+    pub(super) fn of_line(process: &Process, cgroup: Option<&CgroupPath>) -> Self {
+        Self {
+            tgid: process.tgid.map(|Tgid(tgid)| tgid),
+            tid: process.tid.map(|Tid(tid)| tid),
+            comm: text(process.comm.as_ref()),
+            leader_comm: leader_comm(process),
+            uid: process.uid,
+            rss: process.memory.and_then(rss),
+            cgroup: cgroup.map(path_text),
+            ..Self::default()
         }
     }
 }
@@ -198,16 +206,24 @@ impl Trigger {
         let none = ProcessFiles::default();
         let files = subject(process).and_then(|tgid| snapshot.process(tgid)).unwrap_or(&none);
         Self {
-            tgid: process.tgid.map(|Tgid(tgid)| tgid),
-            tid: process.tid.map(|Tid(tid)| tid),
-            comm: text(process.comm.as_ref()),
             leader_comm: leader_comm(process),
             cmdline: files.cmdline.clone(),
             uid: process.uid,
             oom_score_adj: process.oom_score_adj.map(i64::from).or(files.oom_score_adj),
-            cgroup: path(process, snapshot),
+            cgroup: memory_cgroup(process, snapshot).map(path_text),
             kubernetes,
+            ..Self::of_line(process)
+        }
+    }
+
+    /// As far as a line shows it.
+    pub(super) fn of_line(process: &Process) -> Self {
+        Self {
+            tgid: process.tgid.map(|Tgid(tgid)| tgid),
+            tid: process.tid.map(|Tid(tid)| tid),
+            comm: text(process.comm.as_ref()),
             kernel_thread: process.kthread,
+            ..Self::default()
         }
     }
 }
@@ -246,6 +262,6 @@ pub(crate) fn memory_cgroup<'a>(process: &'a Process, snapshot: &'a Snapshot) ->
     process.memcg.as_ref().map(|memcg| &memcg.path).or_else(from_proc)
 }
 
-fn path(process: &Process, snapshot: &Snapshot) -> Option<String> {
-    memory_cgroup(process, snapshot).map(|path| escape(&path.to_bytes()))
+fn path_text(path: &CgroupPath) -> String {
+    escape(&path.to_bytes())
 }
