@@ -83,15 +83,20 @@ impl Scan<'_> {
                 continue;
             }
             let Ok(dir) = Dir::open(&entry.path()) else { continue };
-            let shown = dir.read("cgroup", SMALL).and_then(|text| memory_cgroup(&text).ok().flatten());
-            let shown = shown.map(|(path, _)| path);
+            let cgroup = || Some(memory_cgroup(&dir.read("cgroup", SMALL)?).ok()??.0);
             let is_within =
                 |shown: &CgroupPath, owner| vantage.is_some_and(|vantage| vantage.is_within(shown, owner));
-            if owner.is_some_and(|owner| !shown.as_ref().is_some_and(|shown| is_within(shown, owner))) {
-                continue;
-            }
+            // Which file is read first, and passes over most of them by itself: that of the kernel's own threads, of
+            // which a node may have more than processes, says that they have no memory.
+            let found = match owner {
+                None => task(&dir, tgid).map(|row| (row, cgroup())),
+                Some(owner) => cgroup()
+                    .filter(|shown| is_within(shown, owner))
+                    .and_then(|shown| Some((task(&dir, tgid)?, Some(shown)))),
+            };
+            let Some((row, shown)) = found else { continue };
             let real = shown.map(|shown| vantage.and_then(|vantage| vantage.real(&shown)).unwrap_or(shown));
-            self.rows.extend(task(&dir, tgid, real.as_ref()));
+            self.rows.push(in_cgroup(row, real.as_ref()));
         }
         Ok(())
     }
@@ -131,7 +136,7 @@ impl Scan<'_> {
                     continue;
                 }
                 let Ok(held) = Dir::open(&self.proc.join(tgid.to_string())) else { continue };
-                self.rows.extend(task(&held, tgid, Some(&path)));
+                self.rows.extend(task(&held, tgid).map(|row| in_cgroup(row, Some(&path))));
             }
             if listed < MOST_CGROUPS {
                 open.extend(super::cgroups::children(&dir, &path));
@@ -149,7 +154,7 @@ fn shows_own_pids(proc: &Path) -> bool {
 }
 
 /// `None` for what cannot be killed, or has nothing to give: PID 1, kernel threads, zombies, whoever is gone.
-fn task(dir: &Dir, tgid: u32, cgroup: Option<&CgroupPath>) -> Option<Task> {
+fn task(dir: &Dir, tgid: u32) -> Option<Task> {
     if tgid == 1 {
         return None;
     }
@@ -166,7 +171,11 @@ fn task(dir: &Dir, tgid: u32, cgroup: Option<&CgroupPath>) -> Option<Task> {
         pgtables: status.vm_pte_bytes,
         total_vm: status.vm_size_bytes,
         oom_score_adj: adjustment.and_then(|adjustment| adjustment.try_into().ok()),
-        cgroup: cgroup.map(|cgroup| escape(&cgroup.to_bytes())),
+        cgroup: None,
         kubernetes: None,
     })
+}
+
+fn in_cgroup(task: Task, cgroup: Option<&CgroupPath>) -> Task {
+    Task { cgroup: cgroup.map(|cgroup| escape(&cgroup.to_bytes())), ..task }
 }

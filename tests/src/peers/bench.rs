@@ -11,10 +11,15 @@ use super::{
 };
 use crate::{machine::Machine, memcg::Hierarchy, status, storm::Kills};
 
-/// oomwatch as it is started without options: a line an incident.
+/// oomwatch as it is started without options: a line an incident, and nobody wants more of it.
 const LINES: &str = "oomwatch";
+/// The same where metrics and whole reports are served beside lines, as in a cluster.
+const SERVED: &str = "oomwatch, served";
 /// oomwatch with whole reports.
 const REPORTS: &str = "oomwatch, reports";
+/// Each with what it is started with.
+const OURS: [(&str, &[&str]); 3] =
+    [(LINES, &[]), (SERVED, &["--listen", "0.0.0.0:0"]), (REPORTS, &["--output", "json"])];
 /// No line for so long means that none will come any more.
 const SILENCE: Duration = Duration::from_secs(10);
 const WITHIN: Duration = Duration::from_mins(10);
@@ -96,16 +101,17 @@ impl PeerBench<'_> {
         let folder = env::temp_dir();
         let peers: &[Peer] = if self.level == "tracepoint" { &[Peer::Mark] } else { &Peer::KPROBES };
         bpf::measure(true)?;
-        let ours = |output| Running::oomwatch(self.binary, &["--probe", self.level, "--output", output]);
+        let level = ["--probe", self.level];
+        let ours = |more: &[&str]| Running::oomwatch(self.binary, &[&level, more].concat());
         // Whoever has the first turn would find a kernel that has never done this, and its own files on the disk.
-        ours("text")?.0.stop()?;
+        ours(&[])?.0.stop()?;
         for peer in peers {
             Running::start(*peer, Status::Unread, &folder)?.0.stop()?;
         }
         let mut turns = BTreeMap::<String, Vec<Turn>>::new();
         for _ in 0..self.rounds {
-            for (name, output) in [(LINES, "text"), (REPORTS, "json")] {
-                let turn = self.turn(&machine, || ours(output)).context(name)?;
+            for (name, more) in OURS {
+                let turn = self.turn(&machine, || ours(more)).context(name)?;
                 turns.entry(name.to_owned()).or_default().push(turn);
             }
             for peer in peers.iter().copied() {

@@ -26,6 +26,8 @@ use crate::{
 };
 
 pub(super) const OURS: &str = "oomwatch";
+/// The same where metrics and whole reports are served beside lines.
+pub(super) const SERVED: &str = "oomwatch, served";
 /// Where times mean something.
 pub(super) const NATIVE: &str = "native";
 /// What the others are measured by.

@@ -11,7 +11,7 @@ use super::{
     figures::{Compared, Turn, mebibytes, ratios, thousandths},
     idle::{self, Idle},
     leave,
-    peers::{self, MEASURE, OURS, PeersOptions},
+    peers::{self, MEASURE, OURS, PeersOptions, SERVED},
     sizes::{self, Sizes},
     storm,
     table::Table,
@@ -152,13 +152,17 @@ fn compared(table: &mut Table, vm: &Compared) -> Result<()> {
         ("hook → line, as many kills as can be made, p50", |turn| turn.storm.line_p50_us),
         ("hook → line, as many kills as can be made, p99", |turn| turn.storm.line_p99_us),
     ];
-    for (figure, of) in lines {
+    let served = vm.turns.get(SERVED).with_context(|| format!("{SERVED} was not measured"))?;
+    let lines = [(ours, ""), (served, ", reports served too")]
+        .into_iter()
+        .flat_map(|(ours, how)| lines.map(|(figure, of)| (ours, format!("{figure}{how}"), of)));
+    for (ours, figure, of) in lines {
         let each = peers().map(|(name, turns)| (name, ratios(ours, turns, of).median));
         let each: Vec<(&String, u64)> = each.collect();
         let written: Vec<String> =
             each.iter().map(|(name, ratio)| format!("{} of {name}'s", thousandths(*ratio))).collect();
         table.add(
-            figure,
+            &figure,
             "below each peer's",
             written.join(", "),
             each.iter().all(|(_, ratio)| *ratio < 1000),

@@ -70,7 +70,9 @@ pub(super) fn consumers_of_the_node(bench: &mut Bench) -> Result<()> {
     differences.that("all pods used 24 MiB", within(around.node_shares.pods, 24));
     differences.that("the host used 12 MiB and more", mib(around.node_shares.host) >= Some(12));
     differences.that("zones are there", !around.zones.is_empty());
-    let app_seen = around.candidate(app.pid).context("the container's process is no candidate")?;
+    let app_seen = around
+        .candidate(app.pid)
+        .with_context(|| format!("the container's process is no candidate: {}", report.line))?;
     differences.equal(
         "rss of the container's process",
         app_seen.rss,
