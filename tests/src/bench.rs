@@ -206,7 +206,29 @@ impl Bench {
     /// # Errors
     /// There are more, or the log lacks the header.
     pub fn observe_one(&mut self, victims: &[u32]) -> Result<(Report, LoggedIncident, u64)> {
-        let mut observed = self.observe(victims)?;
+        let observed = self.observe(victims)?;
+        Self::only(observed)
+    }
+
+    /// The same where the kernel may go on to kill `next` before the memory of the first is back. Whether it did: then
+    /// that is told as well, as an incident of its own, which is left out here.
+    ///
+    /// # Errors
+    /// As [`Self::observe_one`]; and the second was not reported.
+    pub fn observe_first(&mut self, victim: u32, next: u32) -> Result<(Report, LoggedIncident, u64, bool)> {
+        let mut observed = self.observe(&[victim])?;
+        let is_followed = observed.logged.get(1).is_some_and(|second| concerns(second, &[next]));
+        if is_followed {
+            let after = self.observe(&[next])?;
+            ensure!(after.reports.len() == 1, "the second kill is told {} times", after.reports.len());
+            observed.logged.truncate(1);
+            observed.kernel_count = after.kernel_count.saturating_sub(1);
+        }
+        let (report, logged, kernel_count) = Self::only(observed)?;
+        Ok((report, logged, kernel_count, is_followed))
+    }
+
+    fn only(mut observed: Observed) -> Result<(Report, LoggedIncident, u64)> {
         let count = (observed.reports.len(), observed.logged.len());
         let lines: Vec<_> = observed.reports.iter().map(|report| &report.line).collect();
         ensure!(

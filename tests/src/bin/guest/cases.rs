@@ -24,6 +24,7 @@ use oomwatch_tests::{
     bench::Bench,
     compare::{Differences, Since, with_log, with_status},
     hog::Hog,
+    kernel_log::LoggedIncident,
     memcg::Memcg,
     report::{Process, Report},
     status::Status,
@@ -170,7 +171,18 @@ fn one_kill_by(
     if grower.pid == victim.pid {
         grower.wait_for_kill()?;
     }
-    let (report, logged, kernel_count) = bench.observe_one(&[victim.pid])?;
+    let observed = bench.observe_one(&[victim.pid])?;
+    compared(bench, (memcg, before), trigger, (victim, since), observed)
+}
+
+/// What was observed of one kill beside what is known of it.
+fn compared(
+    bench: &Bench,
+    (memcg, before): (&Memcg, u64),
+    trigger: u32,
+    (victim, since): (&Standing, Since),
+    (report, logged, kernel_count): (Report, LoggedIncident, u64),
+) -> Result<Seen> {
     let mut differences = Differences::default();
     with_log(&mut differences, &report, &logged, &bench.machine);
     let process = report.victims.first().cloned().context("no victim")?;

@@ -7,7 +7,7 @@ use oomwatch_tests::{
     report::Around,
 };
 
-use super::{one_kill, processes::PROTECTED, stand};
+use super::{compared, processes::PROTECTED, stand};
 
 const POD: &str = "/kubepods/burstable/pod7d0e5a91-1c2b-4f3a-8e6d-5b4c3a2f1e0d";
 const LARGE: &str = "a1b7f3c0a52d94e38a1c5f0e7d2b94836c5a1e0f7d3b2948c6a5e1f0d7b3c2a9";
@@ -27,8 +27,17 @@ pub(super) fn smaller_by_adjustment(bench: &mut Bench) -> Result<()> {
     let standing = stand(&mut victim)?;
     let mut trigger = bench.hog(&large, &[PROTECTED, "comm=trigger", "anon=4", "stop", "anon=38", "stop"])?;
     trigger.go_to_stop()?;
-    let mut seen = one_kill(bench, &small, &mut trigger, &standing, Since::Waited)?;
+    bench.begin()?;
+    let before = small.oom_kills()?;
+    trigger.go()?;
+    let (report, logged, kernel_count, is_followed) = bench.observe_first(victim.pid, larger.pid)?;
+    let observed = (report, logged, kernel_count);
+    let mut seen = compared(bench, (&small, before), trigger.pid, (&standing, Since::Waited), observed)?;
     trigger.wait_for_stop()?;
+    if is_followed {
+        // 7.2 does so, also where no agent runs. Who else was there when the files were read, is chance then.
+        return seen.finish();
+    }
     let around = Around::of(&seen.report.line)?;
     let differences = &mut seen.differences;
     differences.equal("candidates.count", around.candidates.count, 3);
