@@ -6,7 +6,7 @@
 //! polling; only an incident that is open bounds their sleep. From their start to their end they allocate nothing.
 
 use std::{
-    io, mem,
+    io,
     os::fd::{AsFd as _, BorrowedFd, OwnedFd},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, TryLockError,
@@ -217,17 +217,20 @@ impl Shift {
     /// Makes all reads, one by one: an anchor comes between any two. Gives when there will be something to do although
     /// nobody wakes this thread.
     fn work_at_ease(&self, thread: i32, pace: &mut Pace) -> Option<BoottimeNs> {
-        // It may have been hurried when it was about to sleep.
-        let mut is_hurried = true;
-        // Whoever reads the line was woken before, and may have been interrupted by an anchor: the scheduler would let
-        // it wait behind who has slept longer, for all that there is to read.
-        let mut lets_others_run = true;
-        loop {
-            if is_hurried && let Err(error) = sys::be_at_ease() {
+        let be_at_ease = || {
+            if let Err(error) = sys::be_at_ease() {
                 tracing::debug!(%error, "the capture thread stays at real-time priority");
             }
-            if mem::take(&mut lets_others_run) {
-                sched_yield();
+        };
+        // It may have been hurried when it was about to sleep.
+        be_at_ease();
+        // Whoever reads the line was woken before, and may have been interrupted by an anchor: the scheduler would let
+        // it wait behind who has slept longer, for all that there is to read.
+        sched_yield();
+        let mut is_hurried = false;
+        loop {
+            if is_hurried {
+                be_at_ease();
             }
             let mut post = self.lock();
             let Post { probe, desk } = post.as_mut()?;
