@@ -119,7 +119,7 @@ impl Bench {
     /// The log cannot be read; or, `alone`, the agent reported something that nobody waited for.
     pub fn begin(&mut self) -> Result<()> {
         rate_limit::wait()?;
-        self.begin_within_rate_limit()
+        self.begin_here()
     }
 
     /// As [`Self::begin`], where the headers do not matter.
@@ -127,6 +127,11 @@ impl Bench {
     /// # Errors
     /// See there.
     pub fn begin_within_rate_limit(&mut self) -> Result<()> {
+        rate_limit::count(1);
+        self.begin_here()
+    }
+
+    fn begin_here(&mut self) -> Result<()> {
         let unexpected = self.reports.ready();
         ensure!(!self.alone || unexpected.is_empty(), "reported, though nothing was killed: {unexpected:?}");
         self.kmsg.skip()?;
