@@ -1,14 +1,15 @@
 //! Anchors: threads, one on each CPU, that capture what cannot wait; and hold a victim on its CPU while another does.
 //!
-//! All are woken by a record. The first that comes to run takes the desk: that is one whose CPU is idle or has an
-//! ordinary task, not the one on which the kernel is still killing. That CPU comes to its anchor before it leaves the
-//! kernel, and a process that is killed by its own allocation, as most are, dies only after that
-//! (`exit_to_user_mode_loop`, kernel/entry/common.c). There the anchor does nothing until the record has been taken,
-//! and so keeps the victim from going on.
+//! Of a kill's first record those on other CPUs are woken (the half whose numbers are even, or odd), and the first that
+//! comes to run takes the desk; the kernel is at work on the CPU where it kills, and would come to its anchor last.
+//! That one is woken by the end, with the rest of its half. The CPU comes to it before it leaves the kernel, and a
+//! process that is killed by its own allocation, as most are, dies only after that (`exit_to_user_mode_loop`,
+//! kernel/entry/common.c). There the anchor reads it, or does nothing until another one has, and so keeps the victim
+//! from going on.
 
 use std::{
     hint, io,
-    os::fd::{BorrowedFd, OwnedFd},
+    os::fd::{AsFd as _, OwnedFd},
     sync::{
         Arc,
         mpsc::{SyncSender, sync_channel},
@@ -22,6 +23,7 @@ use rustix::{event::epoll, io::Errno};
 use crate::{
     capture::{Shift, timespec_until},
     cpus::Shares,
+    probe::Bell,
     sys::{self, Priority},
 };
 
@@ -69,28 +71,31 @@ impl Patience {
 ///
 /// # Errors
 /// The kernel refused what it takes.
-pub fn cast(ring: BorrowedFd<'_>, shift: &Arc<Shift>) -> io::Result<bool> {
+pub fn cast(bells: &Arc<[Bell; 2]>, shift: &Arc<Shift>) -> io::Result<bool> {
     let shares = Arc::new(Shares::of_this_process()?);
     let threads = shares.threads();
     let (is_there, there) = sync_channel(threads);
     for number in 0..threads {
-        // Each has an epoll of its own, so that all are woken, and once by each record.
+        // Each has an epoll of its own, so that all who listen are woken, and once by each ring.
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
-        epoll::add(&epoll, ring, epoll::EventData::new_u64(0), flags)?;
+        for (bell, _) in bells.iter().zip(shares.sides(number)).filter(|(_, is_heard)| *is_heard) {
+            epoll::add(&epoll, bell.as_fd(), epoll::EventData::new_u64(0), flags)?;
+        }
         let (shares, shift, is_there) = (Arc::clone(&shares), Arc::clone(shift), is_there.clone());
+        let bells = Arc::clone(bells);
         let builder = thread::Builder::new().name(format!("anchor-{number}")).stack_size(STACK_BYTES);
         builder.spawn(move || {
             sys::touch_stack();
             if is_cast(&shares.take(number, Priority::Capture), &is_there) {
-                serve(&epoll, &shift);
+                serve(&epoll, &*bells, &shift);
             }
         })?;
     }
     drop(is_there);
     let are_all = threads > 0 && there.iter().take(threads).filter(|&is_there| is_there).count() == threads;
     if are_all && shares.are_single() {
-        shift.victims_are_held();
+        shift.victims_are_held(shares);
     }
     Ok(are_all)
 }
@@ -105,10 +110,10 @@ fn is_cast(taken: &io::Result<()>, is_there: &SyncSender<bool>) -> bool {
 }
 
 /// Until the end of capturing.
-fn serve(epoll: &OwnedFd, shift: &Shift) {
+fn serve(epoll: &OwnedFd, bells: &[Bell], shift: &Shift) {
     let mut patience = Patience(PATIENT_NS);
     let mut events =
-        [epoll::Event { flags: epoll::EventFlags::empty(), data: epoll::EventData::new_u64(0) }; 1];
+        [epoll::Event { flags: epoll::EventFlags::empty(), data: epoll::EventData::new_u64(0) }; 2];
     let mut settles_at: Option<BoottimeNs> = None;
     while !shift.has_ended() {
         let timeout = settles_at.map(|at| timespec_until(at, sys::boottime()));
@@ -118,7 +123,7 @@ fn serve(epoll: &OwnedFd, shift: &Shift) {
                 shift.work_if_free(&mut settles_at);
                 continue;
             }
-            Ok(_) => {}
+            Ok(_) => bells.iter().for_each(Bell::noted),
             Err(Errno::INTR) => continue,
             Err(error) => {
                 tracing::error!(%error, "an anchor ends");

@@ -91,13 +91,14 @@ pub fn attach(
     proved: impl Fn(&[u8]),
 ) -> Result<Probe, Refusal> {
     preflight::check(&options.proc)?;
-    let page_kib = u32::try_from(page_size.get().0 / 1024).unwrap_or(4);
+    let page_bytes = u32::try_from(page_size.get().0).unwrap_or(4096);
     let (mut loader, resolved): (Loader<'_>, _) = ahead.end(&options.btf);
     let resolved = resolved?;
     let settings = Settings {
         resolved: &resolved,
         // The kernel wants a multiple of the page size, which may be 64 KiB.
-        ring_bytes: options.ring_buffer_kib.max(page_kib).saturating_mul(1024),
+        ring_bytes: options.ring_buffer_kib.saturating_mul(1024).max(page_bytes),
+        page_bytes,
         proc: &options.proc,
         possible_cpus: sys::possible_cpus(),
     };

@@ -19,16 +19,17 @@ use oomwatch_common::units::BoottimeNs;
 use rustix::{
     event::{EventfdFlags, epoll, eventfd},
     io::{Errno, read, write},
-    thread::sched_yield,
+    thread::{sched_getcpu, sched_yield},
     time::Timespec,
 };
 
 use crate::{
     anchors,
+    cpus::Shares,
     desk::Desk,
     job::Caught,
     pace::Pace,
-    probe::Probe,
+    probe::{Bell, Probe},
     queue::Receiver,
     sys::{self, Priority},
 };
@@ -166,9 +167,9 @@ impl Shift {
     }
 
     /// See [`Desk::victims_are_held`].
-    pub fn victims_are_held(&self) {
+    pub fn victims_are_held(&self, anchored: Arc<Shares>) {
         if let Some(post) = self.lock().as_mut() {
-            post.desk.victims_are_held();
+            post.desk.victims_are_held(anchored);
         }
     }
 
@@ -188,13 +189,14 @@ impl Shift {
         loop {
             self.drain(probe, desk);
             let now = sys::boottime();
-            if !desk.read_urgent(now) && (desk.rest_can_wait() || !desk.read_one(now)) {
+            if !desk.read_urgent(now, u32::try_from(sched_getcpu()).ok())
+                && (desk.rest_can_wait() || !desk.read_one(now))
+            {
                 break;
             }
         }
-        desk.settle(false, sys::boottime());
-        *settles_at = desk.settles_at();
-        if desk.has_more() {
+        *settles_at = settle(probe, desk);
+        if desk.has_more(sys::boottime()) {
             self.pulse.poke();
         }
         true
@@ -241,8 +243,7 @@ impl Shift {
             }
             pace.keep(desk.is_late(sys::boottime()));
             let has_read = desk.read_one(sys::boottime());
-            desk.settle(false, sys::boottime());
-            let settles_at = desk.settles_at();
+            let settles_at = settle(probe, desk);
             is_hurried = self.at_ease.swap(0, Ordering::AcqRel) == 0;
             drop(post);
             if !has_read {
@@ -256,8 +257,7 @@ impl Shift {
         let mut post = self.lock();
         let Post { probe, desk } = post.as_mut()?;
         self.read_all(probe, desk);
-        desk.settle(false, sys::boottime());
-        desk.settles_at()
+        settle(probe, desk)
     }
 
     /// The last of it, whatever is still open.
@@ -295,6 +295,16 @@ impl Shift {
     }
 }
 
+/// Hands over what is complete, and says when there will be more although nothing wakes anybody.
+fn settle(probe: &mut Probe, desk: &mut Desk) -> Option<BoottimeNs> {
+    let now = sys::boottime();
+    desk.settle(false, now);
+    if let Some(invocation) = desk.unawaited(now) {
+        probe.await_no_end_of(invocation);
+    }
+    desk.looks_at(now)
+}
+
 /// Starts what captures.
 ///
 /// # Errors
@@ -305,16 +315,19 @@ pub fn start(probe: Probe, desk: Desk, incidents: Receiver<Caught>) -> io::Resul
     epoll::add(&epoll, stop.as_fd(), epoll::EventData::new_u64(1), epoll::EventFlags::IN)?;
     let pulse = Arc::new(Pulse::new()?);
     epoll::add(&epoll, &pulse.poke, epoll::EventData::new_u64(2), epoll::EventFlags::IN)?;
-    let ring = probe.fd().try_clone_to_owned()?;
+    let bells = probe.bells();
     let shift = Arc::new(Shift::new(probe, desk, Arc::clone(&pulse)));
-    let has_anchors = anchors::cast(ring.as_fd(), &shift).unwrap_or_else(|error| {
+    let has_anchors = anchors::cast(&bells, &shift).unwrap_or_else(|error| {
         tracing::debug!(%error, "there are no anchors");
         false
     });
     if !has_anchors {
-        epoll::add(&epoll, &ring, epoll::EventData::new_u64(0), epoll::EventFlags::IN)?;
+        for bell in &*bells {
+            let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
+            epoll::add(&epoll, bell.as_fd(), epoll::EventData::new_u64(0), flags)?;
+        }
     }
-    let thread = Thread { shift, pulse: Arc::clone(&pulse), has_anchors };
+    let thread = Thread { shift, pulse: Arc::clone(&pulse), bells, has_anchors };
     let stopped = Arc::clone(&stop);
     let thread =
         thread::Builder::new().name("capture".to_owned()).spawn(move || thread.run(&epoll, &stopped))?;
@@ -326,6 +339,7 @@ pub fn start(probe: Probe, desk: Desk, incidents: Receiver<Caught>) -> io::Resul
 struct Thread {
     shift: Arc<Shift>,
     pulse: Arc<Pulse>,
+    bells: Arc<[Bell; 2]>,
     has_anchors: bool,
 }
 
@@ -352,9 +366,10 @@ impl Thread {
     fn wait(&self, epoll: &OwnedFd, stop: &OwnedFd, until: Option<BoottimeNs>) -> bool {
         let timeout = until.map(|at| timespec_until(at, sys::boottime()));
         let mut events =
-            [epoll::Event { flags: epoll::EventFlags::empty(), data: epoll::EventData::new_u64(0) }; 3];
+            [epoll::Event { flags: epoll::EventFlags::empty(), data: epoll::EventData::new_u64(0) }; 4];
         self.pulse.turned_at.store(sys::boottime().0, Ordering::Relaxed);
         match epoll::wait(epoll, &mut events, timeout.as_ref()) {
+            Ok(_) if !self.has_anchors => self.bells.iter().for_each(Bell::noted),
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => {
                 tracing::error!(%error, "waiting for the ring buffer failed");

@@ -26,7 +26,8 @@ impl Shares {
         Ok(Self::of(&sched_getaffinity(None)?))
     }
 
-    fn of(allowed: &CpuSet) -> Self {
+    /// As it is then.
+    pub fn of(allowed: &CpuSet) -> Self {
         let cpus: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|&cpu| allowed.is_set(cpu)).collect();
         let share = |number| {
             let mut share = CpuSet::new();
@@ -41,9 +42,25 @@ impl Shares {
         self.0.len()
     }
 
+    /// Whether one of them has that CPU.
+    pub fn have(&self, cpu: u32) -> bool {
+        let cpu = usize::try_from(cpu).unwrap_or(usize::MAX);
+        cpu < CpuSet::MAX_CPU && self.0.iter().any(|share| share.is_set(cpu))
+    }
+
     /// Whether each of them has one CPU.
     pub fn are_single(&self) -> bool {
         self.0.iter().all(|share| share.count() == 1)
+    }
+
+    /// Whether that one is to be woken for CPUs with even numbers, and for those with odd ones. Where one of these
+    /// would wake nobody, all are woken for both.
+    pub fn sides(&self, number: usize) -> [bool; 2] {
+        let has = |share: &CpuSet| {
+            [0, 1].map(|side| (side..CpuSet::MAX_CPU).step_by(2).any(|cpu| share.is_set(cpu)))
+        };
+        let is_heard = |side| self.0.iter().any(|share| has(share).get(side) == Some(&true));
+        if is_heard(0) && is_heard(1) { self.0.get(number).map_or([true; 2], has) } else { [true; 2] }
     }
 
     /// Which of them has the CPU that this is called on.
@@ -85,6 +102,29 @@ mod tests {
             }
         }
         assert_eq!(Shares::of(&set(0..20)).0.first().map(CpuSet::count), Some(3));
+    }
+
+    #[test]
+    fn no_side_wakes_nobody() {
+        let sides = |cpus: &[usize]| {
+            let shares = Shares::of(&set(cpus.iter().copied()));
+            (0..shares.threads()).map(|number| shares.sides(number)).collect::<Vec<_>>()
+        };
+        let (even, odd, both) = ([true, false], [false, true], [true; 2]);
+        assert_eq!(sides(&[0]), [both]);
+        assert_eq!(sides(&[0, 1]), [even, odd]);
+        assert_eq!(sides(&[2, 6, 9]), [even, even, odd]);
+        assert_eq!(sides(&[1, 3]), [both, both]);
+        assert_eq!(sides(&(0..16).collect::<Vec<_>>()), [even, odd, even, odd, even, odd, even, odd]);
+        // The first has CPUs 0 and 9.
+        assert_eq!(sides(&[0, 1, 2, 3, 4, 5, 6, 7, 9])[..2], [both, odd]);
+    }
+
+    #[test]
+    fn cpus_that_the_process_may_not_use_are_nobodys() {
+        let shares = Shares::of(&set([0, 5]));
+        let had = [0, 1, 5, 1023, 1024, u32::MAX].map(|cpu| shares.have(cpu));
+        assert_eq!(had, [true, false, true, false, false, false]);
     }
 
     #[test]

@@ -12,11 +12,12 @@ use oomwatch_common::{
     incident::ProbeLevel,
     outline::Outline,
     parcel::{Piece, pieces},
-    peek::{Peek, peek},
+    peek::{Peek, Tells, peek},
     units::BoottimeNs,
 };
 
 use crate::{
+    cpus::Shares,
     foreteller::Foreteller,
     job::{Caught, Job},
     losses::{Losses, Stage},
@@ -58,8 +59,8 @@ pub struct Desk {
     foreteller: Option<Foreteller>,
     /// Nobody wants more of an incident than its line.
     lines_are_all: bool,
-    /// Each CPU has an anchor, by which whoever was killed there is kept from going on.
-    victims_are_held: bool,
+    /// CPUs with an anchor each, by which whoever was killed there is kept from going on.
+    anchored: Option<Arc<Shares>>,
     progress: Arc<Progress>,
     done: Done,
 }
@@ -82,7 +83,7 @@ impl Desk {
             marks: Marks::new(settings.kernel_kills),
             foreteller: None,
             lines_are_all: false,
-            victims_are_held: false,
+            anchored: None,
             progress: Arc::default(),
             done: Done::default(),
         }
@@ -109,10 +110,15 @@ impl Desk {
         self
     }
 
-    /// A victim that asked for the memory itself is kept on its CPU when the kernel is done with it. Then whoever reads
-    /// its line comes before its files.
-    pub fn victims_are_held(&mut self) {
-        self.victims_are_held = true;
+    /// A victim that asked for the memory itself is kept on its CPU when the kernel is done with it, if that is one of
+    /// these. Then whoever reads its line comes before its files.
+    pub fn victims_are_held(&mut self, anchored: Arc<Shares>) {
+        self.anchored = Some(anchored);
+    }
+
+    fn is_held(&self, record: &Peek<'_>) -> bool {
+        let Tells::Begin { cpu, .. } = record.tells else { return false };
+        self.anchored.as_ref().is_some_and(|anchored| anchored.have(cpu))
     }
 
     /// Takes one record of the probe. What is no record is counted.
@@ -172,7 +178,7 @@ impl Desk {
                 }
                 spare(foreteller, &mut job, self.lines_are_all);
             }
-            let is_held = self.victims_are_held && job.is_foretold();
+            let is_held = job.is_foretold() && self.is_held(record);
             job.begin(record, raw, &mut self.sources, is_held);
             self.jobs.push_back(job);
         }
@@ -186,17 +192,17 @@ impl Desk {
 
     /// Makes one read, an urgent one first, else for the oldest incident that still has any. False: none has.
     pub fn read_one(&mut self, now: BoottimeNs) -> bool {
-        self.read_urgent(now) || self.read(now, |job, sources| job.read_next(sources, now))
+        self.read_urgent(now, None) || self.read(now, |job, sources| job.read_next(sources, now))
     }
 
-    /// Makes one of the reads that cannot wait. False: there is none.
-    pub fn read_urgent(&mut self, now: BoottimeNs) -> bool {
-        self.read(now, Job::read_urgent)
+    /// Makes one of the reads that cannot wait, `here` on the CPU of an anchor. False: there is none.
+    pub fn read_urgent(&mut self, now: BoottimeNs, here: Option<u32>) -> bool {
+        self.read(now, |job, sources| job.read_urgent(sources, here))
     }
 
-    /// Whether there is any read left.
-    pub fn has_more(&self) -> bool {
-        self.jobs.iter().any(Job::has_more)
+    /// Whether there is any read left that can be made now.
+    pub fn has_more(&self, now: BoottimeNs) -> bool {
+        self.jobs.iter().any(|job| job.has_more() && !job.is_its_anchors(now))
     }
 
     /// Whether there is a victim that dies as soon as its anchor lets go.
@@ -242,9 +248,14 @@ impl Desk {
         self.progress.publish(Done { open: self.jobs.len() as u64, ..self.done });
     }
 
-    /// When the next open incident settles, if no record comes.
-    pub fn settles_at(&self) -> Option<BoottimeNs> {
-        self.jobs.iter().filter_map(Job::settles_at).min()
+    /// When to look although no record comes, and nobody is woken: until then no open incident can settle.
+    pub fn looks_at(&self, now: BoottimeNs) -> Option<BoottimeNs> {
+        self.jobs.iter().filter_map(|job| job.looks_at(now)).min()
+    }
+
+    /// The invocation whose end is to wake nobody, see [`Job::unawaited`].
+    pub fn unawaited(&self, now: BoottimeNs) -> Option<u64> {
+        self.jobs.back().and_then(|job| job.unawaited(now))
     }
 
     fn finish(&mut self, job: Job, now: BoottimeNs) {

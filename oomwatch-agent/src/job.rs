@@ -1,14 +1,17 @@
 //! One incident on the capture thread's desk: what is known of it, what has been read for it, what is still to be read.
 
+mod settling;
+
 use oomwatch_common::{
     capture::{NODE_FILES, Outcome, PROCESS_FILES, Subject},
     ids::{CgroupId, Tgid},
-    incident::ProbeLevel,
     outline::Outline,
     peek::{CgroupView, Identity, Peek, Tells, peek},
     units::BoottimeNs,
 };
 
+#[cfg(test)]
+pub(crate) use self::settling::ENDS_SOON_NS;
 use crate::{
     marks::{Proof, oom_kills},
     pack::Pack,
@@ -19,11 +22,6 @@ use crate::{
     },
 };
 
-/// How long the kernel may take from the first record to the return of `oom_kill_process`: it prints its report
-/// meanwhile, and a slow serial console makes that seconds.
-const END_WITHIN_NS: u64 = 30_000_000_000;
-/// Level tracepoint: how long after a mark more of the same group may come.
-const GROUP_WITHIN_NS: u64 = 100_000_000;
 /// The node's file that counts kills.
 const VMSTAT: &str = "vmstat";
 /// Processes of a group that are read before their own records come.
@@ -42,8 +40,8 @@ pub struct Job {
     member_count: usize,
     next_member: usize,
     trigger: Option<Identity>,
-    /// The victim, where it asked for the memory itself and an anchor will keep it from going on.
-    held: Option<Identity>,
+    /// The victim, where it asked for the memory itself and an anchor will keep it from going on; and its CPU.
+    held: Option<(Identity, u32)>,
     /// The victim's own, and the one whose limit was hit.
     cgroups: [Option<(CgroupId, CgroupDir)>; 2],
     /// The rest of the reads: whose files, and which of them is next.
@@ -127,9 +125,9 @@ impl Job {
             return;
         }
         match &first.tells {
-            Tells::Begin { trigger, chosen, cgroup, limit_owner, group, .. } => {
+            Tells::Begin { trigger, chosen, cgroup, limit_owner, group, cpu, .. } => {
                 if is_held && trigger == chosen && !group && self.pack.first_record().is_some() {
-                    self.held = Some(*chosen);
+                    self.held = Some((*chosen, *cpu));
                     return;
                 }
                 self.read_process(chosen, sources);
@@ -184,7 +182,7 @@ impl Job {
 
     /// Reads the victim that is held, and finds its cgroups. False: there is none.
     fn read_held(&mut self, sources: &mut Sources) -> bool {
-        let Some(held) = self.held.take() else { return false };
+        let Some((held, _)) = self.held.take() else { return false };
         self.read_process(&held, sources);
         if let Some(Ok(Peek { tells: Tells::Begin { cgroup, limit_owner, .. }, .. })) =
             self.pack.first_record().map(peek)
@@ -256,14 +254,16 @@ impl Job {
         self.proof = Some(proof);
     }
 
-    /// Makes the next of the reads that cannot wait: of who is dying or may be next, and what a line waits for. False:
-    /// there is none.
-    pub fn read_urgent(&mut self, sources: &mut Sources) -> bool {
+    /// Makes the next of the reads that cannot wait: of who is dying or may be next, and what a line waits for. A
+    /// victim that is held is read on its own CPU, so that the others have something else to do meanwhile: print its
+    /// line, and read that. False: there is none `here`.
+    pub fn read_urgent(&mut self, sources: &mut Sources, here: Option<u32>) -> bool {
         if self.unproved.is_some() && self.kernel_oom_kills.is_none() && !self.has_vmstat {
             self.read_of_node(VMSTAT, sources);
             return true;
         }
-        if self.owes_a_victim() && self.read_held(sources) {
+        let is_here = self.held.is_some_and(|(_, cpu)| here == Some(cpu));
+        if is_here && self.owes_a_victim() && self.read_held(sources) {
             return true;
         }
         let Some(process) = self.next_process() else { return false };
@@ -282,14 +282,17 @@ impl Job {
         !processes_done || self.held.is_some() || self.next_read.0 <= self.cgroups.len()
     }
 
-    /// Makes the next read. False: there is none left.
+    /// Makes the next read. False: there is none left, or none yet.
     pub fn read_next(&mut self, sources: &mut Sources, now: BoottimeNs) -> bool {
+        if self.is_its_anchors(now) {
+            return false;
+        }
         let until = BoottimeNs(now.0.saturating_add(self.deadline_ns));
         if self.held.is_none() && now > *self.read_until.get_or_insert(until) {
             self.time_out();
             return false;
         }
-        if self.read_held(sources) || self.read_urgent(sources) {
+        if self.read_held(sources) || self.read_urgent(sources, None) {
             return true;
         }
         let Some((whose, file)) = self.next_file() else { return false };
@@ -342,7 +345,7 @@ impl Job {
 
     /// Notes what there was no time for.
     fn time_out(&mut self) {
-        while let Some(process) = self.held.take().or_else(|| self.next_process()) {
+        while let Some(process) = self.held.take().map(|(held, _)| held).or_else(|| self.next_process()) {
             if let Some(tgid) = process.number().filter(|tgid| self.seen(*tgid).is_none()) {
                 for file in PROCESS_FILES {
                     self.pack.source(Subject::Process(tgid), file, &Err(Outcome::TimedOut));
@@ -355,23 +358,6 @@ impl Job {
                 _ => Subject::Node,
             };
             self.pack.source(subject, file, &Err(Outcome::TimedOut));
-        }
-    }
-
-    /// Everything that can come has come.
-    pub fn is_settled(&self, now: BoottimeNs) -> bool {
-        !self.has_more() && self.settles_at().is_none_or(|at| now >= at)
-    }
-
-    /// When it settles even if no record comes any more; `None`: as soon as its reads are done.
-    pub fn settles_at(&self) -> Option<BoottimeNs> {
-        let after = |nanoseconds| Some(BoottimeNs(self.outline.last_record().0.saturating_add(nanoseconds)));
-        match self.outline.level() {
-            ProbeLevel::Kprobe if self.outline.ended() => None,
-            ProbeLevel::Kprobe => after(END_WITHIN_NS),
-            ProbeLevel::Tracepoint if self.outline.is_group() => after(GROUP_WITHIN_NS),
-            // The log's incidents come whole, and not by way of records.
-            ProbeLevel::Tracepoint | ProbeLevel::Kmsg => None,
         }
     }
 

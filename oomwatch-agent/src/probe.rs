@@ -3,13 +3,11 @@
 //! Only this file and its `hooks.rs` import aya. They decide nothing about meaning: records leave as bytes.
 
 mod hooks;
+mod wakes;
 
 use std::{
     fmt, fs, io,
-    os::{
-        fd::{AsFd, BorrowedFd},
-        unix::fs::FileExt as _,
-    },
+    os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
     thread,
@@ -29,8 +27,14 @@ use oomwatch_common::{
 };
 use zerocopy::IntoBytes as _;
 
-use self::hooks::PROVE;
-pub use self::hooks::{AttachError, Hooks, How, KILL_ONE};
+use self::{
+    hooks::PROVE,
+    wakes::{BELLS, Wakes},
+};
+pub use self::{
+    hooks::{AttachError, Hooks, How, KILL_ONE},
+    wakes::Bell,
+};
 use crate::{refusal::Refusal, symbols, sys};
 
 /// The object that `cargo xtask build` makes of oomwatch-ebpf.
@@ -40,6 +44,7 @@ static OBJECT: &[u8] = include_bytes_aligned!(env!("OOMWATCH_EBPF_OBJECT"));
 pub struct Probe {
     hooks: Arc<Mutex<Hooks>>,
     ring: RingBuf<MapData>,
+    wakes: Wakes,
     counters: Counters,
     #[cfg(feature = "debug-log")]
     log: Option<aya_log::EbpfLogger<&'static dyn log::Log>>,
@@ -85,6 +90,8 @@ pub struct Settings<'a> {
     pub ring_bytes: u32,
     /// `/proc`, for kallsyms.
     pub proc: &'a Path,
+    /// Bytes of a page.
+    pub page_bytes: u32,
     /// Number of possible CPUs.
     pub possible_cpus: u32,
 }
@@ -94,6 +101,7 @@ pub struct Loaded {
     ebpf: Ebpf,
     how: How,
     ring: RingBuf<MapData>,
+    wakes: Wakes,
     counters: Counters,
     proc: PathBuf,
     absent: Vec<&'static str>,
@@ -116,9 +124,15 @@ impl Probe {
         }
     }
 
-    /// Readable when there is a record.
-    pub fn fd(&self) -> BorrowedFd<'_> {
-        self.ring.as_fd()
+    /// What rings when there is a record: that of CPUs with even numbers, and that of those with odd ones. For a begin
+    /// and a victim it is that of the others than the one on which the kernel kills, for an end that of this one.
+    pub fn bells(&self) -> Arc<[Bell; 2]> {
+        self.wakes.bells()
+    }
+
+    /// The end of that invocation is to wake nobody; 0: each does.
+    pub fn await_no_end_of(&mut self, invocation: u64) {
+        self.wakes.await_no_end_of(invocation);
     }
 
     /// The hooks, to be attached again by whoever finds them blind.
@@ -157,11 +171,14 @@ pub fn load<'a>(loader: &mut Loader<'a>, settings: &'a Settings<'a>, how: How) -
         .override_global("LAYOUT", layout.as_bytes(), true)
         .override_global("POSSIBLE_CPUS", settings.possible_cpus.as_bytes(), true)
         .map_max_entries("RECORDS", settings.ring_bytes)
+        .map_max_entries(BELLS[0], settings.page_bytes)
+        .map_max_entries(BELLS[1], settings.page_bytes)
         .load(OBJECT)
         .map_err(|error| refuse("load the eBPF maps", &error))?;
     let records =
         ebpf.take_map("RECORDS").ok_or_else(|| Refusal::failed("the eBPF object has no ring buffer"))?;
     let mut ring = RingBuf::try_from(records).map_err(|error| refuse("map the ring buffer", &error))?;
+    let wakes = Wakes::of(&mut ebpf, settings.page_bytes)?;
     let counters =
         ebpf.take_map("COUNTERS").ok_or_else(|| Refusal::failed("the eBPF object has no counters"))?;
     let counters = PerCpuArray::try_from(counters).map_err(|error| refuse("read the counters", &error))?;
@@ -193,7 +210,7 @@ pub fn load<'a>(loader: &mut Loader<'a>, settings: &'a Settings<'a>, how: How) -
         (true, _) => None,
     };
     let (proc, absent) = (settings.proc.to_owned(), absent.clone());
-    Ok(Loaded { ebpf, how, ring, counters, proc, absent, proof, rss_inexact })
+    Ok(Loaded { ebpf, how, ring, wakes, counters, proc, absent, proof, rss_inexact })
 }
 
 impl Loaded {
@@ -210,6 +227,7 @@ impl Loaded {
         Ok(Probe {
             hooks: Arc::new(Mutex::new(hooks)),
             ring: self.ring,
+            wakes: self.wakes,
             counters: self.counters,
             #[cfg(feature = "debug-log")]
             log,

@@ -56,7 +56,7 @@ impl Node {
         let (foreteller, told, _) = foretelling(PLACES, Shares::of_this_process().unwrap()).unwrap();
         let mut desk = Desk::new(&settings, Arc::clone(&losses), sender, Arc::clone(&pool))
             .foretelling(Some(foreteller));
-        desk.victims_are_held();
+        desk.victims_are_held(Arc::new(Shares::of_this_process().unwrap()));
         Self { desk, caught, losses, pool, told }
     }
 
@@ -68,7 +68,7 @@ impl Node {
                 self.desk.take(record, NOW);
                 self.desk.settle(false, NOW);
             }
-            while self.desk.read_urgent(NOW) {}
+            while self.desk.read_urgent(NOW, Some(0)) {}
             self.desk.read_one(NOW);
             while self.desk.read_one(now) {}
             self.desk.settle(true, now);

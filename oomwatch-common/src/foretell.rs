@@ -58,7 +58,7 @@ pub fn example() -> Vec<u8> {
             order: 0,
             // CONSTRAINT_MEMCG (include/linux/oom.h)
             constraint: 3,
-            reserved: 0,
+            cpu: 0,
             message: [0; wire::MESSAGE_LEN],
         },
         trigger: task,

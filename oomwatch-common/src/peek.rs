@@ -87,6 +87,8 @@ pub enum Tells<'a> {
         group: bool,
         /// It had not begun to exit, so that the kernel will not pass it over.
         whole: bool,
+        /// On which CPU.
+        cpu: u32,
     },
     /// `__oom_kill_process` was entered for this process.
     Victim(Identity, Option<CgroupView<'a>>),
@@ -182,6 +184,7 @@ pub fn peek(bytes: &[u8]) -> Result<Peek<'_>, DecodeError> {
                 limit_owner: view(&record.limit_owner, tail)?,
                 group: is_group(&record.chosen_memcg),
                 whole: record.chosen.flags & (wire::TASK_HAS_MM | wire::TASK_EXITING) == wire::TASK_HAS_MM,
+                cpu: record.oom.cpu,
             }
         }
         Fixed::Victim(record) => Tells::Victim(identity(&record.task), view(&record.memcg, tail)?),

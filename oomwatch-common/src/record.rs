@@ -207,8 +207,8 @@ wire! {
         pub order: i32,
         /// `enum oom_constraint`
         pub constraint: u32,
-        /// Zero.
-        pub reserved: u32,
+        /// The CPU on which it was called. In recordings of before it was kept: 0.
+        pub cpu: u32,
         /// The second argument of `oom_kill_process`, ended by NUL.
         pub message: [u8; MESSAGE_LEN],
     }

@@ -148,6 +148,16 @@ impl Address {
         value | failed as u32
     }
 
+    /// Two members, which are read at once where they are neighbours.
+    #[inline(always)]
+    pub(crate) fn u32_pair(self, first: u32, second: u32) -> (u32, u32) {
+        if second != first.wrapping_add(4) {
+            return (self.u32(first), self.u32(second));
+        }
+        let both = self.u64(first);
+        (half(both, 0), half(both, 4))
+    }
+
     /// [`UNREAD_I16`] where it was not read.
     #[inline(always)]
     pub(crate) fn i16(self, offset: u32) -> i16 {

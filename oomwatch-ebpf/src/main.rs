@@ -34,6 +34,18 @@ use crate::{kernel::Address, oom::Invocation, scratch::Scratch};
 #[map]
 static RECORDS: RingBuf = RingBuf::with_byte_size(4096, 0);
 
+/// Rung to wake who captures on CPUs of even numbers; what is in it means nothing. The records themselves wake nobody.
+#[map]
+static BELL_EVEN: RingBuf = RingBuf::with_byte_size(4096, 0);
+
+/// The same on CPUs of odd numbers.
+#[map]
+static BELL_ODD: RingBuf = RingBuf::with_byte_size(4096, 0);
+
+/// The invocation whose end nobody waits for: the agent sets it.
+#[map]
+static UNAWAITED: Array<u64> = Array::with_max_entries(1, 0);
+
 /// By `ProbeCounter`.
 #[map]
 static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(PROBE_COUNTERS, 0);

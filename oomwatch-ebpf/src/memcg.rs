@@ -59,6 +59,8 @@ pub(crate) struct Walk {
     slot: u64,
     /// Levels that have a slot.
     slots: u32,
+    /// 1 for the cgroup that the way begins with: it was read before.
+    is_first: u32,
     /// 1, up to the cgroup whose limit was hit.
     within_domain: u32,
     /// Components of the path so far.
@@ -73,7 +75,7 @@ pub(crate) struct Walk {
 extern "C" fn fill_memcg(into: u64, levels: u64, memcg: u64, domain: u64) -> u64 {
     let Some(filled) = part::<Memcg>(into) else { return 0 };
     *filled = UNREAD_MEMCG;
-    let mut slots = 0;
+    let (mut slot, mut slots) = (levels, 0);
     if levels != NO_LEVELS
         && let Some(levels) = part::<[MemcgLevel; MEMCG_LEVELS]>(levels)
     {
@@ -88,10 +90,19 @@ extern "C" fn fill_memcg(into: u64, levels: u64, memcg: u64, domain: u64) -> u64
         return 0;
     }
     counters(filled, memcg);
+    // The first level is the cgroup itself.
+    if slots > 0
+        && let Some(level) = part::<MemcgLevel>(slot)
+    {
+        (level.usage, level.max) = (filled.usage, filled.max);
+        slot = slot.wrapping_add(size_of::<MemcgLevel>() as u64);
+        slots -= 1;
+    }
     let path_offset = tail_len();
     let Some(walk) = scratch::walk() else { return 0 };
-    let flags = MEMCG_KNOWN | (memcg.flag(layout!(memcg_oom_group)) * MEMCG_OOM_GROUP);
-    *walk = Walk { css: memcg.value(), domain, slot: levels, slots, within_domain: 1, depth: 0, flags };
+    let group = memcg.flag(layout!(memcg_oom_group));
+    let flags = MEMCG_KNOWN | (group * (MEMCG_OOM_GROUP | MEMCG_OOM_GROUP_EFFECTIVE));
+    *walk = Walk { css: memcg.value(), domain, slot, slots, is_first: 1, within_domain: 1, depth: 0, flags };
     for _ in 0..LEVELS {
         if follow_memcg() == 0 {
             break;
@@ -112,17 +123,20 @@ extern "C" fn fill_memcg(into: u64, levels: u64, memcg: u64, domain: u64) -> u64
 extern "C" fn follow_memcg() -> u64 {
     let Some(walk) = scratch::walk() else { return 0 };
     let css = Address::new(walk.css);
-    let group = css.flag(layout!(memcg_oom_group));
-    walk.flags |= (group & walk.within_domain) * MEMCG_OOM_GROUP_EFFECTIVE;
-    walk.within_domain &= css.differs_from(Address::new(walk.domain));
-    if walk.slots > 0
-        && let Some(slot) = part::<MemcgLevel>(walk.slot)
-    {
-        slot.usage = css.u64(layout!(memcg_memory_usage));
-        slot.max = css.u64(layout!(memcg_memory_max));
-        walk.slots -= 1;
-        walk.slot = walk.slot.wrapping_add(size_of::<MemcgLevel>() as u64);
+    if walk.is_first == 0 {
+        let group = css.flag(layout!(memcg_oom_group));
+        walk.flags |= (group & walk.within_domain) * MEMCG_OOM_GROUP_EFFECTIVE;
+        if walk.slots > 0
+            && let Some(slot) = part::<MemcgLevel>(walk.slot)
+        {
+            slot.usage = css.u64(layout!(memcg_memory_usage));
+            slot.max = css.u64(layout!(memcg_memory_max));
+            walk.slots -= 1;
+            walk.slot = walk.slot.wrapping_add(size_of::<MemcgLevel>() as u64);
+        }
     }
+    walk.is_first = 0;
+    walk.within_domain &= css.differs_from(Address::new(walk.domain));
     let parent = css.pointer(layout!(css_parent));
     if parent.is_null() {
         return 0;

@@ -14,7 +14,7 @@ use oomwatch_common::{
 use crate::{
     kernel::{Address, Window, layout},
     memcg,
-    scratch::{Draft, count, invocation},
+    scratch::{Draft, count, invocation, this_cpu},
     task,
 };
 
@@ -76,9 +76,9 @@ pub(crate) fn begin(oc: Address, message: Address) {
     into.gfp_mask = oc.u32(layout!(oom_control_gfp_mask));
     into.order = oc.i32(layout!(oom_control_order));
     into.constraint = oc.u32(layout!(oom_control_constraint));
-    into.reserved = 0;
+    into.cpu = this_cpu();
     message.message(into);
-    task::fill_victim(&mut draft, offset_of!(Begin, chosen), chosen);
+    let has_threads = task::fill_victim(&mut draft, offset_of!(Begin, chosen), chosen);
     let chosen_memcg = memcg::of_task(chosen);
     let levels = Some(offset_of!(Begin, chosen_levels));
     memcg::fill(&mut draft, offset_of!(Begin, chosen_memcg), levels, chosen_memcg, domain);
@@ -102,7 +102,7 @@ pub(crate) fn begin(oc: Address, message: Address) {
     let is_other = Address::new(u64::from(tid ^ invocation.caller as u32)).differs_from(Address::NULL)
         | trigger.differs_from(chosen);
     // It is here, and has no other thread: until it is killed nothing of it changes. Reckoned, not branched on.
-    let may_change = is_other | task::has_threads(chosen);
+    let may_change = is_other | has_threads;
     invocation.chosen = chosen.value() & u64::from(may_change).wrapping_sub(1);
     if is_other == 0 {
         let fixed = draft.fixed();

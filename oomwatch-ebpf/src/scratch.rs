@@ -11,14 +11,18 @@ use core::{marker::PhantomData, ptr};
 
 use aya_ebpf::{
     bindings::{BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
-    helpers::generated::bpf_ringbuf_output,
+    helpers::generated::{bpf_get_smp_processor_id, bpf_ringbuf_output},
+    maps::RingBuf,
 };
 use oomwatch_common::{
     counters::ProbeCounter,
     record::{COMPONENT_LEN, Header, RecordKind, TAIL_LEN, WIRE_VERSION},
 };
 
-use crate::{COUNTERS, INVOCATION, PER_CPU_OFFSET, RECORDS, SCRATCH, kernel, memcg::Walk, oom::Invocation};
+use crate::{
+    BELL_EVEN, BELL_ODD, COUNTERS, INVOCATION, PER_CPU_OFFSET, RECORDS, SCRATCH, UNAWAITED, kernel,
+    memcg::Walk, oom::Invocation,
+};
 
 /// Room for the largest fixed part of a record.
 const FIXED_LEN: usize = 1024;
@@ -87,20 +91,54 @@ impl<T> Draft<T> {
                 incident,
                 boottime_ns: kernel::boottime_ns(),
             });
-            // Whoever reads is woken by what there is something to do for: by a begin and a victim, and by the end,
-            // with which the kernel is done with the victims. That each of them was marked is news by then, as there
-            // is an end soon behind it: a wakeup costs more than all that a record is made of.
-            let flags = if kind == RecordKind::Killed { BPF_RB_NO_WAKEUP } else { BPF_RB_FORCE_WAKEUP };
-            bpf_ringbuf_output(
-                (&raw const RECORDS).cast_mut().cast(),
-                self.scratch.cast(),
-                size as u64,
-                u64::from(flags),
-            )
+            let flags = u64::from(BPF_RB_NO_WAKEUP);
+            let records = (&raw const RECORDS).cast_mut().cast();
+            bpf_ringbuf_output(records, self.scratch.cast(), size as u64, flags)
         };
         count(if failed == 0 { ProbeCounter::Submitted } else { ProbeCounter::RingBufferFull });
+        // Who is to look is woken also where this record was lost: there are others in the ring buffer.
+        match kind {
+            RecordKind::Begin | RecordKind::Victim => ring(!this_cpu()),
+            RecordKind::End if is_awaited(incident) => ring(this_cpu()),
+            RecordKind::Marked => {
+                ring(0);
+                ring(1);
+            }
+            RecordKind::End | RecordKind::Killed | RecordKind::Proof => {}
+        }
         failed == 0
     }
+}
+
+/// Wakes who captures, on CPUs whose numbers are even or odd as this one is. A wakeup costs as much as half of all that
+/// a record is made of, so only those are woken who have something to do. At the begin and for each victim those on the
+/// other CPUs, as this one is busy with the kill. At the end those here, the kernel being done with the victims: what
+/// was killed by its own allocation is on this very CPU, and does not go on before who is woken on it. That a victim
+/// was marked is no news, as there is an end soon behind it.
+#[inline(always)]
+fn ring(cpu: u32) {
+    let nothing = 0_u64;
+    let rung_by = |bell: *const RingBuf| {
+        // SAFETY: the helper reads these 8 bytes. It fails where nobody has taken note of the bell for 256 times.
+        unsafe {
+            let flags = u64::from(BPF_RB_FORCE_WAKEUP);
+            bpf_ringbuf_output(bell.cast_mut().cast(), (&raw const nothing).cast_mut().cast(), 8, flags)
+        };
+    };
+    if cpu & 1 == 0 { rung_by(&raw const BELL_EVEN) } else { rung_by(&raw const BELL_ODD) }
+}
+
+/// The CPU that this runs on.
+#[inline(always)]
+pub(crate) fn this_cpu() -> u32 {
+    // SAFETY: the helper has no preconditions.
+    unsafe { bpf_get_smp_processor_id() }
+}
+
+/// Whether somebody waits for this invocation's end.
+#[inline(always)]
+fn is_awaited(incident: u64) -> bool {
+    UNAWAITED.get(0).is_none_or(|&unawaited| unawaited != incident)
 }
 
 /// A part of the record under way, by its offset in the fixed part. `None` never happens, see `Draft::begin`.

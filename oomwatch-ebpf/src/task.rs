@@ -27,23 +27,29 @@ const CPUS: u32 = 1024;
 
 /// Reads the process of `task` into the member of the record at offset `into`, as that of a victim: the thread shown is
 /// the first that still has the address space, as the kernel's own `find_lock_task_mm` (mm/oom_kill.c) picks it. `task`
-/// may be another one, where whoever allocates is killed (`vm.oom_kill_allocating_task`).
+/// may be another one, where whoever allocates is killed (`vm.oom_kill_allocating_task`). Gives 0 where the process has
+/// no other thread.
 #[inline(always)]
-pub(crate) fn fill_victim<T>(_: &mut Draft<T>, into: usize, task: Address) {
-    fill_victim_task(into as u64, task.value());
+pub(crate) fn fill_victim<T>(_: &mut Draft<T>, into: usize, task: Address) -> u32 {
+    fill_victim_task(into as u64, task.value()) as u32
 }
 
-/// [`fill_victim`], verified once. Gives 0.
+/// [`fill_victim`], verified once.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn fill_victim_task(into: u64, task: u64) -> u64 {
     let task = Address::new(task);
-    let (owner, mm) = mm_owner(task);
-    fill_task(into, task.value(), owner.value(), mm.value());
+    let signal = task.pointer(layout!(task_signal));
+    // Of a single thread the list of the process's threads begins and ends with the same one.
+    let threads = signal.member(layout!(signal_thread_head));
+    let first = threads.pointer(0);
+    let has_others = first.differs_from(threads.pointer(8));
+    let (owner, mm) = mm_owner(task, threads, first);
+    fill_task(into, task.value(), signal.value(), owner.value(), mm.value());
     if let Some(into) = part::<Task>(into) {
         into.shares_mm_with = shares_mm_with(owner, mm, into.tgid);
     }
-    0
+    u64::from(has_others)
 }
 
 /// Reads the task that runs, and its process.
@@ -51,15 +57,17 @@ extern "C" fn fill_victim_task(into: u64, task: u64) -> u64 {
 pub(crate) fn fill_current<T>(_: &mut Draft<T>, into: usize, task: Address) {
     let mm = task.pointer(layout!(task_mm));
     let owner = if mm.is_null() { Address::NULL } else { task };
-    fill_task(into as u64, task.value(), owner.value(), mm.value());
+    let signal = task.pointer(layout!(task_signal));
+    fill_task(into as u64, task.value(), signal.value(), owner.value(), mm.value());
 }
 
 /// Reads a task and its process into the part of the record at offset `into`; verified once for all. Gives 0.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn fill_task(into: u64, task: u64, owner: u64, mm: u64) -> u64 {
+extern "C" fn fill_task(into: u64, task: u64, signal: u64, owner: u64, mm: u64) -> u64 {
     let Some(into) = part::<Task>(into) else { return 0 };
-    let (task, owner, mm) = (Address::new(task), Address::new(owner), Address::new(mm));
+    let (task, signal) = (Address::new(task), Address::new(signal));
+    let (owner, mm) = (Address::new(owner), Address::new(mm));
     *into = UNREAD_TASK;
     if task.is_null() {
         return 0;
@@ -67,11 +75,9 @@ extern "C" fn fill_task(into: u64, task: u64, owner: u64, mm: u64) -> u64 {
     let mut flags = TASK_KNOWN;
 
     let shown = if owner.is_null() { task } else { owner };
-    into.tid = shown.u32(layout!(task_pid));
-    into.tgid = shown.u32(layout!(task_tgid));
+    (into.tid, into.tgid) = shown.u32_pair(layout!(task_pid), layout!(task_tgid));
     shown.comm(layout!(task_comm), &mut into.comm);
 
-    let signal = task.pointer(layout!(task_signal));
     // Unread is on the way out: then nothing is said too early.
     let (own, all) = (task.bits(layout!(task_flags)), signal.u32(layout!(signal_flags)));
     let exiting = ((own & PF_EXITING) / PF_EXITING) | ((all & SIGNAL_GROUP_EXIT) / SIGNAL_GROUP_EXIT);
@@ -140,11 +146,11 @@ fn of_other_process(task: Address, mm: Address, tgid: u32) -> u32 {
     if other == tgid { 0 } else { other }
 }
 
-/// The first thread of `task`'s process that still has an address space, and that; NULL if none.
+/// The first thread of `task`'s process that still has an address space, and that; NULL if none. `head` is that of the
+/// list of its threads, `first` the node behind.
 #[inline(always)]
-fn mm_owner(task: Address) -> (Address, Address) {
-    let head = task.pointer(layout!(task_signal)).member(layout!(signal_thread_head));
-    let mut node = head.pointer(0);
+fn mm_owner(task: Address, head: Address, first: Address) -> (Address, Address) {
+    let mut node = first;
     for _ in 0..THREADS {
         if node.is_null() || node == head {
             break;
@@ -158,13 +164,6 @@ fn mm_owner(task: Address) -> (Address, Address) {
     }
     let mm = task.pointer(layout!(task_mm));
     (if mm.is_null() { Address::NULL } else { task }, mm)
-}
-
-/// 0 where a task's process has no other thread: the list of its threads begins and ends with the same one.
-#[inline(always)]
-pub(crate) fn has_threads(task: Address) -> u32 {
-    let head = task.pointer(layout!(task_signal)).member(layout!(signal_thread_head));
-    head.pointer(0).differs_from(head.pointer(8))
 }
 
 /// The number of a task in the innermost pid namespace that it is in: `pid->numbers[pid->level].nr`.

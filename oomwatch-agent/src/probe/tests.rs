@@ -30,7 +30,8 @@ fn the_verifier_is_done_soon() {
     }
     let resolved = resolve(btf).unwrap_or_else(|error| panic!("{}", error.text));
     let proc = Path::new("/proc");
-    let settings = Settings { resolved: &resolved, ring_bytes: 4096, proc, possible_cpus: 2 };
+    let settings =
+        Settings { resolved: &resolved, ring_bytes: 4096, page_bytes: 4096, proc, possible_cpus: 2 };
     let mut loaded = load(&mut Loader::new(), &settings, How::Kprobes { kill_hook: true })
         .unwrap_or_else(|error| panic!("{}", error.text));
     for (name, budget) in [

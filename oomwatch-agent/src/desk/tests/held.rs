@@ -1,17 +1,27 @@
 //! Whose line is out already, and who is kept on its CPU, is read when the kernel is done with it.
 
+use oomwatch_common::record as wire;
+use rustix::thread::CpuSet;
+
 use super::*;
 use crate::{
     cpus::Shares,
     foreteller::{Foretold, Told, foretelling},
+    job::ENDS_SOON_NS,
 };
+
+/// CPUs: the recordings say 0, the one of the kill.
+const HERE: Option<u32> = Some(0);
+const ELSEWHERE: Option<u32> = Some(1);
 
 /// With a teller, and a victim that is held if it asked itself.
 fn bench(name: &str) -> (Bench, Arc<Told>) {
     let mut bench = Bench::new(name, 1, u64::MAX, |_| {});
     let (foreteller, told, _) = foretelling(8, Shares::of_this_process().unwrap()).unwrap();
     bench.desk.foreteller = Some(foreteller);
-    bench.desk.victims_are_held();
+    let mut cpus = CpuSet::new();
+    cpus.set(0);
+    bench.desk.victims_are_held(Arc::new(Shares::of(&cpus)));
     (bench, told)
 }
 
@@ -31,13 +41,22 @@ fn a_held_victim_is_read_when_the_kernel_is_done_with_it() {
         bench.desk.take(raw, NOW);
     }
     assert!(matches!(told.next(), Some(Foretold::Begun { .. })), "its line is out");
-    assert!(!bench.desk.read_urgent(NOW) && bench.desk.has_more() && bench.desk.rest_can_wait());
-    assert!(!bench.desk.owes_a_victim(), "it is in the kernel still");
     let then = |waited| BoottimeNs(NOW.0 + waited);
+    assert!(!bench.desk.read_urgent(NOW, HERE) && !bench.desk.read_one(NOW) && bench.desk.rest_can_wait());
+    assert!(!bench.desk.has_more(NOW) && !bench.desk.owes_a_victim(), "it is in the kernel still");
+    assert_eq!(bench.desk.looks_at(NOW), Some(then(ENDS_SOON_NS)));
     assert!(!bench.desk.is_late(then(LATE_NS)) && bench.desk.is_late(then(LATE_NS + 1)));
     bench.desk.take(end, NOW);
     assert!(bench.desk.owes_a_victim(), "anchors hold on");
-    assert!(bench.desk.read_urgent(NOW) && !bench.desk.read_urgent(NOW));
+    assert!(
+        !bench.desk.read_urgent(NOW, ELSEWHERE) && !bench.desk.read_one(NOW),
+        "that would take a CPU more"
+    );
+    assert!(
+        !bench.desk.has_more(NOW) && bench.desk.looks_at(NOW) == Some(then(ENDS_SOON_NS)),
+        "as a precaution"
+    );
+    assert!(bench.desk.read_urgent(NOW, HERE) && !bench.desk.read_urgent(NOW, HERE));
     assert!(!bench.desk.owes_a_victim());
     bench.feed_nothing(0);
     let sources = bench.sources();
@@ -57,17 +76,41 @@ fn a_held_victim_that_is_never_read_is_a_gap() {
     assert_eq!(outcomes(&bench.sources(), "status"), [Outcome::TimedOut]);
 }
 
+/// As where others have CPUs to themselves, which the agent may not use (the kubelet's static CPU manager).
 #[test]
-fn who_has_time_reads_it_before() {
-    let (mut bench, _told) = bench("container_limit");
-    bench.desk.take(&bench.recording.records[0].clone(), NOW);
-    assert!(bench.desk.read_one(NOW), "the capture thread");
-    let records = without_victim(&bench.recording);
-    for raw in &records[1..] {
+fn a_victim_on_a_cpu_without_an_anchor_is_read_at_once() {
+    let (mut bench, told) = bench("container_limit");
+    let cpu = std::mem::offset_of!(wire::Begin, oom) + std::mem::offset_of!(wire::OomControl, cpu);
+    for raw in &mut bench.recording.records {
+        if matches!(peek(raw).unwrap().tells, Tells::Begin { .. }) {
+            raw[cpu..cpu + 4].copy_from_slice(&7_u32.to_ne_bytes());
+        }
+    }
+    let begin = bench.recording.records[0].clone();
+    bench.desk.take(&begin, NOW);
+    assert!(matches!(told.next(), Some(Foretold::Begun { .. })));
+    fs::remove_dir_all(victims_folder(bench.folder.path())).unwrap();
+    for raw in &without_victim(&bench.recording)[1..] {
         bench.desk.take(raw, NOW);
     }
-    assert!(!bench.desk.read_urgent(NOW), "once is enough");
     bench.feed_nothing(0);
+    assert_eq!(outcomes(&bench.sources(), "status"), [Outcome::Read]);
+}
+
+/// As where a slow console prints the kernel's report.
+#[test]
+fn a_held_victim_whose_end_is_late_is_read_by_who_has_time() {
+    let (mut bench, _told) = bench("container_limit");
+    bench.desk.take(&bench.recording.records[0].clone(), NOW);
+    let late = BoottimeNs(NOW.0 + ENDS_SOON_NS);
+    assert!(!bench.desk.has_more(BoottimeNs(late.0 - 1)) && bench.desk.has_more(late));
+    assert!(!bench.desk.read_urgent(late, HERE) && bench.desk.read_one(late), "the capture thread");
+    let records = without_victim(&bench.recording);
+    for raw in &records[1..] {
+        bench.desk.take(raw, late);
+    }
+    assert!(!bench.desk.read_urgent(late, HERE), "once is enough");
+    bench.feed_nothing(ENDS_SOON_NS);
     assert_eq!(outcomes(&bench.sources(), "status"), [Outcome::Read]);
 }
 
@@ -78,7 +121,7 @@ fn whose_record_comes_again_may_have_threads_elsewhere() {
     assert!(records.len() > without_victim(&bench.recording).len());
     bench.desk.take(&records[0], NOW);
     bench.desk.take(&records[1], NOW);
-    assert!(!bench.desk.read_urgent(NOW), "it was read at once");
+    assert!(!bench.desk.read_urgent(NOW, HERE), "it was read at once");
     for raw in &records[2..] {
         bench.desk.take(raw, NOW);
     }
@@ -105,7 +148,7 @@ fn at_level_tracepoint_a_line_is_foretold_when_the_count_says_that_it_is_a_kill(
         let first = bench.recording.records[0].clone();
         bench.desk.take(&first, NOW);
         assert!(told.next().is_none(), "nothing has been read yet");
-        while bench.desk.read_urgent(NOW) {}
+        while bench.desk.read_urgent(NOW, HERE) {}
         assert_eq!(told.next().is_some(), is_told, "{counted}");
     }
 }

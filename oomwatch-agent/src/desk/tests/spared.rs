@@ -1,7 +1,7 @@
 //! Where lines are all that is wanted, nothing is read for one that is out.
 
 use super::*;
-use crate::{claims::Claims, cpus::Shares, foreteller::foretelling};
+use crate::{claims::Claims, cpus::Shares, foreteller::foretelling, job::ENDS_SOON_NS};
 
 /// Where nobody wants more than lines, with the claims of a teller that the test is.
 fn bench(name: &str, lines_are_all: bool) -> (Bench, Arc<Claims>) {
@@ -42,9 +42,9 @@ fn reads_end_where_the_line_comes_out_meanwhile() {
     for raw in &bench.recording.records.clone() {
         bench.desk.take(raw, NOW);
     }
-    assert!(bench.desk.read_one(NOW) && bench.desk.read_one(NOW) && bench.desk.has_more());
+    assert!(bench.desk.read_one(NOW) && bench.desk.read_one(NOW) && bench.desk.has_more(NOW));
     assert!(claims.by_teller(peek(&bench.recording.records[0]).unwrap().incident));
-    assert!(!bench.desk.read_one(NOW) && !bench.desk.has_more());
+    assert!(!bench.desk.read_one(NOW) && !bench.desk.has_more(NOW));
     bench.desk.settle(false, NOW);
     assert!(bench.captured().is_none() && bench.desk.jobs.is_empty());
 }
@@ -61,4 +61,24 @@ fn what_the_teller_does_not_print_is_captured_whole() {
 fn where_reports_are_wanted_a_line_spares_nothing() {
     let (mut bench, claims) = bench("container_limit", false);
     assert!(feed(&mut bench, &claims, 0));
+}
+
+#[test]
+fn the_end_of_a_kill_whose_line_is_out_wakes_nobody_unless_it_is_late() {
+    let (mut bench, claims) = bench("container_limit", true);
+    let records = bench.recording.records.clone();
+    let number = peek(&records[0]).unwrap().incident;
+    bench.desk.take(&records[0], NOW);
+    assert_eq!(bench.desk.unawaited(NOW), None, "somebody may have to read the victim");
+    assert!(claims.by_teller(number) && !bench.desk.read_one(NOW));
+    assert_eq!(bench.desk.unawaited(NOW), Some(number));
+    let late = bench.desk.looks_at(NOW).unwrap();
+    assert_eq!(late.0, NOW.0 + ENDS_SOON_NS);
+    assert_eq!(bench.desk.unawaited(late), Some(0));
+    assert!(bench.desk.looks_at(late).unwrap() > late, "its time is over only then");
+    for raw in &records[1..] {
+        bench.desk.take(raw, late);
+    }
+    bench.desk.settle(false, late);
+    assert!(bench.desk.jobs.is_empty() && bench.desk.unawaited(late).is_none());
 }

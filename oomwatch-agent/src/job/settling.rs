@@ -1,0 +1,64 @@
+//! When an incident is over: with its end, or when that can no more be expected.
+
+use oomwatch_common::{incident::ProbeLevel, units::BoottimeNs};
+
+use super::Job;
+
+/// How long the kernel may take from the first record to the return of `oom_kill_process`: it prints its report
+/// meanwhile, and a slow serial console makes that seconds.
+const END_WITHIN_NS: u64 = 30_000_000_000;
+/// Most kills are over by then. Whose end has not come is read without it; and an end that was to wake nobody is waited
+/// for.
+pub(crate) const ENDS_SOON_NS: u64 = 250_000_000;
+/// Level tracepoint: how long after a mark more of the same group may come.
+const GROUP_WITHIN_NS: u64 = 100_000_000;
+
+impl Job {
+    /// Everything that can come has come.
+    pub fn is_settled(&self, now: BoottimeNs) -> bool {
+        !self.has_more() && self.settles_at().is_none_or(|at| now >= at)
+    }
+
+    /// When it settles even if no record comes any more; `None`: as soon as its reads are done.
+    pub fn settles_at(&self) -> Option<BoottimeNs> {
+        let last = self.outline.last_record();
+        match self.outline.level() {
+            ProbeLevel::Kprobe if self.outline.ended() => None,
+            ProbeLevel::Kprobe => Some(after(last, END_WITHIN_NS)),
+            ProbeLevel::Tracepoint if self.outline.is_group() => Some(after(last, GROUP_WITHIN_NS)),
+            // The log's incidents come whole, and not by way of records.
+            ProbeLevel::Tracepoint | ProbeLevel::Kmsg => None,
+        }
+    }
+
+    /// Whether its victim is held until the kernel is done with it, and then read by the anchor that is woken on its
+    /// CPU. If others did it, the tasks of two CPUs would wait for that, among them who reads the line.
+    pub fn is_its_anchors(&self, now: BoottimeNs) -> bool {
+        self.held.is_some() && now < self.ends_by()
+    }
+
+    /// When somebody has to look although nobody is woken.
+    pub fn looks_at(&self, now: BoottimeNs) -> Option<BoottimeNs> {
+        let is_left_alone = self.is_its_anchors(now) || self.is_spared && self.ends_soon(now);
+        if is_left_alone { Some(self.ends_by()) } else { self.settles_at() }
+    }
+
+    /// Its number, where nothing is left to do but to take its end, so that this is to wake nobody; 0 where it is late:
+    /// then it is. `None`: that does not change.
+    pub fn unawaited(&self, now: BoottimeNs) -> Option<u64> {
+        let is_open = self.is_spared && !self.outline.ended();
+        is_open.then(|| if self.ends_soon(now) { self.outline.number() } else { 0 })
+    }
+
+    fn ends_soon(&self, now: BoottimeNs) -> bool {
+        !self.outline.ended() && now < self.ends_by()
+    }
+
+    fn ends_by(&self) -> BoottimeNs {
+        after(self.taken_at, ENDS_SOON_NS)
+    }
+}
+
+fn after(BoottimeNs(since): BoottimeNs, nanoseconds: u64) -> BoottimeNs {
+    BoottimeNs(since.saturating_add(nanoseconds))
+}
