@@ -169,7 +169,7 @@ impl Shift {
     /// See [`Desk::victims_are_held`].
     pub fn victims_are_held(&self, anchored: Arc<Shares>) {
         if let Some(post) = self.lock().as_mut() {
-            post.desk.victims_are_held(anchored);
+            post.desk.victims_are_held(anchored, sys::possible_cpus());
         }
     }
 

@@ -48,6 +48,11 @@ impl Shares {
         cpu < CpuSet::MAX_CPU && self.0.iter().any(|share| share.is_set(cpu))
     }
 
+    /// Whether every CPU is one of theirs, of so many that are possible.
+    pub fn have_all(&self, possible: u32) -> bool {
+        (0..possible).all(|cpu| self.have(cpu))
+    }
+
     /// Whether each of them has one CPU.
     pub fn are_single(&self) -> bool {
         self.0.iter().all(|share| share.count() == 1)
@@ -125,6 +130,7 @@ mod tests {
         let shares = Shares::of(&set([0, 5]));
         let had = [0, 1, 5, 1023, 1024, u32::MAX].map(|cpu| shares.have(cpu));
         assert_eq!(had, [true, false, true, false, false, false]);
+        assert!(shares.have_all(1) && !shares.have_all(2) && !shares.have_all(6));
     }
 
     #[test]

@@ -59,8 +59,8 @@ pub struct Desk {
     foreteller: Option<Foreteller>,
     /// Nobody wants more of an incident than its line.
     lines_are_all: bool,
-    /// CPUs with an anchor each, by which whoever was killed there is kept from going on.
-    anchored: Option<Arc<Shares>>,
+    /// CPUs with an anchor each, by which whoever was killed there is kept from going on; and whether these are all.
+    anchored: Option<(Arc<Shares>, bool)>,
     progress: Arc<Progress>,
     done: Done,
 }
@@ -112,13 +112,19 @@ impl Desk {
 
     /// A victim that asked for the memory itself is kept on its CPU when the kernel is done with it, if that is one of
     /// these. Then whoever reads its line comes before its files.
-    pub fn victims_are_held(&mut self, anchored: Arc<Shares>) {
-        self.anchored = Some(anchored);
+    pub fn victims_are_held(&mut self, anchored: Arc<Shares>, possible_cpus: u32) {
+        let are_all = anchored.have_all(possible_cpus);
+        self.anchored = Some((anchored, are_all));
     }
 
     fn is_held(&self, record: &Peek<'_>) -> bool {
-        let Tells::Begin { cpu, .. } = record.tells else { return false };
-        self.anchored.as_ref().is_some_and(|anchored| anchored.have(cpu))
+        let Some((anchored, are_all)) = &self.anchored else { return false };
+        match record.tells {
+            Tells::Begin { cpu, .. } => anchored.have(cpu),
+            // On which CPU it is that record does not say.
+            Tells::Marked { .. } => *are_all,
+            _ => false,
+        }
     }
 
     /// Takes one record of the probe. What is no record is counted.
@@ -178,7 +184,7 @@ impl Desk {
                 }
                 spare(foreteller, &mut job, self.lines_are_all);
             }
-            let is_held = job.is_foretold() && self.is_held(record);
+            let is_held = job.has_a_line() && self.is_held(record);
             job.begin(record, raw, &mut self.sources, is_held);
             self.jobs.push_back(job);
         }

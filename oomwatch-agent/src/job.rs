@@ -40,8 +40,9 @@ pub struct Job {
     member_count: usize,
     next_member: usize,
     trigger: Option<Identity>,
-    /// The victim, where it asked for the memory itself and an anchor will keep it from going on; and its CPU.
-    held: Option<(Identity, u32)>,
+    /// The victim, where it asked for the memory itself and an anchor will keep it from going on; and the CPU on which
+    /// it is to be read, where that matters.
+    held: Option<(Identity, Option<u32>)>,
     /// The victim's own, and the one whose limit was hit.
     cgroups: [Option<(CgroupId, CgroupDir)>; 2],
     /// The rest of the reads: whose files, and which of them is next.
@@ -127,7 +128,7 @@ impl Job {
         match &first.tells {
             Tells::Begin { trigger, chosen, cgroup, limit_owner, group, cpu, .. } => {
                 if is_held && trigger == chosen && !group && self.pack.first_record().is_some() {
-                    self.held = Some((*chosen, *cpu));
+                    self.held = Some((*chosen, Some(*cpu)));
                     return;
                 }
                 self.read_process(chosen, sources);
@@ -138,9 +139,14 @@ impl Job {
                 self.trigger = Some(*trigger).filter(|trigger| !trigger.kthread && trigger != chosen);
             }
             Tells::Marked { trigger, victim, cgroup, .. } => {
+                self.trigger = Some(*trigger).filter(|trigger| !trigger.kthread);
+                // Nothing says when the kernel is done with it, so it is read as soon as its line is out.
+                if is_held && trigger == victim && self.unproved.is_some() {
+                    self.held = Some((*victim, None));
+                    return;
+                }
                 self.read_process(victim, sources);
                 self.cgroups = cgroups([cgroup, &None], sources);
-                self.trigger = Some(*trigger).filter(|trigger| !trigger.kthread);
             }
             Tells::Killed(process) => self.read_process(process, sources),
             Tells::Victim(process, cgroup) | Tells::Proof(process, cgroup) => {
@@ -184,10 +190,14 @@ impl Job {
     fn read_held(&mut self, sources: &mut Sources) -> bool {
         let Some((held, _)) = self.held.take() else { return false };
         self.read_process(&held, sources);
-        if let Some(Ok(Peek { tells: Tells::Begin { cgroup, limit_owner, .. }, .. })) =
-            self.pack.first_record().map(peek)
-        {
-            self.cgroups = cgroups([&cgroup, &limit_owner], sources);
+        match self.pack.first_record().map(peek) {
+            Some(Ok(Peek { tells: Tells::Begin { cgroup, limit_owner, .. }, .. })) => {
+                self.cgroups = cgroups([&cgroup, &limit_owner], sources);
+            }
+            Some(Ok(Peek { tells: Tells::Marked { cgroup, .. }, .. })) => {
+                self.cgroups = cgroups([&cgroup, &None], sources);
+            }
+            _ => {}
         }
         true
     }
@@ -228,6 +238,11 @@ impl Job {
         self.is_foretold
     }
 
+    /// Whether there is one, or will be when it is known to be a kill.
+    pub fn has_a_line(&self) -> bool {
+        self.is_foretold || self.unproved.is_some()
+    }
+
     /// Nobody will want what would be read, or has been.
     pub fn spare(&mut self) {
         (self.is_spared, self.held, self.trigger) = (true, None, None);
@@ -262,7 +277,7 @@ impl Job {
             self.read_of_node(VMSTAT, sources);
             return true;
         }
-        let is_here = self.held.is_some_and(|(_, cpu)| here == Some(cpu));
+        let is_here = self.held.is_some_and(|(_, cpu)| cpu.is_none() || here == cpu);
         if is_here && self.owes_a_victim() && self.read_held(sources) {
             return true;
         }
@@ -273,7 +288,7 @@ impl Job {
 
     /// Whether the kernel is done with its victim, and that has not been read: it dies as soon as its anchor lets go.
     pub fn owes_a_victim(&self) -> bool {
-        self.held.is_some() && self.outline.ended()
+        self.held.is_some_and(|(_, cpu)| cpu.is_none() || self.outline.ended())
     }
 
     /// Whether there is any read left.

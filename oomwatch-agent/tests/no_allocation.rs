@@ -56,7 +56,7 @@ impl Node {
         let (foreteller, told, _) = foretelling(PLACES, Shares::of_this_process().unwrap()).unwrap();
         let mut desk = Desk::new(&settings, Arc::clone(&losses), sender, Arc::clone(&pool))
             .foretelling(Some(foreteller));
-        desk.victims_are_held(Arc::new(Shares::of_this_process().unwrap()));
+        desk.victims_are_held(Arc::new(Shares::of_this_process().unwrap()), 1);
         Self { desk, caught, losses, pool, told }
     }
 

@@ -34,7 +34,7 @@ impl Job {
     /// Whether its victim is held until the kernel is done with it, and then read by the anchor that is woken on its
     /// CPU. If others did it, the tasks of two CPUs would wait for that, among them who reads the line.
     pub fn is_its_anchors(&self, now: BoottimeNs) -> bool {
-        self.held.is_some() && now < self.ends_by()
+        self.held.is_some_and(|(_, cpu)| cpu.is_some()) && now < self.ends_by()
     }
 
     /// When somebody has to look although nobody is woken.

@@ -21,7 +21,7 @@ fn bench(name: &str) -> (Bench, Arc<Told>) {
     bench.desk.foreteller = Some(foreteller);
     let mut cpus = CpuSet::new();
     cpus.set(0);
-    bench.desk.victims_are_held(Arc::new(Shares::of(&cpus)));
+    bench.desk.victims_are_held(Arc::new(Shares::of(&cpus)), 1);
     (bench, told)
 }
 
@@ -148,7 +148,17 @@ fn at_level_tracepoint_a_line_is_foretold_when_the_count_says_that_it_is_a_kill(
         let first = bench.recording.records[0].clone();
         bench.desk.take(&first, NOW);
         assert!(told.next().is_none(), "nothing has been read yet");
-        while bench.desk.read_urgent(NOW, HERE) {}
-        assert_eq!(told.next().is_some(), is_told, "{counted}");
+        assert!(bench.desk.owes_a_victim(), "anchors hold on");
+        assert!(bench.desk.read_urgent(NOW, ELSEWHERE), "the count");
+        assert_eq!(told.next().is_some(), is_told, "{counted}: before the victim is read");
+        assert!(bench.desk.owes_a_victim(), "still");
+        while bench.desk.read_urgent(NOW, ELSEWHERE) {}
+        assert!(!bench.desk.owes_a_victim() && !bench.desk.is_late(NOW));
+        bench.feed_nothing(0);
+        if is_told {
+            let sources = bench.sources();
+            assert_eq!(outcomes(&sources, "status"), [Outcome::Read]);
+            assert!(sources.iter().any(|source| source.file.starts_with("memory.")), "{sources:?}");
+        }
     }
 }
