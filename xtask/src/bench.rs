@@ -31,7 +31,7 @@ struct Guest {
     /// VM: how to execute the guest
     #[arg(long, value_enum, default_value_t = Accel::Tcg)]
     accel: Accel,
-    /// VM: stop after so many seconds
+    /// VM: stop after so many seconds, of peers for each turn
     #[arg(long, value_name = "S", default_value_t = 1200)]
     timeout: u64,
 }

@@ -92,11 +92,11 @@ pub struct Phase {
 }
 
 impl PeerBench<'_> {
-    /// Makes the kills.
+    /// Makes the kills, and tells whose turn it is.
     ///
     /// # Errors
     /// Something does not start, or a kill cannot be made.
-    pub fn run(&self) -> Result<Compared> {
+    pub fn run(&self, tell: impl Fn(&str) -> Result<()>) -> Result<Compared> {
         let machine = Machine::this()?;
         let folder = env::temp_dir();
         let peers: &[Peer] = if self.level == "tracepoint" { &[Peer::Mark] } else { &Peer::KPROBES };
@@ -109,12 +109,15 @@ impl PeerBench<'_> {
             Running::start(*peer, Status::Unread, &folder)?.0.stop()?;
         }
         let mut turns = BTreeMap::<String, Vec<Turn>>::new();
-        for _ in 0..self.rounds {
+        for round in 1..=self.rounds {
+            let begins = |name: &str| tell(&format!("turn {round} of {}: {name}\n", self.rounds));
             for (name, more) in OURS {
+                begins(name)?;
                 let turn = self.turn(&machine, || ours(more)).context(name)?;
                 turns.entry(name.to_owned()).or_default().push(turn);
             }
             for peer in peers.iter().copied() {
+                begins(peer.name())?;
                 let start = || Running::start(peer, Status::Unread, &folder);
                 let turn = self.turn(&machine, start).with_context(|| peer.name())?;
                 turns.entry(peer.name().to_owned()).or_default().push(turn);

@@ -114,12 +114,20 @@ fn in_vm(repo: &Repo, options: &PeersOptions) -> Result<String> {
     let kernel = entry.fetch(repo, Arch::HOST)?;
     let headers = entry.fetch_headers(repo, &kernel)?.display().to_string();
     say::progress(&format!("bench: the peers in a VM, {}, {} CPUs", kernel.label, options.guest.cpus));
-    let machine = options.guest.machine(repo, &kernel, Cgroup::V2, Root::Host);
+    let mut machine = options.guest.machine(repo, &kernel, Cgroup::V2, Root::Host);
+    machine.timeout = machine.timeout.saturating_mul(options.rounds);
     let [rounds, singles, kills] = options.counts();
     let command = ["oomwatch-guest", "peers", "kprobe", &rounds, &singles, &kills, &headers];
-    let mut output = Vec::new();
+    let (mut output, mut shown) = (Vec::new(), 0);
     let status = machine.run(repo, &command.map(str::to_owned), &mut |piece| {
         output.extend_from_slice(piece);
+        let new = output.get(shown..).unwrap_or_default();
+        for line in new.split_inclusive(|byte| *byte == b'\n').filter(|line| line.ends_with(b"\n")) {
+            if line.starts_with(b"turn ") {
+                say::progress(&format!("bench: {}", String::from_utf8_lossy(line).trim_end()));
+            }
+            shown += line.len();
+        }
         Ok(())
     })?;
     let output = String::from_utf8_lossy(&output).into_owned();

@@ -63,7 +63,7 @@ pub(crate) fn run_peers(level: &str, headers: Option<&str>, counts: [&str; 3]) -
         singles: singles.parse().context("how many kills?")?,
         kills: kills.parse().context("how many kills?")?,
     };
-    say_json(&bench.run()?)
+    say_json(&bench.run(say)?)
 }
 
 /// The agent with all that it may be asked to do.
