@@ -195,8 +195,9 @@ impl Shift {
                 break;
             }
         }
-        *settles_at = settle(probe, desk);
-        if desk.has_more(sys::boottime()) {
+        let now = sys::boottime();
+        *settles_at = settle(probe, desk, now);
+        if desk.has_more(now) {
             self.pulse.poke();
         }
         true
@@ -243,7 +244,7 @@ impl Shift {
             }
             pace.keep(desk.is_late(sys::boottime()));
             let has_read = desk.read_one(sys::boottime());
-            let settles_at = settle(probe, desk);
+            let settles_at = settle(probe, desk, sys::boottime());
             is_hurried = self.at_ease.swap(0, Ordering::AcqRel) == 0;
             drop(post);
             if !has_read {
@@ -257,13 +258,14 @@ impl Shift {
         let mut post = self.lock();
         let Post { probe, desk } = post.as_mut()?;
         self.read_all(probe, desk);
-        settle(probe, desk)
+        settle(probe, desk, sys::boottime())
     }
 
     /// The last of it, whatever is still open.
     fn end(&self) -> Option<Probe> {
         let Post { mut probe, mut desk } = self.lock().take()?;
         self.has_ended.store(true, Ordering::Release);
+        desk.victims_are_let_go();
         self.read_all(&mut probe, &mut desk);
         desk.settle(true, sys::boottime());
         Some(probe)
@@ -296,8 +298,7 @@ impl Shift {
 }
 
 /// Hands over what is complete, and says when there will be more although nothing wakes anybody.
-fn settle(probe: &mut Probe, desk: &mut Desk) -> Option<BoottimeNs> {
-    let now = sys::boottime();
+fn settle(probe: &mut Probe, desk: &mut Desk, now: BoottimeNs) -> Option<BoottimeNs> {
     desk.settle(false, now);
     if let Some(invocation) = desk.unawaited(now) {
         probe.await_no_end_of(invocation);

@@ -26,7 +26,7 @@ impl Shares {
         Ok(Self::of(&sched_getaffinity(None)?))
     }
 
-    /// As it is then.
+    /// These CPUs, shared out.
     pub fn of(allowed: &CpuSet) -> Self {
         let cpus: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|&cpu| allowed.is_set(cpu)).collect();
         let share = |number| {

@@ -117,6 +117,12 @@ impl Desk {
         self.anchored = Some((anchored, are_all));
     }
 
+    /// No victim is held any more: whoever comes first reads those that are left.
+    pub fn victims_are_let_go(&mut self) {
+        self.anchored = None;
+        self.jobs.iter_mut().for_each(Job::is_nobodys);
+    }
+
     fn is_held(&self, record: &Peek<'_>) -> bool {
         let Some((anchored, are_all)) = &self.anchored else { return false };
         match record.tells {

@@ -1,6 +1,6 @@
 //! The probe: load the eBPF program with this kernel's layout, prove it, attach it, hand out its ring buffer.
 //!
-//! Only this file and its `hooks.rs` import aya. They decide nothing about meaning: records leave as bytes.
+//! Only this file and those below `probe/` import aya. They decide nothing about meaning: records leave as bytes.
 
 mod hooks;
 mod wakes;

@@ -1,4 +1,5 @@
-//! The machine: clocks, priorities, locked memory. With the probe's programs the only unsafe code of the project.
+//! The machine: clocks, priorities, locked memory. Unsafe code is here, in `probe/wakes.rs` and in the probe's
+//! programs.
 
 #![expect(
     unsafe_code,

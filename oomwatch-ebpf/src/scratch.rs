@@ -110,16 +110,16 @@ impl<T> Draft<T> {
     }
 }
 
-/// Wakes who captures, on CPUs whose numbers are even or odd as this one is. A wakeup costs as much as half of all that
-/// a record is made of, so only those are woken who have something to do. At the begin and for each victim those on the
-/// other CPUs, as this one is busy with the kill. At the end those here, the kernel being done with the victims: what
-/// was killed by its own allocation is on this very CPU, and does not go on before who is woken on it. That a victim
-/// was marked is no news, as there is an end soon behind it.
+/// Wakes who captures, on CPUs whose numbers are even or odd as this one is. A wakeup costs as much as a third of all
+/// that a record is made of, so only those are woken who have something to do. At the begin and for each victim those
+/// on the other CPUs, as this one is busy with the kill. At the end those here, the kernel being done with the victims:
+/// what was killed by its own allocation is on this very CPU, and does not go on before who is woken on it. That a
+/// victim was marked is no news, as there is an end soon behind it.
 #[inline(always)]
 fn ring(cpu: u32) {
     let nothing = 0_u64;
     let rung_by = |bell: *const RingBuf| {
-        // SAFETY: the helper reads these 8 bytes. It fails where nobody has taken note of the bell for 256 times.
+        // SAFETY: the helper reads these 8 bytes. It fails where nobody has taken note of the bell for 250 times.
         unsafe {
             let flags = u64::from(BPF_RB_FORCE_WAKEUP);
             bpf_ringbuf_output(bell.cast_mut().cast(), (&raw const nothing).cast_mut().cast(), 8, flags)

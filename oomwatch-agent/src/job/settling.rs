@@ -39,19 +39,25 @@ impl Job {
 
     /// When somebody has to look although nobody is woken.
     pub fn looks_at(&self, now: BoottimeNs) -> Option<BoottimeNs> {
-        let is_left_alone = self.is_its_anchors(now) || self.is_spared && self.ends_soon(now);
+        let is_left_alone = self.is_its_anchors(now) || self.lacks_only_its_end() && now < self.ends_by();
         if is_left_alone { Some(self.ends_by()) } else { self.settles_at() }
     }
 
     /// Its number, where nothing is left to do but to take its end, so that this is to wake nobody; 0 where it is late:
     /// then it is. `None`: that does not change.
     pub fn unawaited(&self, now: BoottimeNs) -> Option<u64> {
-        let is_open = self.is_spared && !self.outline.ended();
-        is_open.then(|| if self.ends_soon(now) { self.outline.number() } else { 0 })
+        self.lacks_only_its_end().then(|| if now < self.ends_by() { self.outline.number() } else { 0 })
     }
 
-    fn ends_soon(&self, now: BoottimeNs) -> bool {
-        !self.outline.ended() && now < self.ends_by()
+    /// There are no anchors any more: whoever comes first reads its victim.
+    pub fn is_nobodys(&mut self) {
+        if let Some((_, cpu)) = &mut self.held {
+            *cpu = None;
+        }
+    }
+
+    fn lacks_only_its_end(&self) -> bool {
+        self.is_spared && !self.outline.ended()
     }
 
     fn ends_by(&self) -> BoottimeNs {

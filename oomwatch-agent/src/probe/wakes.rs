@@ -107,7 +107,7 @@ impl Bell {
         Ok(Self { map, page_bytes, consumed, produced })
     }
 
-    /// Takes note of all times that it has been rung: it can be for 256 times more.
+    /// Takes note of all times that it has been rung: it can be rung 250 times more.
     pub fn noted(&self) {
         // SAFETY: mapped, aligned to a page, and written by atomic stores alone (`struct bpf_ringbuf`): `unsigned
         // long`, which is 64 bits on both architectures that the agent is built for.

@@ -97,6 +97,23 @@ fn a_victim_on_a_cpu_without_an_anchor_is_read_at_once() {
     assert_eq!(outcomes(&bench.sources(), "status"), [Outcome::Read]);
 }
 
+/// Anchors end with the capture thread, which reads what they would have.
+#[test]
+fn a_victim_that_is_held_when_the_agent_stops_is_read() {
+    for are_missing in [0, 1] {
+        let (mut bench, _told) = bench("container_limit");
+        let records = without_victim(&bench.recording);
+        for raw in &records[..records.len() - are_missing] {
+            bench.desk.take(raw, NOW);
+        }
+        assert!(!bench.desk.read_one(NOW), "it is its anchor's");
+        bench.desk.victims_are_let_go();
+        while bench.desk.read_one(NOW) {}
+        bench.desk.settle(true, NOW);
+        assert_eq!(outcomes(&bench.sources(), "status"), [Outcome::Read], "without {are_missing}");
+    }
+}
+
 /// As where a slow console prints the kernel's report.
 #[test]
 fn a_held_victim_whose_end_is_late_is_read_by_who_has_time() {
