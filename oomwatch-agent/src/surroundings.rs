@@ -29,11 +29,19 @@ use tokio::{
 };
 
 use self::allowance::Allowance;
-use crate::{relief::Relief, sources::Roots, sys::OutOfReserve};
+use crate::{
+    relief::Relief,
+    sources::Roots,
+    sys::{OutOfReserve, thread_time},
+};
 
-/// What the reads of one incident may take: processes first, which may be gone soon, and of the rest what is left.
+/// What the reads of one incident may take of a CPU: processes first, which may be gone soon, and of the rest what is
+/// left.
 const AT_MOST: Duration = Duration::from_millis(200);
 const PROCESSES_AT_MOST: Duration = Duration::from_millis(120);
+/// And this much longer, in which they do not run: where a container's CPU limit is used up, each 100 ms for the most
+/// part of them.
+const WAITS_AT_MOST: Duration = Duration::from_millis(200);
 /// A read that does not return is not waited for any longer.
 const STUCK_AFTER: Duration = Duration::from_millis(500);
 /// Caches that are told of, the largest.
@@ -54,19 +62,24 @@ pub struct Reader {
 /// When to stop reading.
 #[derive(Clone, Copy, Debug)]
 pub struct Until {
+    /// By the clock of the thread that reads: how long it ran.
+    ran: Duration,
     at: Instant,
     relief: Option<Relief>,
 }
 
 impl Until {
-    /// At that time; on a node that has run out also when there is no memory, which each file asks for some of.
+    /// When this thread has run for that long; on a node that has run out also when there is no memory, which each file
+    /// asks for some of.
     #[must_use]
-    pub fn new(at: Instant, relief: Option<Relief>) -> Self {
-        Self { at, relief }
+    pub fn new(most: Duration, relief: Option<Relief>) -> Self {
+        Self { ran: thread_time() + most, at: Instant::now() + most + WAITS_AT_MOST, relief }
     }
 
     fn is_over(self) -> bool {
-        Instant::now() >= self.at || self.relief.is_some_and(|relief| !relief.is_there())
+        thread_time() >= self.ran
+            || Instant::now() >= self.at
+            || self.relief.is_some_and(|relief| !relief.is_there())
     }
 }
 
@@ -105,7 +118,7 @@ impl Reader {
             let mut allowance = allowance.lock().unwrap_or_else(PoisonError::into_inner);
             let _reserve = relief.map(|_| OutOfReserve::begin());
             let begun = Instant::now();
-            let surroundings = read(&roots, &wanted, (begun, most), relief);
+            let surroundings = read(&roots, &wanted, most, relief);
             allowance.spend(begun.elapsed());
             surroundings
         })))
@@ -143,18 +156,14 @@ pub fn completed(logged: Surroundings, read: Surroundings) -> Surroundings {
 }
 
 /// Reads all that is wanted, as far as there is time.
-pub fn read(
-    roots: &Roots,
-    wanted: &Wanted,
-    (begun, most): (Instant, Duration),
-    relief: Option<Relief>,
-) -> Surroundings {
-    let until = |time: Duration| Until::new(begun + time, relief);
+pub fn read(roots: &Roots, wanted: &Wanted, most: Duration, relief: Option<Relief>) -> Surroundings {
+    let until = Until::new(most, relief);
+    let of_processes = Until::new(PROCESSES_AT_MOST.min(most), relief);
     let mut surroundings = Surroundings::default();
     let gaps = &mut surroundings.gaps;
-    surroundings.tasks = processes::read_tasks(roots, wanted, until(PROCESSES_AT_MOST.min(most)), gaps);
+    surroundings.tasks = processes::read_tasks(roots, wanted, of_processes, gaps);
     if wanted.consumers
-        && let Some(accounts) = cgroups::read_accounts(roots, wanted, until(most), gaps)
+        && let Some(accounts) = cgroups::read_accounts(roots, wanted, until, gaps)
     {
         surroundings.consumers = accounts.consumers;
         surroundings.node_shares = Some(accounts.shares);

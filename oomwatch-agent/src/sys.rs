@@ -17,6 +17,7 @@ use std::{
     path::Path,
     ptr,
     sync::Arc,
+    time::Duration,
 };
 
 use oomwatch_common::units::{BoottimeNs, PageSize};
@@ -45,6 +46,11 @@ const STACK_BYTES: usize = 16 * 1024;
 /// `CLOCK_BOOTTIME`.
 pub fn boottime() -> BoottimeNs {
     BoottimeNs(nanoseconds(clock_gettime(ClockId::Boottime)))
+}
+
+/// How long this thread has run.
+pub fn thread_time() -> Duration {
+    Duration::from_nanos(nanoseconds(clock_gettime(ClockId::ThreadCPUTime)))
 }
 
 /// `uname -r`; empty where it is no text.

@@ -46,6 +46,9 @@ pub struct Tasks {
     pub from: CandidatesFrom,
     /// How many there were; more than `rows` where not all were read.
     pub count: u64,
+    /// How many of the node's processes were not looked at, so that nobody knows which of them belong here: `count` has
+    /// none of them.
+    pub undecided: u64,
     /// Those that were read.
     pub rows: Vec<Task>,
 }
@@ -82,7 +85,8 @@ impl Tasks {
     /// The table that the kernel's log has. `None` where it has none.
     pub fn from_log(rows: &[TaskRow]) -> Option<Self> {
         let count = u64::try_from(rows.len()).ok().filter(|count| *count > 0)?;
-        Some(Self { from: CandidatesFrom::KernelLog, count, rows: rows.iter().map(Task::from).collect() })
+        let rows = rows.iter().map(Task::from).collect();
+        Some(Self { from: CandidatesFrom::KernelLog, count, undecided: 0, rows })
     }
 }
 

@@ -35,7 +35,7 @@ const LIST_BYTES: u64 = 256 * 1024;
 /// Reads them, the worst by the kernel's measure first. Nothing where nobody lists the domain; why, is in `gaps`.
 pub(super) fn read_tasks(roots: &Roots, wanted: &Wanted, until: Until, gaps: &mut Vec<Gap>) -> Option<Tasks> {
     let mut gap = |why: String| gaps.push(Gap { what: super::CANDIDATES.to_owned(), why });
-    let mut scan = Scan { proc: &roots.proc, until, rows: Vec::new(), unread: 0 };
+    let mut scan = Scan { proc: &roots.proc, until, rows: Vec::new(), unread: 0, undecided: 0 };
     let found = match &wanted.domain {
         Domain::Nodemask => Err("nobody lists whose processes may use these memory nodes".to_owned()),
         Domain::Unknown => Err("it is not known whose limit was hit".to_owned()),
@@ -48,8 +48,10 @@ pub(super) fn read_tasks(roots: &Roots, wanted: &Wanted, until: Until, gaps: &mu
         gap(why);
         return None;
     }
-    if scan.unread > 0 {
-        gap(format!("cut: {} of the processes were not read, for want of time or room", scan.unread));
+    if scan.unread + scan.undecided > 0 {
+        let of_whom = if scan.undecided > 0 { "the node's processes" } else { "the processes" };
+        let unread = scan.unread + scan.undecided;
+        gap(format!("cut: {unread} of {of_whom} were not read, for want of time or room"));
     }
     let mut rows = scan.rows;
     rows.sort_by_key(|row| {
@@ -58,15 +60,17 @@ pub(super) fn read_tasks(roots: &Roots, wanted: &Wanted, until: Until, gaps: &mu
     });
     let count = u64::try_from(rows.len()).unwrap_or(u64::MAX).saturating_add(scan.unread);
     // There may be none left but those that the report knows of: the victims.
-    Some(Tasks { from: CandidatesFrom::Proc, count, rows })
+    Some(Tasks { from: CandidatesFrom::Proc, count, undecided: scan.undecided, rows })
 }
 
 struct Scan<'a> {
     proc: &'a Path,
     until: Until,
     rows: Vec<Task>,
-    /// Processes that there was no time or no room for.
+    /// Processes of the domain that there was no time or no room for,
     unread: u64,
+    /// and those of the node of which it is therefore not known whether they are of the domain, or have memory at all.
+    undecided: u64,
 }
 
 impl Scan<'_> {
@@ -79,7 +83,7 @@ impl Scan<'_> {
         for entry in fs::read_dir(self.proc)?.flatten() {
             let Some(tgid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
             if self.is_over() {
-                self.unread += 1;
+                self.undecided += 1;
                 continue;
             }
             let Ok(dir) = Dir::open(&entry.path()) else { continue };

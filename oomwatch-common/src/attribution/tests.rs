@@ -169,7 +169,7 @@ fn candidates_get_names_and_consumers_what_they_were_granted() {
     let rows = vec![task(Some(steady.clone())), task(Some("/system.slice/a.service".to_owned())), task(None)];
     let consumer = |cgroup: String| Consumer { cgroup, ..Consumer::default() };
     let mut around = Surroundings {
-        tasks: Some(Tasks { from: CandidatesFrom::Proc, count: 3, rows }),
+        tasks: Some(Tasks { from: CandidatesFrom::Proc, count: 3, undecided: 0, rows }),
         consumers: vec![
             consumer(steady),
             // A pod of which nobody knows more than the path.

@@ -140,10 +140,9 @@ fn by_container(facts: &Facts<'_>) -> Option<String> {
             None => shares.push((container, used)),
         }
     }
-    let is_all = u64::try_from(candidates.processes.len()) == Ok(candidates.count);
     shares.sort_by_key(|(_, used)| std::cmp::Reverse(*used));
     let told: Vec<_> = shares.iter().map(|(name, used)| format!("{name} {}", size(Bytes(*used)))).collect();
-    (is_all && told.len() > 1).then(|| list(&told))
+    (candidates.are_all_there() && told.len() > 1).then(|| list(&told))
 }
 
 /// Where to look. What to set is [`super::limit`]'s to say.

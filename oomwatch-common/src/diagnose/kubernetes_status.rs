@@ -58,7 +58,7 @@ pub(super) fn kubernetes_status(facts: &Facts<'_>) -> Option<Finding> {
 fn elder<'a>(facts: &Facts<'a>) -> Option<&'a Candidate> {
     let report = facts.report;
     let candidates = report.candidates.as_ref().filter(|_| report.scope == Scope::Container)?;
-    let is_all = u64::try_from(candidates.processes.len()) == Ok(candidates.count);
+    let is_all = candidates.are_all_there();
     let first = candidates.processes.iter().filter(|_| is_all).min_by_key(|process| process.tgid)?;
     // Before it is the container's, it is the runtime's; and a pod's own process may share the limit.
     let is_one = !first.is_victim && first.tgid.is_some() && first.comm.as_deref() != Some("pause");

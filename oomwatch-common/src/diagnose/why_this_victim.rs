@@ -51,7 +51,8 @@ pub(super) fn why_this_victim(facts: &Facts<'_>) -> String {
     let larger = others.max_by_key(|process| process.used()).filter(|process| is_larger(process, used));
     match larger {
         None => {
-            format!("Of {} processes the kernel killed {who}{with}: it used most, {told}.", candidates.count)
+            let all = candidates.how_many();
+            format!("Of {all} the kernel killed {who}{with}: it used most, {told}.")
         }
         Some(larger) => {
             let adjustments =

@@ -15,7 +15,7 @@ pub(super) fn candidates(paper: &mut Paper, report: &Report) {
     let Some(candidates) = report.candidates.as_ref().filter(|candidates| candidates.count > 1) else {
         return;
     };
-    paper.heading(&format!("WHY THIS ONE OF {} PROCESSES", candidates.count));
+    paper.heading(&format!("WHY THIS ONE OF {}", candidates.how_many().to_uppercase()));
     let largest = candidates.processes.iter().map(Candidate::used).max().unwrap_or_default();
     let header =
         format!("    {:<30} {:>11} {:>6} {:>9}  name", "RSS, swap and page tables", "", "adj", "badness");
@@ -39,6 +39,9 @@ pub(super) fn candidates(paper: &mut Paper, report: &Report) {
     }
     if candidates.unread > 0 {
         facts.push(format!("{} were not read", candidates.unread));
+    }
+    if candidates.undecided > 0 {
+        facts.push(format!("{} processes of the node were not looked at", candidates.undecided));
     }
     if candidates.from == CandidatesFrom::Proc {
         facts.push("read after the kill, the victims' own figures at it".to_owned());
@@ -167,11 +170,12 @@ mod tests {
             "victims":[{"tgid":7,"status_from":"proc"}],"findings":[],"gaps":[],
             "latency":{"hook_to_capture_us":1,"hook_to_read_us":2,"hook_to_report_us":3}}"#;
         let mut report = Report::from_json(json).unwrap();
-        for (count, is_shown) in [(1, false), (25, true)] {
+        for (count, undecided, is_shown) in [(1, 0, false), (1, 30, false), (25, 0, true), (25, 30, true)] {
             report.candidates = Some(Candidates {
                 from: CandidatesFrom::Proc,
                 count,
                 unread: 0,
+                undecided,
                 unkillable: 2,
                 rss_bytes: Bytes(0),
                 swap_bytes: Bytes(0),
@@ -182,7 +186,10 @@ mod tests {
             let mut paper = Paper::new(Style::Plain);
             candidates(&mut paper, &report);
             let text = paper.into_text();
-            assert_eq!(text.contains("WHY THIS ONE OF 25 PROCESSES"), is_shown, "{text}");
+            let of = if undecided > 0 { "OF AT LEAST 25" } else { "OF 25" };
+            assert_eq!(text.contains(&format!("WHY THIS ONE {of} PROCESSES")), is_shown, "{text}");
+            let told = text.contains("30 processes of the node were not looked at");
+            assert_eq!(told, is_shown && undecided > 0, "{text}");
             assert_eq!(
                 text.contains("… and 24 more") && text.contains("number 3 by badness"),
                 is_shown,

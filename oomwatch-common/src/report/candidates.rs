@@ -18,11 +18,14 @@ const NEVER: i16 = -1000;
 pub struct Candidates {
     /// Who says so.
     pub from: CandidatesFrom,
-    /// How many there were.
+    /// How many there were; where some are `undecided`, so many at least.
     pub count: u64,
     /// How many of them were not read. Absent: none.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub unread: u64,
+    /// How many of the node's processes were not looked at: which of them belong here is not known. Absent: none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub undecided: u64,
     /// How many could not be killed: their `oom_score_adj` is -1000. Absent: none.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub unkillable: u64,
@@ -167,6 +170,7 @@ impl Candidates {
             from: tasks.from,
             count,
             unread: count - read,
+            undecided: tasks.undecided,
             unkillable: u64::try_from(unkillable).unwrap_or(u64::MAX),
             rss_bytes: sum(|row| row.rss),
             swap_bytes: sum(|row| row.swap),
@@ -178,6 +182,18 @@ impl Candidates {
 }
 
 impl Candidates {
+    /// Whether `processes` has every one of them.
+    pub fn are_all_there(&self) -> bool {
+        self.undecided == 0 && u64::try_from(self.processes.len()) == Ok(self.count)
+    }
+
+    /// `25 processes`, `at least 2 processes`.
+    pub fn how_many(&self) -> String {
+        let at_least = if self.undecided > 0 { "at least " } else { "" };
+        let plural = if self.count == 1 { "" } else { "es" };
+        format!("{at_least}{} process{plural}", self.count)
+    }
+
     /// Tells those that were read after the kill, and were worse than the chosen one by then, from those that it was
     /// ranked among: whoever asked for the page gets it once the victim is gone. Not for a kernel that is set to kill
     /// whoever asks.

@@ -102,6 +102,7 @@ fn candidates(report: &mut Report, processes: &[(u32, u64, i16)]) {
         from: CandidatesFrom::Proc,
         count: processes.len().try_into().unwrap(),
         unread: 0,
+        undecided: 0,
         unkillable: 0,
         rss_bytes: Bytes(rss),
         swap_bytes: Bytes(0),
@@ -210,7 +211,10 @@ fn a_pods_headline_says_which_container_had_how_much() {
     }
     let text = |report: &Report| diagnose(&Facts { report, basis: Basis::Kernel }).remove(0).text;
     assert!(text(&report).contains("By container: app 45.0 MiB and log 30.0 MiB."), "{}", text(&report));
-    report.candidates.as_mut().unwrap().count = 4;
+    report.candidates.as_mut().unwrap().undecided = 1;
+    assert!(!text(&report).contains("By container"), "one was not looked at");
+    let candidates = report.candidates.as_mut().unwrap();
+    (candidates.undecided, candidates.count) = (0, 4);
     assert!(!text(&report).contains("By container"), "one was not read");
 }
 

@@ -48,7 +48,7 @@ fn badness_is_what_kernels_reckon() {
 }
 
 fn candidates(rows: Vec<Task>, from: CandidatesFrom, victims: &[Victim]) -> Candidates {
-    let tasks = Tasks { from, count: u64::try_from(rows.len()).unwrap(), rows };
+    let tasks = Tasks { from, count: u64::try_from(rows.len()).unwrap(), undecided: 0, rows };
     Candidates::new(&tasks, victims, Some(100_000), PageSize::default())
 }
 
@@ -100,10 +100,21 @@ fn what_proc_showed_of_a_victim_after_its_end_is_not_believed() {
 
 #[test]
 fn processes_that_were_not_read_are_counted() {
-    let tasks = Tasks { from: CandidatesFrom::Proc, count: 900, rows: vec![task(1, 5, 0, 0)] };
+    let rows = vec![task(1, 5, 0, 0)];
+    let tasks = Tasks { from: CandidatesFrom::Proc, count: 900, undecided: 0, rows };
     let ranked = Candidates::new(&tasks, &[], None, PageSize::default());
     assert_eq!((ranked.count, ranked.unread, ranked.victims_place), (900, 899, None));
     assert_eq!(ranked.processes[0].badness_permille, None);
+}
+
+#[test]
+fn of_processes_that_were_not_looked_at_nothing_is_said() {
+    for (undecided, how_many, are_all_there) in [(0, "1 process", true), (46, "at least 1 process", false)] {
+        let tasks = Tasks { from: CandidatesFrom::Proc, count: 1, undecided, rows: vec![task(1, 5, 0, 0)] };
+        let ranked = Candidates::new(&tasks, &[victim(1)], None, PageSize::default());
+        assert_eq!((ranked.count, ranked.unread, ranked.undecided), (1, 0, undecided));
+        assert_eq!((ranked.how_many().as_str(), ranked.are_all_there()), (how_many, are_all_there));
+    }
 }
 
 /// Seen on 6.18: the headline named the trigger as larger than the victim, which it became by the page that it got.
