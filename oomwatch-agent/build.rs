@@ -1,6 +1,11 @@
 //! Hands the eBPF object, which another toolchain builds, to the compiler; and says how a release is linked.
 
-use std::{env, path::PathBuf, process::Command};
+use std::{
+    env,
+    fs::File,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 fn main() {
     println!("cargo::rerun-if-env-changed=OOMWATCH_EBPF_OBJECT");
@@ -12,6 +17,7 @@ fn main() {
         PathBuf::from,
     );
     println!("cargo::rerun-if-changed={}", object.display());
+    wait_for(&object);
     if !object.is_file() {
         println!(
             "cargo::error=there is no eBPF object at {}: run `cargo xtask build`, which makes it",
@@ -28,6 +34,15 @@ fn main() {
         if has_relr() {
             println!("cargo::rustc-link-arg-bins=-Wl,-z,pack-relative-relocs");
         }
+    }
+}
+
+/// `cargo xtask test` has all else compiled while it makes the object, and until then a lock.
+fn wait_for(object: &Path) {
+    if let Ok(lock) = File::open(object.with_extension("lock"))
+        && let Err(error) = lock.lock_shared()
+    {
+        println!("cargo::warning=the eBPF object may be of an earlier build: {error}");
     }
 }
 

@@ -1,7 +1,7 @@
 //! `cargo xtask setup`: installs what is missing. Says first what that is and why it is needed; where it may not or
 //! cannot install, it says what to type instead and fails.
 
-use std::{fs, os::unix::fs::MetadataExt, process::Command};
+use std::{collections::BTreeMap, fs, os::unix::fs::MetadataExt, process::Command, thread};
 
 use anyhow::{Result, bail};
 
@@ -35,24 +35,44 @@ pub(crate) fn setup(repo: &Repo, parts: &[Part]) -> Result<()> {
         bail!("{}", instructions(&packages));
     }
     install_packages(repo, &packages)?;
-    for need in &missing {
-        match need.remedy {
-            Remedy::BpfLinker(_) => install_bpf_linker(repo)?,
-            Remedy::Components(names) => {
-                run::run(Command::new("rustup").args(["component", "add"]).args(names))?;
-            }
-            Remedy::Unpacked(package) => unpack(repo, package, Arch::HOST)?,
-            Remedy::UnpackedOf(arch, package) => unpack(repo, package, arch)?,
-            Remedy::Python(package, _) => install_python(repo, package)?,
-            Remedy::Packages(_) => (),
-        }
-    }
+    // It is compiled, and all else is downloaded.
+    let needs_linker = missing.iter().any(|need| matches!(need.remedy, Remedy::BpfLinker(_)));
+    thread::scope(|scope| {
+        let linker = needs_linker.then(|| scope.spawn(|| install_bpf_linker(repo)));
+        download(repo, &missing)?;
+        linker.map_or(Ok(()), |linker| {
+            linker.join().unwrap_or_else(|_| bail!("building bpf-linker ended with a panic"))
+        })
+    })?;
     let left = needs::missing(repo, parts)?;
     if !left.is_empty() {
         let names: Vec<&str> = left.iter().map(|need| need.what).collect();
         bail!("still missing after installing: {}. {}", names.join(", "), instructions(&packages_of(&left)));
     }
     say::progress("setup: done");
+    Ok(())
+}
+
+/// What neither this machine's apt installs nor is built here.
+fn download(repo: &Repo, missing: &[&Need]) -> Result<()> {
+    let mut unpacked: BTreeMap<&str, (Arch, Vec<&str>)> = BTreeMap::new();
+    let mut unpack = |arch: Arch, package| {
+        unpacked.entry(arch.name()).or_insert((arch, Vec::new())).1.push(package);
+    };
+    for need in missing {
+        match need.remedy {
+            Remedy::Components(names) => {
+                run::run(Command::new("rustup").args(["component", "add"]).args(names))?;
+            }
+            Remedy::Unpacked(package) => unpack(Arch::HOST, package),
+            Remedy::UnpackedOf(arch, package) => unpack(arch, package),
+            Remedy::Python(package, _) => install_python(repo, package)?,
+            Remedy::Packages(_) | Remedy::BpfLinker(_) => (),
+        }
+    }
+    for (arch, packages) in unpacked.into_values() {
+        unpack_all(repo, &packages, arch)?;
+    }
     Ok(())
 }
 
@@ -117,11 +137,13 @@ fn install_bpf_linker(repo: &Repo) -> Result<()> {
     )
 }
 
-fn unpack(repo: &Repo, package: &str, arch: Arch) -> Result<()> {
+fn unpack_all(repo: &Repo, packages: &[&str], arch: Arch) -> Result<()> {
     let lists = repo.kernels().join(".suites").join(arch.beside(TOOLS_SUITE));
     let suite = Suite::fetch(TOOLS_SUITE, true, arch, &lists, &repo.log(&format!("suite-{TOOLS_SUITE}")))?;
     let folder = if arch == Arch::HOST { repo.tools() } else { repo.tools_of(arch) };
-    suite.unpack_newest(package, &folder, &repo.log(package)).map(|_| ())
+    packages
+        .iter()
+        .try_for_each(|package| suite.unpack_newest(package, &folder, &repo.log(package)).map(|_| ()))
 }
 
 fn install_python(repo: &Repo, package: &str) -> Result<()> {

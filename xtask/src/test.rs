@@ -71,12 +71,15 @@ pub(crate) fn test(repo: &Repo, options: &TestOptions) -> Result<ExitCode> {
         run.step("tidy", || Tally::one(report(tidy::tidy(repo))));
         run.step("format", || Tally::one(report(format(repo))));
     }
-    // Without the agent there is nothing to test.
-    build::build_ebpf(repo, &[], Arch::HOST)?;
     // A release is for minutes linked by one CPU, and a VM waits more than it works. What else is to be compiled is
     // compiled meanwhile, where it leaves room for that.
+    let object = build::lock_object(repo)?;
     thread::scope(|scope| {
         scope.spawn(|| compile_beside(repo, &run, options));
+        // Without the agent there is nothing to test.
+        let built = build::build_ebpf(repo, &[], Arch::HOST);
+        drop(object);
+        built?;
         test_released(repo, &run, options)
     })?;
     run.step("tests on this host", || cargo_test(repo, options.filter.as_deref()));

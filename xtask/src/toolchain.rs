@@ -120,10 +120,10 @@ impl Compiler {
         Ok(command)
     }
 
-    /// Its cargo, ready for `build` arguments: it compiles the standard library too.
+    /// Its cargo, ready for `rustc` arguments: it compiles the standard library too.
     fn cargo_with_std(&self, repo: &Repo) -> Command {
         let mut command = self.start(repo, "cargo");
-        command.args(["build", "-Z", "build-std=std,panic_abort"]).env("CARGO_TARGET_DIR", repo.target());
+        command.args(["rustc", "-Z", "build-std=std,panic_abort"]).env("CARGO_TARGET_DIR", repo.target());
         command
     }
 
@@ -145,13 +145,13 @@ impl Compiler {
     }
 }
 
-/// `cargo build` for `arch`. The toolchain that runs xtask does it where it has the standard library of that target;
+/// `cargo rustc` for `arch`. The toolchain that runs xtask does it where it has the standard library of that target;
 /// for another architecture than this machine's, else, the one that compiles the eBPF program, as it can make one.
-pub(crate) fn cargo_build(repo: &Repo, arch: Arch) -> Result<Command> {
+pub(crate) fn cargo_rustc(repo: &Repo, arch: Arch) -> Result<Command> {
     let target = arch.target();
     let mut cargo = if arch == Arch::HOST || has_std(repo, &target) {
         let mut cargo = repo.cargo();
-        cargo.arg("build");
+        cargo.arg("rustc");
         cargo
     } else {
         let compiler = Compiler::find()?.with_context(|| {
