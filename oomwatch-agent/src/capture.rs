@@ -169,7 +169,7 @@ impl Shift {
     /// See [`Desk::victims_are_held`].
     pub fn victims_are_held(&self, anchored: Arc<Shares>) {
         if let Some(post) = self.lock().as_mut() {
-            post.desk.victims_are_held(anchored, sys::possible_cpus());
+            post.desk.victims_are_held(anchored);
         }
     }
 
@@ -189,7 +189,7 @@ impl Shift {
         loop {
             self.drain(probe, desk);
             let now = sys::boottime();
-            if !desk.read_urgent(now, u32::try_from(sched_getcpu()).ok())
+            if !desk.read_urgent(now, u16::try_from(sched_getcpu()).ok())
                 && (desk.rest_can_wait() || !desk.read_one(now))
             {
                 break;

@@ -12,7 +12,7 @@ use oomwatch_common::{
     incident::ProbeLevel,
     outline::Outline,
     parcel::{Piece, pieces},
-    peek::{Peek, Tells, peek},
+    peek::{Peek, peek},
     units::BoottimeNs,
 };
 
@@ -59,8 +59,8 @@ pub struct Desk {
     foreteller: Option<Foreteller>,
     /// Nobody wants more of an incident than its line.
     lines_are_all: bool,
-    /// CPUs with an anchor each, by which whoever was killed there is kept from going on; and whether these are all.
-    anchored: Option<(Arc<Shares>, bool)>,
+    /// CPUs with an anchor each, by which whoever was killed there is kept from going on.
+    anchored: Option<Arc<Shares>>,
     progress: Arc<Progress>,
     done: Done,
 }
@@ -112,25 +112,14 @@ impl Desk {
 
     /// A victim that asked for the memory itself is kept on its CPU when the kernel is done with it, if that is one of
     /// these. Then whoever reads its line comes before its files.
-    pub fn victims_are_held(&mut self, anchored: Arc<Shares>, possible_cpus: u32) {
-        let are_all = anchored.have_all(possible_cpus);
-        self.anchored = Some((anchored, are_all));
+    pub fn victims_are_held(&mut self, anchored: Arc<Shares>) {
+        self.anchored = Some(anchored);
     }
 
     /// No victim is held any more: whoever comes first reads those that are left.
     pub fn victims_are_let_go(&mut self) {
         self.anchored = None;
         self.jobs.iter_mut().for_each(Job::is_nobodys);
-    }
-
-    fn is_held(&self, record: &Peek<'_>) -> bool {
-        let Some((anchored, are_all)) = &self.anchored else { return false };
-        match record.tells {
-            Tells::Begin { cpu, .. } => anchored.have(cpu),
-            // On which CPU it is that record does not say.
-            Tells::Marked { .. } => *are_all,
-            _ => false,
-        }
     }
 
     /// Takes one record of the probe. What is no record is counted.
@@ -190,7 +179,8 @@ impl Desk {
                 }
                 spare(foreteller, &mut job, self.lines_are_all);
             }
-            let is_held = job.has_a_line() && self.is_held(record);
+            let has_an_anchor = self.anchored.as_ref().is_some_and(|anchored| anchored.have(record.cpu));
+            let is_held = job.has_a_line() && has_an_anchor;
             job.begin(record, raw, &mut self.sources, is_held);
             self.jobs.push_back(job);
         }
@@ -208,7 +198,7 @@ impl Desk {
     }
 
     /// Makes one of the reads that cannot wait, `here` on the CPU of an anchor. False: there is none.
-    pub fn read_urgent(&mut self, now: BoottimeNs, here: Option<u32>) -> bool {
+    pub fn read_urgent(&mut self, now: BoottimeNs, here: Option<u16>) -> bool {
         self.read(now, |job, sources| job.read_urgent(sources, here))
     }
 

@@ -42,7 +42,7 @@ pub struct Job {
     trigger: Option<Identity>,
     /// The victim, where it asked for the memory itself and an anchor will keep it from going on; and the CPU on which
     /// it is to be read, where that matters.
-    held: Option<(Identity, Option<u32>)>,
+    held: Option<(Identity, Option<u16>)>,
     /// The victim's own, and the one whose limit was hit.
     cgroups: [Option<(CgroupId, CgroupDir)>; 2],
     /// The rest of the reads: whose files, and which of them is next.
@@ -81,9 +81,15 @@ pub struct Caught {
     pub is_unproved: bool,
 }
 
-/// The victim's cgroup, and that whose limit was hit where it is another one, held open.
-fn cgroups(views: [&Option<CgroupView<'_>>; 2], sources: &mut Sources) -> [Option<(CgroupId, CgroupDir)>; 2] {
-    let [own, limit_owner] = views.map(Option::as_ref);
+/// The victim's cgroup, and that whose limit was hit where it is another one, as a record tells them, held open.
+fn cgroups(tells: &Tells<'_>, sources: &mut Sources) -> [Option<(CgroupId, CgroupDir)>; 2] {
+    let (own, limit_owner) = match tells {
+        Tells::Begin { cgroup, limit_owner, .. } => (cgroup.as_ref(), limit_owner.as_ref()),
+        Tells::Marked { cgroup, .. } | Tells::Victim(_, cgroup) | Tells::Proof(_, cgroup) => {
+            (cgroup.as_ref(), None)
+        }
+        Tells::Killed(_) | Tells::End { .. } => (None, None),
+    };
     let id = |view: Option<&CgroupView<'_>>| view.and_then(|view| view.id);
     let limit_owner = limit_owner.filter(|owner| owner.id != id(own));
     let mut hold = |view: Option<&CgroupView<'_>>| Some((id(view)?, sources.cgroup(view?)?));
@@ -126,32 +132,30 @@ impl Job {
             return;
         }
         match &first.tells {
-            Tells::Begin { trigger, chosen, cgroup, limit_owner, group, cpu, .. } => {
+            Tells::Begin { trigger, chosen, cgroup, group, .. } => {
                 if is_held && trigger == chosen && !group && self.pack.first_record().is_some() {
-                    self.held = Some((*chosen, Some(*cpu)));
+                    self.held = Some((*chosen, Some(first.cpu)));
                     return;
                 }
                 self.read_process(chosen, sources);
-                self.cgroups = cgroups([cgroup, limit_owner], sources);
+                self.cgroups = cgroups(&first.tells, sources);
                 if let (true, Some((_, own))) = (*group && cgroup.is_some(), &self.cgroups[0]) {
                     self.member_count = sources.members(own, &mut self.members);
                 }
                 self.trigger = Some(*trigger).filter(|trigger| !trigger.kthread && trigger != chosen);
             }
-            Tells::Marked { trigger, victim, cgroup, .. } => {
-                self.trigger = Some(*trigger).filter(|trigger| !trigger.kthread);
-                // Nothing says when the kernel is done with it, so it is read as soon as its line is out.
+            Tells::Marked { trigger, victim, .. } => {
+                self.trigger = Some(*trigger).filter(|trigger| !trigger.kthread && trigger != victim);
                 if is_held && trigger == victim && self.unproved.is_some() {
-                    self.held = Some((*victim, None));
+                    self.held = Some((*victim, Some(first.cpu)));
                     return;
                 }
                 self.read_process(victim, sources);
-                self.cgroups = cgroups([cgroup, &None], sources);
+                self.cgroups = cgroups(&first.tells, sources);
             }
-            Tells::Killed(process) => self.read_process(process, sources),
-            Tells::Victim(process, cgroup) | Tells::Proof(process, cgroup) => {
+            Tells::Killed(process) | Tells::Victim(process, _) | Tells::Proof(process, _) => {
                 self.read_process(process, sources);
-                self.cgroups = cgroups([cgroup, &None], sources);
+                self.cgroups = cgroups(&first.tells, sources);
             }
             Tells::End { .. } => {}
         }
@@ -190,14 +194,8 @@ impl Job {
     fn read_held(&mut self, sources: &mut Sources) -> bool {
         let Some((held, _)) = self.held.take() else { return false };
         self.read_process(&held, sources);
-        match self.pack.first_record().map(peek) {
-            Some(Ok(Peek { tells: Tells::Begin { cgroup, limit_owner, .. }, .. })) => {
-                self.cgroups = cgroups([&cgroup, &limit_owner], sources);
-            }
-            Some(Ok(Peek { tells: Tells::Marked { cgroup, .. }, .. })) => {
-                self.cgroups = cgroups([&cgroup, &None], sources);
-            }
-            _ => {}
+        if let Some(Ok(first)) = self.pack.first_record().map(peek) {
+            self.cgroups = cgroups(&first.tells, sources);
         }
         true
     }
@@ -272,7 +270,7 @@ impl Job {
     /// Makes the next of the reads that cannot wait: of who is dying or may be next, and what a line waits for. A
     /// victim that is held is read on its own CPU, so that the others have something else to do meanwhile: print its
     /// line, and read that. False: there is none `here`.
-    pub fn read_urgent(&mut self, sources: &mut Sources, here: Option<u32>) -> bool {
+    pub fn read_urgent(&mut self, sources: &mut Sources, here: Option<u16>) -> bool {
         if self.unproved.is_some() && self.kernel_oom_kills.is_none() && !self.has_vmstat {
             self.read_of_node(VMSTAT, sources);
             return true;
@@ -284,11 +282,6 @@ impl Job {
         let Some(process) = self.next_process() else { return false };
         self.read_process(&process, sources);
         true
-    }
-
-    /// Whether the kernel is done with its victim, and that has not been read: it dies as soon as its anchor lets go.
-    pub fn owes_a_victim(&self) -> bool {
-        self.held.is_some_and(|(_, cpu)| cpu.is_none() || self.outline.ended())
     }
 
     /// Whether there is any read left.

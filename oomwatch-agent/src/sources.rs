@@ -4,6 +4,7 @@
 //! the start, and paths begin at descriptors that are open from the start.
 
 use std::{
+    array,
     ffi::{CStr, OsStr},
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
@@ -13,13 +14,13 @@ use std::{
 };
 
 use oomwatch_common::{
-    capture::{CGROUP_V1_FILES, CGROUP_V2_FILES, Outcome},
+    capture::{CGROUP_V1_FILES, CGROUP_V2_FILES, NODE_FILES, Outcome},
     ids::CgroupPath,
     peek::CgroupView,
 };
 use rustix::{
     fs::{Access, AtFlags, CWD, Mode, OFlags, accessat, openat, readlinkat_raw},
-    io::{Errno, pread, read},
+    io::{Errno, pread},
     path::Arg,
 };
 
@@ -80,6 +81,9 @@ impl Roots {
 /// What the node's files are read with.
 pub struct Sources {
     proc: Result<OwnedFd, Outcome>,
+    /// The node's own files, open from the start: to open one takes as long as to read it, and an inode of memory. None
+    /// where that failed: then it is tried again.
+    node: [Option<OwnedFd>; NODE_FILES.len()],
     cgroup_v2: Option<Result<OwnedFd, Outcome>>,
     cgroup_v1: Option<Result<OwnedFd, Outcome>>,
     /// The file that was read last; one byte more than is kept of any.
@@ -106,8 +110,14 @@ impl Sources {
     /// Opens the roots. One that cannot be opened is a source that is never read.
     pub fn open(roots: &Roots) -> Self {
         let open = |path: &PathBuf| open_dir(CWD, path.as_path());
+        let proc = open(&roots.proc);
+        let node_file = |place: usize| {
+            let (dir, file) = (proc.as_ref().ok()?, NODE_FILES.get(place)?);
+            open_file(dir.as_fd(), file).ok()
+        };
         Self {
-            proc: open(&roots.proc),
+            node: array::from_fn(node_file),
+            proc,
             cgroup_v2: roots.cgroup_v2.as_ref().map(open),
             cgroup_v1: roots.cgroup_v1.as_ref().map(open),
             // Ones: memory that is there must have been written.
@@ -155,6 +165,10 @@ impl Sources {
     /// # Errors
     /// Why there is nothing.
     pub fn read_of_node(&mut self, file: &str) -> Result<Contents<'_>, Outcome> {
+        let place = NODE_FILES.iter().position(|name| *name == file);
+        if let Some(held) = place.and_then(|place| self.node.get(place)?.as_ref()) {
+            return contents_of(held, &mut self.contents, FILE_BYTES, End::Nothing);
+        }
         let proc = self.proc.as_ref().map_err(|outcome| *outcome)?;
         let opened = open_file(proc.as_fd(), file).map_err(|error| match error {
             Errno::NOENT => Outcome::Unsupported,
@@ -183,24 +197,7 @@ impl Sources {
     }
 
     fn contents_of(&mut self, opened: &OwnedFd, limit: usize, end: End) -> Result<Contents<'_>, Outcome> {
-        let mut len = 0;
-        // One byte more than is kept, to know whether there are more.
-        while let Some(room) = self.contents.get_mut(len..=limit).filter(|room| !room.is_empty()) {
-            let asked = room.len();
-            match read(opened, room) {
-                Ok(0) => break,
-                Ok(count) => {
-                    len += count;
-                    if end == End::ShortRead && count < asked {
-                        break;
-                    }
-                }
-                Err(Errno::INTR) => {}
-                Err(error) => return Err(outcome_of(error)),
-            }
-        }
-        let bytes = self.contents.get(..len.min(limit)).unwrap_or_default();
-        Ok(Contents { bytes, truncated: len > limit })
+        contents_of(opened, &mut self.contents, limit, end)
     }
 
     fn link(&mut self, dir: BorrowedFd<'_>, file: &str) -> Result<Contents<'_>, Outcome> {
@@ -218,6 +215,33 @@ impl Sources {
             }
         }
     }
+}
+
+/// A file from its begin, in `room`.
+fn contents_of<'a>(
+    opened: &OwnedFd,
+    room: &'a mut [u8],
+    limit: usize,
+    end: End,
+) -> Result<Contents<'a>, Outcome> {
+    let mut len = 0;
+    // One byte more than is kept, to know whether there are more.
+    while let Some(room) = room.get_mut(len..=limit).filter(|room| !room.is_empty()) {
+        let asked = room.len();
+        match pread(opened, room, len as u64) {
+            Ok(0) => break,
+            Ok(count) => {
+                len += count;
+                if end == End::ShortRead && count < asked {
+                    break;
+                }
+            }
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(outcome_of(error)),
+        }
+    }
+    let bytes = room.get(..len.min(limit)).unwrap_or_default();
+    Ok(Contents { bytes, truncated: len > limit })
 }
 
 /// How the end of a file is known.

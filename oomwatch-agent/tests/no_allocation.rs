@@ -56,7 +56,7 @@ impl Node {
         let (foreteller, told, _) = foretelling(PLACES, Shares::of_this_process().unwrap()).unwrap();
         let mut desk = Desk::new(&settings, Arc::clone(&losses), sender, Arc::clone(&pool))
             .foretelling(Some(foreteller));
-        desk.victims_are_held(Arc::new(Shares::of_this_process().unwrap()), 1);
+        desk.victims_are_held(Arc::new(Shares::of_this_process().unwrap()));
         Self { desk, caught, losses, pool, told }
     }
 
@@ -182,7 +182,8 @@ fn a_live_process_and_its_cgroup() {
         header: wire::Header {
             version: wire::WIRE_VERSION,
             kind: RecordKind::Marked as u16,
-            size: u32::try_from(size_of::<wire::Marked>() + tail.len()).unwrap(),
+            size: u16::try_from(size_of::<wire::Marked>() + tail.len()).unwrap(),
+            cpu: 0,
             incident: 1,
             boottime_ns: NOW.0,
         },

@@ -83,7 +83,7 @@ pub enum DecodeError {
     /// The record says another length than it has.
     WrongSize {
         /// What it says.
-        says: u32,
+        says: u16,
         /// What it has.
         len: usize,
     },

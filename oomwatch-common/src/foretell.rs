@@ -47,7 +47,8 @@ pub fn example() -> Vec<u8> {
         header: wire::Header {
             version: wire::WIRE_VERSION,
             kind: wire::RecordKind::Begin as u16,
-            size: u32::try_from(size_of::<wire::Begin>() + PATH.len()).unwrap_or(0),
+            size: u16::try_from(size_of::<wire::Begin>() + PATH.len()).unwrap_or(0),
+            cpu: 0,
             incident: 1,
             boottime_ns: 1,
         },
@@ -58,7 +59,7 @@ pub fn example() -> Vec<u8> {
             order: 0,
             // CONSTRAINT_MEMCG (include/linux/oom.h)
             constraint: 3,
-            cpu: 0,
+            reserved: 0,
             message: [0; wire::MESSAGE_LEN],
         },
         trigger: task,

@@ -37,9 +37,8 @@ pub(crate) fn parts(bytes: &[u8]) -> Result<Parts<'_>, DecodeError> {
         return Err(DecodeError::WrongVersion(header.version));
     }
     // The ring buffer rounds a record up to 8 bytes; the header has the true length.
-    let bytes = usize::try_from(header.size)
-        .ok()
-        .and_then(|size| bytes.get(..size))
+    let bytes = bytes
+        .get(..usize::from(header.size))
         .ok_or(DecodeError::WrongSize { says: header.size, len: bytes.len() })?;
     macro_rules! read {
         ($kind:ident) => {{
@@ -66,6 +65,8 @@ pub struct Peek<'a> {
     pub incident: u64,
     /// When the hook ran.
     pub at: BoottimeNs,
+    /// On which CPU.
+    pub cpu: u16,
     /// What it tells.
     pub tells: Tells<'a>,
 }
@@ -87,8 +88,6 @@ pub enum Tells<'a> {
         group: bool,
         /// It had not begun to exit, so that the kernel will not pass it over.
         whole: bool,
-        /// On which CPU.
-        cpu: u32,
     },
     /// `__oom_kill_process` was entered for this process.
     Victim(Identity, Option<CgroupView<'a>>),
@@ -184,7 +183,6 @@ pub fn peek(bytes: &[u8]) -> Result<Peek<'_>, DecodeError> {
                 limit_owner: view(&record.limit_owner, tail)?,
                 group: is_group(&record.chosen_memcg),
                 whole: record.chosen.flags & (wire::TASK_HAS_MM | wire::TASK_EXITING) == wire::TASK_HAS_MM,
-                cpu: record.oom.cpu,
             }
         }
         Fixed::Victim(record) => Tells::Victim(identity(&record.task), view(&record.memcg, tail)?),
@@ -205,7 +203,7 @@ pub fn peek(bytes: &[u8]) -> Result<Peek<'_>, DecodeError> {
         }
         Fixed::Proof(record) => Tells::Proof(identity(&record.task), view(&record.memcg, tail)?),
     };
-    Ok(Peek { incident: header.incident, at: BoottimeNs(header.boottime_ns), tells })
+    Ok(Peek { incident: header.incident, at: BoottimeNs(header.boottime_ns), cpu: header.cpu, tells })
 }
 
 fn identity(task: &wire::Task) -> Identity {

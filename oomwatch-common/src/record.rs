@@ -76,7 +76,9 @@ wire! {
         /// A [`RecordKind`]
         pub kind: u16,
         /// Bytes of the whole record, this header and the tail included.
-        pub size: u32,
+        pub size: u16,
+        /// The CPU that the hook ran on. 0 in what was recorded before there was this field.
+        pub cpu: u16,
         /// Which call of `oom_kill_process`, counted from 1 since the program was loaded; 0 where there is none.
         pub incident: u64,
         /// `CLOCK_BOOTTIME` in nanoseconds when the hook ran.
@@ -207,8 +209,8 @@ wire! {
         pub order: i32,
         /// `enum oom_constraint`
         pub constraint: u32,
-        /// The CPU on which it was called. In recordings of before it was kept: 0.
-        pub cpu: u32,
+        /// Without meaning.
+        pub reserved: u32,
         /// The second argument of `oom_kill_process`, ended by NUL.
         pub message: [u8; MESSAGE_LEN],
     }
@@ -303,6 +305,7 @@ wire! {
 }
 
 const _: () = {
+    assert!(size_of::<Begin>() + TAIL_LEN <= u16::MAX as usize);
     assert!(size_of::<Header>() == 24);
     assert!(size_of::<MemcgLevel>() == 16);
     assert!(size_of::<Memcg>() == 72);

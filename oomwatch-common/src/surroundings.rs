@@ -48,6 +48,7 @@ pub struct Tasks {
     pub count: u64,
     /// How many of the node's processes were not looked at, so that nobody knows which of them belong here: `count` has
     /// none of them.
+    #[serde(default)]
     pub undecided: u64,
     /// Those that were read.
     pub rows: Vec<Task>,

@@ -14,7 +14,7 @@ use oomwatch_common::{
 use crate::{
     kernel::{Address, Window, layout},
     memcg,
-    scratch::{Draft, count, invocation, this_cpu},
+    scratch::{Draft, count, invocation},
     task,
 };
 
@@ -76,7 +76,7 @@ pub(crate) fn begin(oc: Address, message: Address) {
     into.gfp_mask = oc.u32(layout!(oom_control_gfp_mask));
     into.order = oc.i32(layout!(oom_control_order));
     into.constraint = oc.u32(layout!(oom_control_constraint));
-    into.cpu = this_cpu();
+    into.reserved = 0;
     message.message(into);
     let has_threads = task::fill_victim(&mut draft, offset_of!(Begin, chosen), chosen);
     let chosen_memcg = memcg::of_task(chosen);

@@ -87,7 +87,8 @@ impl<T> Draft<T> {
             self.scratch.cast::<Header>().write(Header {
                 version: WIRE_VERSION,
                 kind: kind as u16,
-                size: size as u32,
+                size: size as u16,
+                cpu: this_cpu() as u16,
                 incident,
                 boottime_ns: kernel::boottime_ns(),
             });
@@ -130,7 +131,7 @@ fn ring(cpu: u32) {
 
 /// The CPU that this runs on.
 #[inline(always)]
-pub(crate) fn this_cpu() -> u32 {
+fn this_cpu() -> u32 {
     // SAFETY: the helper has no preconditions.
     unsafe { bpf_get_smp_processor_id() }
 }

@@ -43,19 +43,19 @@ pub(super) enum Trace {
 
 /// How long after a line is looked, and how often, before the next line is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Pace {
+struct Looks {
     wait: Duration,
-    looks: u32,
+    count: u32,
 }
 
-impl Pace {
+impl Looks {
     /// The line came after the log had been quiet for so long. However lines come, they cost no more wakeups than a
     /// look every 5 s does (see the tests): one by the line and one for each look.
     fn after(quiet: Duration) -> Self {
         match quiet.as_secs() {
-            15.. => Self { wait: SOON, looks: 1 },
-            2.. => Self { wait: LATE, looks: 1 },
-            _ => Self { wait: LATE, looks: 2 },
+            15.. => Self { wait: SOON, count: 1 },
+            2.. => Self { wait: LATE, count: 1 },
+            _ => Self { wait: LATE, count: 2 },
         }
     }
 }
@@ -116,9 +116,9 @@ pub(super) async fn look_after_lines(
         if let Err(error) = trace.written().await {
             return error;
         }
-        let pace = Pace::after(since.elapsed());
-        for _ in 0..pace.looks {
-            alarm.after(pace.wait).await;
+        let planned = Looks::after(since.elapsed());
+        for _ in 0..planned.count {
+            alarm.after(planned.wait).await;
             // Before the look: a kill that is logged after this is counted after this, and comes next.
             if let Err(error) = trace.skip() {
                 return error;
@@ -152,9 +152,9 @@ mod tests {
         while now < Duration::from_hours(1) {
             let quiet = line.saturating_sub(now);
             now = now.max(line);
-            let pace = Pace::after(quiet);
-            now += pace.wait * pace.looks;
-            wakeups += u32::from(!quiet.is_zero()) + pace.looks;
+            let planned = Looks::after(quiet);
+            now += planned.wait * planned.count;
+            wakeups += u32::from(!quiet.is_zero()) + planned.count;
             while line <= now {
                 line += interval;
             }
@@ -175,7 +175,7 @@ mod tests {
     fn a_lost_kill_is_found_within_ten_seconds() {
         // By two looks: a count of the kernel's is held against a later one of the probe's.
         for quiet in 0..60 {
-            let until_found = Pace::after(Duration::from_secs(quiet)).wait + SOON;
+            let until_found = Looks::after(Duration::from_secs(quiet)).wait + SOON;
             assert!(until_found < Duration::from_secs(10), "{until_found:?}");
         }
     }

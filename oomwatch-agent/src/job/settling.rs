@@ -37,6 +37,13 @@ impl Job {
         self.held.is_some_and(|(_, cpu)| cpu.is_some()) && now < self.ends_by()
     }
 
+    /// Whether the kernel is done with its victim, and that has not been read: it dies as soon as its anchor lets go.
+    /// At level tracepoint nothing says when that is.
+    pub fn owes_a_victim(&self) -> bool {
+        let is_done_with = self.outline.ended() || self.outline.level() == ProbeLevel::Tracepoint;
+        self.held.is_some_and(|(_, cpu)| cpu.is_none() || is_done_with)
+    }
+
     /// When somebody has to look although nobody is woken.
     pub fn looks_at(&self, now: BoottimeNs) -> Option<BoottimeNs> {
         let is_left_alone = self.is_its_anchors(now) || self.lacks_only_its_end() && now < self.ends_by();

@@ -9,7 +9,8 @@ pub(crate) fn header(kind: RecordKind, incident: u64, size: usize) -> wire::Head
     wire::Header {
         version: wire::WIRE_VERSION,
         kind: kind as u16,
-        size: u32::try_from(size).unwrap(),
+        size: u16::try_from(size).unwrap(),
+        cpu: 0,
         incident,
         boottime_ns: 1_000 + incident,
     }
@@ -75,7 +76,7 @@ pub(crate) fn begin(incident: u64, chosen: wire::Task) -> Vec<u8> {
             gfp_mask: 0xcc0,
             order: 0,
             constraint: 3,
-            cpu: 0,
+            reserved: 0,
             message,
         },
         trigger: task(90, b"asker"),
