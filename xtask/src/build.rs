@@ -5,6 +5,7 @@ use std::{
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Command, ExitCode},
+    sync::{Mutex, PoisonError},
     time::Instant,
 };
 
@@ -33,6 +34,9 @@ const STATIC: [&str; 3] = [
 
 /// How the programs of tests are linked: in half the time. Theirs is not what is measured.
 const LINKED_FAST: [&str; 2] = ["-Clto=thin", "-Ccodegen-units=16"];
+
+/// Who builds the eBPF program, with whatever features, leaves it at the same place.
+static EBPF_OUTPUT: Mutex<()> = Mutex::new(());
 
 /// Options of everything that builds the agent.
 #[derive(clap::Args)]
@@ -106,7 +110,8 @@ pub(crate) fn build_ebpf(repo: &Repo, features: &[&str], arch: Arch) -> Result<(
     let compiler =
         Compiler::find()?.context("there is no compiler for the eBPF program: run `cargo xtask setup`")?;
     say::progress(&format!("build: the eBPF program, by {}", compiler.name));
-    run::run(compiler.cargo(repo, "build", arch)?.args(features))?;
+    let _alone = EBPF_OUTPUT.lock().unwrap_or_else(PoisonError::into_inner);
+    run::run(compiler.cargo_build(repo, arch)?.args(features))?;
     let built = repo.ebpf_target(arch).join("bpfel-unknown-none/release/oomwatch-ebpf");
     let object = repo.ebpf_object(arch);
     let new = fs::read(&built).with_context(|| format!("cannot read {}", built.display()))?;
@@ -116,6 +121,16 @@ pub(crate) fn build_ebpf(repo: &Repo, features: &[&str], arch: Arch) -> Result<(
         return Ok(());
     }
     replace(&object, |partial| fs::write(partial, &new).context("cannot write the eBPF object"))
+}
+
+/// Compiles it with clippy's lints, whose findings are in `log` then.
+pub(crate) fn lint_ebpf(repo: &Repo, log: &Path) -> Result<()> {
+    let compiler = Compiler::find()?.context("there is no compiler for the eBPF program")?;
+    let driver = compiler.clippy_driver().context("the compiler for the eBPF program has no clippy")?;
+    let mut command = compiler.cargo_build(repo, Arch::HOST)?;
+    command.arg("--all-features").env("RUSTC_WORKSPACE_WRAPPER", driver).env("CARGO_TERM_COLOR", "never");
+    let _alone = EBPF_OUTPUT.lock().unwrap_or_else(PoisonError::into_inner);
+    run::run_logged("clippy of the kernel side", log, &mut run::at_leisure(&command))
 }
 
 /// Keeps what needs the eBPF object waiting for it (`oomwatch-agent/build.rs`), until this is dropped.

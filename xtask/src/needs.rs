@@ -224,7 +224,7 @@ const NEEDS: &[Need] = &[
         why: "the kernel side is checked by its own compiler's lints",
         part: Part::Check,
         remedy: Remedy::Packages(&["rust-web-clippy"]),
-        present: |_| Ok(Compiler::find()?.is_some_and(|compiler| compiler.has_clippy())),
+        present: |_| Ok(Compiler::find()?.is_some_and(|compiler| compiler.clippy_driver().is_some())),
     },
     Need {
         what: "buildah",

@@ -3,8 +3,9 @@
 use std::{
     fs,
     io::Read,
+    path::Path,
     process::{Command, ExitCode, Stdio},
-    sync::{Mutex, PoisonError},
+    sync::{Condvar, Mutex, PoisonError},
     thread,
     time::Instant,
 };
@@ -23,7 +24,6 @@ use crate::{
     setup::setup,
     tally::Tally,
     tidy,
-    toolchain::Compiler,
 };
 
 /// The host's crates: all but the kernel side, which another toolchain builds.
@@ -74,15 +74,20 @@ pub(crate) fn test(repo: &Repo, options: &TestOptions) -> Result<ExitCode> {
     // A release is for minutes linked by one CPU, and a VM waits more than it works. What else is to be compiled is
     // compiled meanwhile, where it leaves room for that.
     let object = build::lock_object(repo)?;
+    let compiled = Event::default();
     thread::scope(|scope| {
-        scope.spawn(|| compile_beside(repo, &run, options));
+        scope.spawn(|| beside(repo, &run, options, &compiled));
         // Without the agent there is nothing to test.
         let built = build::build_ebpf(repo, &[], Arch::HOST);
         drop(object);
         built?;
-        test_released(repo, &run, options)
+        test_released(repo, &run, options)?;
+        compiled.wait();
+        run.step("tests on this host", || {
+            cargo_test(repo, test_command(repo).args(["--test", "*"]), options.filter.as_deref(), true)
+        });
+        Ok::<_, anyhow::Error>(())
     })?;
-    run.step("tests on this host", || cargo_test(repo, options.filter.as_deref()));
     run.end()
 }
 
@@ -104,9 +109,14 @@ fn test_released(repo: &Repo, run: &Run, options: &TestOptions) -> Result<()> {
 }
 
 /// What is compiled for this host, and what of it disturbs nobody.
-fn compile_beside(repo: &Repo, run: &Run, options: &TestOptions) {
+fn beside(repo: &Repo, run: &Run, options: &TestOptions, compiled: &Event) {
     run.step("clippy of the host's crates, and compiling their tests", || {
         Tally::one(report(compile_tests(repo)))
+    });
+    compiled.happened();
+    run.step("unit tests", || {
+        let mut command = run::at_leisure(test_command(repo).args(["--lib", "--bins"]));
+        cargo_test(repo, &mut command, options.filter.as_deref(), false)
     });
     if options.filter.is_none() {
         run.step("clippy of the kernel side", || Tally::one(report(ebpf_clippy(repo))));
@@ -146,6 +156,22 @@ fn run_matrix(repo: &Repo, run: &Run, options: &TestOptions) -> Result<()> {
         run.step("each case ran on some machine", || Tally::one(report(matrix.each_case_ran())));
     }
     matrix.record(repo)
+}
+
+/// What others wait for. It happens once.
+#[derive(Default)]
+struct Event(Mutex<bool>, Condvar);
+
+impl Event {
+    fn happened(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.1.notify_all();
+    }
+
+    fn wait(&self) {
+        let has_not = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(self.1.wait_while(has_not, |happened| !*happened));
+    }
 }
 
 struct Run {
@@ -198,7 +224,11 @@ fn format(repo: &Repo) -> Result<()> {
 fn compile_tests(repo: &Repo) -> Result<()> {
     let log = repo.log("test-build");
     run::run_logged("compiling", &log, &mut run::at_leisure(test_command(repo).arg("--no-run")))?;
-    let said = fs::read_to_string(&log).with_context(|| format!("cannot read {}", log.display()))?;
+    no_warnings(&log)
+}
+
+fn no_warnings(log: &Path) -> Result<()> {
+    let said = fs::read_to_string(log).with_context(|| format!("cannot read {}", log.display()))?;
     let warnings = warnings(&said);
     anyhow::ensure!(warnings.is_empty(), "clippy warns, see {}:\n{warnings}", log.display());
     Ok(())
@@ -224,10 +254,9 @@ fn check_manifests(repo: &Repo) -> Tally {
 }
 
 fn ebpf_clippy(repo: &Repo) -> Result<()> {
-    let compiler = Compiler::find()?.context("there is no compiler for the eBPF program")?;
-    let mut command = compiler.cargo(repo, "clippy", Arch::HOST)?;
-    command.args(["--all-features", "--", "-D", "warnings"]);
-    run::run_logged("clippy of the kernel side", &repo.log("clippy-ebpf"), &mut run::at_leisure(&command))
+    let log = repo.log("clippy-ebpf");
+    build::lint_ebpf(repo, &log)?;
+    no_warnings(&log)
 }
 
 /// The tests of the host's crates, compiled by clippy's driver, which is rustc with clippy's lints: what `cargo clippy`
@@ -244,8 +273,8 @@ fn test_command(repo: &Repo) -> Command {
     command
 }
 
-fn cargo_test(repo: &Repo, filter: Option<&str>) -> Tally {
-    let mut command = test_command(repo);
+/// Runs tests of this host. `as_it_comes`: their output, and else when they are over, so that others' is not mixed in.
+fn cargo_test(repo: &Repo, command: &mut Command, filter: Option<&str>, as_it_comes: bool) -> Tally {
     command.env("OOMWATCH_BIN", repo.agent());
     if let Some(prometheus) = needs::of_prometheus(repo, "prometheus") {
         command.env("OOMWATCH_PROMETHEUS", prometheus);
@@ -254,7 +283,10 @@ fn cargo_test(repo: &Repo, filter: Option<&str>) -> Tally {
         command.args(["--", filter]);
     }
     let mut heard = Vec::new();
-    let succeeded = report(stream(&mut command, &mut heard));
+    let mut succeeded = report(hear(command, &mut heard, as_it_comes));
+    if !as_it_comes {
+        succeeded &= report(say::output(&heard));
+    }
     Tally::of(&String::from_utf8_lossy(&heard), succeeded)
 }
 
@@ -272,8 +304,8 @@ fn of_vm(run: impl FnOnce(&mut dyn FnMut(&[u8]) -> Result<()>) -> Result<u8>) ->
     Tally::of(&String::from_utf8_lossy(&heard), succeeded)
 }
 
-/// Runs a command, passes its stdout on as it comes and keeps a copy.
-fn stream(command: &mut Command, heard: &mut Vec<u8>) -> Result<()> {
+/// Runs a command and keeps its stdout; passes it on too.
+fn hear(command: &mut Command, heard: &mut Vec<u8>, passes_on: bool) -> Result<()> {
     let mut child =
         command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("cannot start cargo")?;
     let mut stdout = child.stdout.take().context("cargo's output is not a pipe")?;
@@ -281,7 +313,9 @@ fn stream(command: &mut Command, heard: &mut Vec<u8>) -> Result<()> {
     while let Ok(length @ 1..) = stdout.read(&mut buffer) {
         let piece = buffer.get(..length).unwrap_or_default();
         heard.extend_from_slice(piece);
-        say::output(piece)?;
+        if passes_on {
+            say::output(piece)?;
+        }
     }
     let status = child.wait().context("cannot wait for cargo")?;
     anyhow::ensure!(status.success(), "`cargo test` failed ({status})");

@@ -86,20 +86,14 @@ impl Compiler {
         }
     }
 
-    /// Whether clippy comes with it.
-    pub(crate) fn has_clippy(&self) -> bool {
-        self.bin.join("cargo-clippy").is_file() && self.bin.join("clippy-driver").is_file()
+    /// It with clippy's lints, if that comes with it.
+    pub(crate) fn clippy_driver(&self) -> Option<PathBuf> {
+        Some(self.bin.join("clippy-driver")).filter(|driver| driver.is_file())
     }
 
-    /// Its cargo, ready to build for BPF, as kernels of `arch` have it; `subcommand` is `build` or `clippy`.
-    pub(crate) fn cargo(&self, repo: &Repo, subcommand: &str, arch: Arch) -> Result<Command> {
+    /// Its cargo, ready to build for BPF, as kernels of `arch` have it.
+    pub(crate) fn cargo_build(&self, repo: &Repo, arch: Arch) -> Result<Command> {
         let linker = self.linker(repo).context("there is no bpf-linker: run `cargo xtask setup`")?;
-        let program = if subcommand == "clippy" {
-            // Started by path: cargo itself would take rustup's cargo-clippy, which may be of another compiler.
-            "cargo-clippy"
-        } else {
-            "cargo"
-        };
         let flags = [
             "-C".to_owned(),
             format!("linker={}", linker.display()),
@@ -107,9 +101,9 @@ impl Compiler {
             "link-arg=--btf".to_owned(),
             format!("--cfg=bpf_target_arch=\"{}\"", arch.name()),
         ];
-        let mut command = self.start(repo, program);
+        let mut command = self.start(repo, "cargo");
         command
-            .arg(subcommand)
+            .arg("build")
             .args(["--release", "-Z", "build-std=core", "--target", "bpfel-unknown-none"])
             .args(["--package", "oomwatch-ebpf"])
             .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"))
