@@ -51,6 +51,7 @@ impl Guest {
             disk_bps: 0,
             append: "",
             timeout: Duration::from_secs(self.timeout),
+            silence: None,
             files: vm_options::own_files(repo, Arch::HOST),
         }
     }

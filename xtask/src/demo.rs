@@ -48,6 +48,7 @@ pub(crate) fn demo(repo: &Repo) -> Result<ExitCode> {
         disk_bps: 0,
         append: "",
         timeout: Duration::from_mins(3),
+        silence: None,
         files: vm_options::own_files(repo, Arch::HOST),
     };
     let status = machine.run(repo, &["oomwatch-guest".into(), "demo".into()], &mut say::output)?;

@@ -51,6 +51,7 @@ pub(crate) fn test(repo: &Repo, output: &mut dyn FnMut(&[u8]) -> Result<()>) -> 
         disk_bps: 0,
         append: "",
         timeout: Duration::from_mins(10),
+        silence: None,
         files: vm_options::own_files(repo, Arch::HOST),
     };
     let pods = repo.root().join("tests/fixtures/kubelet");

@@ -53,6 +53,7 @@ impl Matrix {
             disk_bps: 0,
             append: "",
             timeout: TIME_LIMIT,
+            silence: None,
             files: vm_options::own_files(repo, kernel.arch),
         };
         let words = ["oomwatch-guest", "test"].map(str::to_owned).into_iter();

@@ -100,6 +100,7 @@ pub(crate) fn run(repo: &Repo, options: &VmOptions) -> Result<ExitCode> {
         disk_bps: options.disk_bps,
         append: &options.append,
         timeout: Duration::from_secs(options.timeout),
+        silence: None,
         files,
     };
     machine.run(repo, &options.command, &mut say::output).map(ExitCode::from)

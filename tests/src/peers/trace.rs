@@ -40,7 +40,16 @@ impl Trace {
         let probes = format!("{TRACING}/kprobe_events");
         let kprobes = Path::new(&probes).exists();
         if !Path::new(INSTANCE).exists() {
-            fs::create_dir(INSTANCE).with_context(|| format!("cannot create {INSTANCE}"))?;
+            // Names of tasks are not wanted. The kernel takes note of them at each switch from one to the next
+            // (`tracing_start_cmdline_record`, kernel/trace/trace_sched_switch.c), and for that patches `__schedule`,
+            // which an emulator does not always outlive (`is_emulators_fault`, xtask/src/vm.rs). An instance has it
+            // from the tracer as it is when that is made.
+            let names = format!("{TRACING}/options/record-cmd");
+            let kept = fs::read_to_string(&names).with_context(|| format!("cannot read {names}"))?;
+            write(&names, "0")?;
+            let created = fs::create_dir(INSTANCE).with_context(|| format!("cannot create {INSTANCE}"));
+            write(&names, kept.trim())?;
+            created?;
             if kprobes {
                 write(&probes, &format!("p:kprobes/{HOOK} oom_kill_process\n"))?;
             }

@@ -4,6 +4,7 @@
 use std::{
     fmt::Write as _,
     process::{Command, ExitCode},
+    time::Duration,
 };
 
 use anyhow::{Context, Result, ensure};
@@ -32,6 +33,8 @@ pub(super) const SERVED: &str = "oomwatch, served";
 pub(super) const NATIVE: &str = "native";
 /// What the others are measured by.
 pub(super) const MEASURE: &str = "libbpf-tools oomkill";
+/// A program's turn, of which nothing is said before its end, takes two minutes.
+const SILENT_FOR: Duration = Duration::from_mins(8);
 /// Bytes of the record that libbpf-tools' program sends for a kill (`struct data_t`, libbpf-tools/oomkill.h).
 const MEASURE_BYTES: u64 = 48;
 /// Of oomwatch's three records of a kill, without the names of cgroups (`oomwatch-common/src/record.rs`).
@@ -116,6 +119,7 @@ fn in_vm(repo: &Repo, options: &PeersOptions) -> Result<String> {
     say::progress(&format!("bench: the peers in a VM, {}, {} CPUs", kernel.label, options.guest.cpus));
     let mut machine = options.guest.machine(repo, &kernel, Cgroup::V2, Root::Host);
     machine.timeout = machine.timeout.saturating_mul(options.rounds);
+    machine.silence = Some(SILENT_FOR);
     let [rounds, singles, kills] = options.counts();
     let command = ["oomwatch-guest", "peers", "kprobe", &rounds, &singles, &kills, &headers];
     let (mut output, mut shown) = (Vec::new(), 0);
