@@ -304,7 +304,7 @@ fn of_vm(run: impl FnOnce(&mut dyn FnMut(&[u8]) -> Result<()>) -> Result<u8>) ->
     Tally::of(&String::from_utf8_lossy(&heard), succeeded)
 }
 
-/// Runs a command and keeps its stdout; passes it on too.
+/// Runs a command and keeps its stdout; where it `passes_on`, that also goes on as it comes.
 fn hear(command: &mut Command, heard: &mut Vec<u8>, passes_on: bool) -> Result<()> {
     let mut child =
         command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("cannot start cargo")?;

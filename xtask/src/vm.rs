@@ -288,9 +288,9 @@ impl Drop for Qemu {
 /// that no processor and no program of ours can cause. Seen while 6.12 booted, once in eight times.
 ///
 /// Where the kernel has kprobes in use it does not oops but goes back to run what is there now
-/// (`kprobe_int3_handler`, arch/x86/kernel/kprobes/core.c), which the emulator does not translate anew: the CPU goes
-/// round for good, and nothing is printed. Seen on 6.1 after 20 minutes of `bench peers`: by their registers, both CPUs
-/// were in that handler, and one of them came back to the same place in `__schedule` each time. See
+/// (`kprobe_int3_handler`, arch/x86/kernel/kprobes/core.c), which the emulator, it seems, does not translate anew: the
+/// CPU goes round for good, and nothing is printed. Seen on 6.1 after 20 minutes of `bench peers`: by their registers,
+/// both CPUs were in that handler, and one of them came back to the same place in `__schedule` each time. See
 /// [`Machine::silence`].
 fn is_emulators_fault(console: &[u8]) -> bool {
     String::from_utf8_lossy(console).lines().any(|line| line.contains("int3: 0000 [#1]"))
