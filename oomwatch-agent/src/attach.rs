@@ -16,6 +16,10 @@ use crate::{
     sys,
 };
 
+/// How often the layout is held against this process before it is said to be wrong: the process is made ready
+/// meanwhile, so that its memory comes and goes.
+const PROOFS: u32 = 4;
+
 /// How the kernel is watched.
 pub enum Watch<L> {
     /// By a probe in it; and the log, if it was opened.
@@ -103,9 +107,15 @@ pub fn attach(
         possible_cpus: sys::possible_cpus(),
     };
     let mut load = |how| -> Result<Loaded, Refusal> {
-        let loaded = probe::load(&mut loader, &settings, how)?;
+        let mut loaded = probe::load(&mut loader, &settings, how)?;
+        for _ in 1..PROOFS {
+            if proof::check(&loaded.proof, &options.proc, page_size).is_ok() {
+                break;
+            }
+            loaded.prove_again()?;
+        }
         proof::check(&loaded.proof, &options.proc, page_size)?;
-        proved(&loaded.proof);
+        proved(&loaded.proof.record);
         Ok(loaded)
     };
     if options.probe == ProbeChoice::Tracepoint {

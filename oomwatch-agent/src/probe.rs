@@ -35,7 +35,7 @@ pub use self::{
     hooks::{AttachError, Hooks, How, KILL_ONE},
     wakes::Bell,
 };
-use crate::{refusal::Refusal, symbols, sys};
+use crate::{proof::Proof, refusal::Refusal, symbols, sys};
 
 /// The object that `cargo xtask build` makes of oomwatch-ebpf.
 static OBJECT: &[u8] = include_bytes_aligned!(env!("OOMWATCH_EBPF_OBJECT"));
@@ -105,8 +105,8 @@ pub struct Loaded {
     counters: Counters,
     proc: PathBuf,
     absent: Vec<&'static str>,
-    /// The record that the program `prove` made of the calling process.
-    pub proof: Vec<u8>,
+    /// What the program `prove` read of the calling process.
+    pub proof: Proof,
     rss_inexact: Option<&'static str>,
 }
 
@@ -191,15 +191,7 @@ pub fn load<'a>(loader: &mut Loader<'a>, settings: &'a Settings<'a>, how: How) -
         .and_then(|mut address| address.set(0, per_cpu_offset, 0))
         .map_err(|error| refuse("tell the probe an address", &error))?;
     load_ahead(&mut ebpf, &how);
-    let prove = program::<RawTracePoint>(&mut ebpf, PROVE)?;
-    loaded(prove.load()).map_err(|error| refuse("load the eBPF program", &error))?;
-    prove
-        .test_run(RawTracePointRunOptions::new())
-        .map_err(|error| refuse("run the eBPF program that proves the layout", &error))?;
-    let proof = ring
-        .next()
-        .map(|record| record.to_vec())
-        .ok_or_else(|| Refusal::failed("the eBPF program ran, but its record did not arrive"))?;
+    let proof = prove(&mut ebpf, &mut ring, settings.proc)?;
     let rss_inexact = match (percpu, per_cpu_offset) {
         (false, _) => {
             Some("up to 6.1 the kernel leaves what the last 64 faults of each thread mapped out of the count")
@@ -213,7 +205,29 @@ pub fn load<'a>(loader: &mut Loader<'a>, settings: &'a Settings<'a>, how: How) -
     Ok(Loaded { ebpf, how, ring, wakes, counters, proc, absent, proof, rss_inexact })
 }
 
+/// What the program `prove` reads of the calling process, and what that says of itself just before.
+fn prove(ebpf: &mut Ebpf, ring: &mut RingBuf<MapData>, proc: &Path) -> Result<Proof, Refusal> {
+    let prove = program::<RawTracePoint>(ebpf, PROVE)?;
+    loaded(prove.load()).map_err(|error| refuse("load the eBPF program", &error))?;
+    let status_before = fs::read_to_string(proc.join("self/status")).unwrap_or_default();
+    prove
+        .test_run(RawTracePointRunOptions::new())
+        .map_err(|error| refuse("run the eBPF program that proves the layout", &error))?;
+    let record = ring.next().map(|record| record.to_vec());
+    let missing = || Refusal::failed("the eBPF program ran, but its record did not arrive");
+    Ok(Proof { record: record.ok_or_else(missing)?, status_before })
+}
+
 impl Loaded {
+    /// Has the proof made once more.
+    ///
+    /// # Errors
+    /// As for [`load`].
+    pub fn prove_again(&mut self) -> Result<(), Refusal> {
+        self.proof = prove(&mut self.ebpf, &mut self.ring, &self.proc)?;
+        Ok(())
+    }
+
     /// Attaches it.
     ///
     /// # Errors
@@ -236,7 +250,7 @@ impl Loaded {
             why_not_higher: None,
             why_trampolines: None,
             absent: self.absent,
-            proof: self.proof,
+            proof: self.proof.record,
             rss_inexact: self.rss_inexact,
         })
     }
