@@ -18,7 +18,7 @@ use std::{
 };
 
 use oomwatch_common::units::BoottimeNs;
-use rustix::{event::epoll, io::Errno};
+use rustix::{event::epoll, io::Errno, thread::sched_yield};
 
 use crate::{
     capture::{Shift, timespec_until},
@@ -58,6 +58,8 @@ impl Patience {
                 }
                 hint::spin_loop();
             }
+            // A line may be waiting on this CPU, to be printed by who has this priority too.
+            sched_yield();
             let looked_at = now();
             held += looked_at.saturating_sub(last).min(LOOK_NS);
             last = looked_at;

@@ -12,7 +12,7 @@ use oomwatch_common::{
     incident::ProbeLevel,
     outline::Outline,
     parcel::{Piece, pieces},
-    peek::{Peek, peek},
+    peek::{Peek, Tells, peek},
     units::BoottimeNs,
 };
 
@@ -158,6 +158,7 @@ impl Desk {
     fn file(&mut self, record: &Peek<'_>, raw: &[u8], now: BoottimeNs) {
         self.done.told += u64::from(record.tells_a_kill());
         self.spare_what_is_told();
+        let is_counted = self.marks.is_counted(record);
         if let Some(job) = self.jobs.iter_mut().rev().find(|job| job.takes(record)) {
             job.push(record, raw, &mut self.sources);
         } else {
@@ -174,13 +175,21 @@ impl Desk {
                 let copy = Foreteller::copy(record, raw, &self.pool);
                 if proves_itself {
                     foretell(foreteller, &mut job, copy);
+                } else if is_counted {
+                    foretell(foreteller, &mut job, copy);
+                    job.trust();
                 } else {
                     job.foretell_once_proved(copy);
                 }
-                spare(foreteller, &mut job, self.lines_are_all);
             }
             let has_an_anchor = self.anchored.as_ref().is_some_and(|anchored| anchored.have(record.cpu));
-            let is_held = job.has_a_line() && has_an_anchor;
+            let is_held = job.has_a_line() && has_an_anchor && asks_itself(record);
+            // There is something to do when the line is out: to read, or to say that nobody waits for the end.
+            let has_more = !is_held || self.lines_are_all && proves_itself;
+            if let Some(foreteller) = self.foreteller.as_ref().filter(|_| has_more) {
+                foreteller.let_tell();
+                spare(foreteller, &mut job, self.lines_are_all);
+            }
             job.begin(record, raw, &mut self.sources, is_held);
             self.jobs.push_back(job);
         }
@@ -194,12 +203,23 @@ impl Desk {
 
     /// Makes one read, an urgent one first, else for the oldest incident that still has any. False: none has.
     pub fn read_one(&mut self, now: BoottimeNs) -> bool {
+        self.let_tell();
         self.read_urgent(now, None) || self.read(now, |job, sources| job.read_next(sources, now))
     }
 
     /// Makes one of the reads that cannot wait, `here` on the CPU of an anchor. False: there is none.
     pub fn read_urgent(&mut self, now: BoottimeNs, here: Option<u16>) -> bool {
+        if self.jobs.iter().any(|job| job.has_urgent(here)) {
+            self.let_tell();
+        }
         self.read(now, |job, sources| job.read_urgent(sources, here))
+    }
+
+    /// Lines come before reads.
+    fn let_tell(&self) {
+        if let Some(foreteller) = &self.foreteller {
+            foreteller.let_tell();
+        }
     }
 
     /// Whether there is any read left that can be made now.
@@ -226,18 +246,32 @@ impl Desk {
 
     fn read(&mut self, now: BoottimeNs, read: impl Fn(&mut Job, &mut Sources) -> bool) -> bool {
         self.spare_what_is_told();
-        let Some(job) = self.jobs.iter_mut().find_map(|job| read(job, &mut self.sources).then_some(job))
-        else {
-            return false;
-        };
-        if let Some(foreteller) = &self.foreteller
-            && let Some(record) = job.to_be_proved()
-        {
-            let proof = self.marks.prove(job, now);
-            job.proved(proof);
-            foretell(foreteller, job, Some(record).filter(|_| proof == Proof::Kill));
+        let read = self.jobs.iter_mut().position(|job| read(job, &mut self.sources));
+        if let Some(index) = read {
+            self.prove(index, now);
         }
-        true
+        read.is_some()
+    }
+
+    /// What was read for an incident may be the kernel's count of kills: with it those that came before it are proved
+    /// first, as theirs were counted earlier.
+    fn prove(&mut self, index: usize, now: BoottimeNs) {
+        let Some(job) = self.jobs.get(index).filter(|job| job.awaits_proof()) else { return };
+        let kills = job.kernel_oom_kills();
+        if kills.is_none() {
+            return;
+        }
+        for job in self.jobs.iter_mut().take(index + 1).filter(|job| job.awaits_proof()) {
+            let proof = self.marks.prove(job, kills, now);
+            job.proved(proof);
+            let unproved = job.take_unproved().filter(|_| proof == Proof::Kill);
+            if proof == Proof::NoKill {
+                job.spare();
+            }
+            if let Some(foreteller) = &self.foreteller {
+                foretell(foreteller, job, unproved);
+            }
+        }
     }
 
     /// Hands over what is complete, or, at the end, all.
@@ -261,15 +295,14 @@ impl Desk {
     }
 
     fn finish(&mut self, job: Job, now: BoottimeNs) {
-        let proof = job.proof().unwrap_or_else(|| self.marks.prove(&job, now));
+        let proof = job.proof().unwrap_or_else(|| self.marks.prove(&job, job.kernel_oom_kills(), now));
         let (victims, unkept, outline) = (job.outline().victims(), job.unkept(), job.outline());
         self.done.told += outline.recovered();
         self.done.groups += u64::from(outline.kills_a_group());
         if victims == 0 || proof == Proof::NoKill {
-            // Without an end it may still be killed.
-            if let Some(foreteller) =
-                self.foreteller.as_ref().filter(|_| job.is_foretold() && outline.ended())
-            {
+            // At level kprobe, without an end, it may still be killed.
+            let is_known = outline.ended() || proof == Proof::NoKill;
+            if let Some(foreteller) = self.foreteller.as_ref().filter(|_| job.is_foretold() && is_known) {
                 foreteller.take_back(outline.number());
             }
             return;
@@ -290,6 +323,16 @@ fn foretell(foreteller: &Foreteller, job: &mut Job, record: Option<Parcel>) {
     if let Some(record) = record {
         foreteller.tell(job.outline().number(), record);
         job.foretold();
+    }
+}
+
+/// Whether the victim is the task that runs where the kernel kills: who keeps that CPU keeps it from going on. Of a
+/// group there are others.
+fn asks_itself(record: &Peek<'_>) -> bool {
+    match record.tells {
+        Tells::Begin { trigger, chosen, group, .. } => trigger == chosen && !group,
+        Tells::Marked { trigger, victim, .. } => trigger == victim,
+        _ => false,
     }
 }
 

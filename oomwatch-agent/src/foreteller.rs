@@ -15,6 +15,7 @@ use oomwatch_common::{foretell::is_foretold, parcel::Piece, peek::Peek};
 use rustix::{
     event::{EventfdFlags, eventfd},
     io::read,
+    thread::sched_yield,
 };
 
 use crate::{
@@ -78,10 +79,21 @@ impl Foreteller {
         copy.add(&Piece::Record(raw), Need::File).then_some(copy)
     }
 
-    /// Has a teller print its line: that of this CPU, which then comes first. Allocates nothing.
+    /// Has a teller print its line: that of this CPU, as soon as this thread sleeps or lets it. Allocates nothing.
     pub fn tell(&self, incident: u64, record: Parcel) {
         self.claims.offer(incident);
+        let is_behind = !self.told.waiting.is_empty();
         self.told.send(Foretold::Begun { incident, record });
+        if is_behind {
+            self.let_tell();
+        }
+    }
+
+    /// Lets the tellers of this CPU print what there is to be printed, before this thread goes on.
+    pub fn let_tell(&self) {
+        if !self.told.waiting.is_empty() {
+            sched_yield();
+        }
     }
 
     /// Whether its line has been printed, or is being printed.

@@ -1,5 +1,6 @@
 //! One incident on the capture thread's desk: what is known of it, what has been read for it, what is still to be read.
 
+mod proof;
 mod settling;
 
 use oomwatch_common::{
@@ -10,6 +11,7 @@ use oomwatch_common::{
     units::BoottimeNs,
 };
 
+use self::proof::OnProof;
 #[cfg(test)]
 pub(crate) use self::settling::ENDS_SOON_NS;
 use crate::{
@@ -54,8 +56,7 @@ pub struct Job {
     kernel_oom_kills: Option<u64>,
     /// The file that has it was tried.
     has_vmstat: bool,
-    /// What there is to be foretold once it is known to be a kill; then that number is read first.
-    unproved: Option<Parcel>,
+    on_proof: OnProof,
     /// Its line was offered to the teller.
     is_foretold: bool,
     /// Nobody wants more of it than the line that was printed.
@@ -116,7 +117,7 @@ impl Job {
             deadline_ns,
             kernel_oom_kills: None,
             has_vmstat: false,
-            unproved: None,
+            on_proof: OnProof::Nothing,
             is_foretold: false,
             is_spared: false,
             proof: None,
@@ -131,34 +132,26 @@ impl Job {
         if self.is_spared {
             return;
         }
-        match &first.tells {
+        let (victim, trigger, of_group) = match &first.tells {
             Tells::Begin { trigger, chosen, cgroup, group, .. } => {
-                if is_held && trigger == chosen && !group && self.pack.first_record().is_some() {
-                    self.held = Some((*chosen, Some(first.cpu)));
-                    return;
-                }
-                self.read_process(chosen, sources);
-                self.cgroups = cgroups(&first.tells, sources);
-                if let (true, Some((_, own))) = (*group && cgroup.is_some(), &self.cgroups[0]) {
-                    self.member_count = sources.members(own, &mut self.members);
-                }
-                self.trigger = Some(*trigger).filter(|trigger| !trigger.kthread && trigger != chosen);
+                (chosen, Some(*trigger), *group && cgroup.is_some())
             }
-            Tells::Marked { trigger, victim, .. } => {
-                self.trigger = Some(*trigger).filter(|trigger| !trigger.kthread && trigger != victim);
-                if is_held && trigger == victim && self.unproved.is_some() {
-                    self.held = Some((*victim, Some(first.cpu)));
-                    return;
-                }
-                self.read_process(victim, sources);
-                self.cgroups = cgroups(&first.tells, sources);
-            }
+            Tells::Marked { trigger, victim, .. } => (victim, Some(*trigger), false),
             Tells::Killed(process) | Tells::Victim(process, _) | Tells::Proof(process, _) => {
-                self.read_process(process, sources);
-                self.cgroups = cgroups(&first.tells, sources);
+                (process, None, false)
             }
-            Tells::End { .. } => {}
+            Tells::End { .. } => return,
+        };
+        if is_held && self.pack.first_record().is_some() {
+            self.held = Some((*victim, Some(first.cpu)));
+            return;
         }
+        self.read_process(victim, sources);
+        self.cgroups = cgroups(&first.tells, sources);
+        if let (true, Some((_, own))) = (of_group, &self.cgroups[0]) {
+            self.member_count = sources.members(own, &mut self.members);
+        }
+        self.trigger = trigger.filter(|trigger| !trigger.kthread && trigger != victim);
     }
 
     /// Whether a record belongs to this incident.
@@ -221,11 +214,6 @@ impl Job {
         self.seen.iter().take(self.seen_count).find(|seen| seen.number == tgid)
     }
 
-    /// Its line is to be foretold as soon as the kernel's count says that it is a kill.
-    pub fn foretell_once_proved(&mut self, record: Option<Parcel>) {
-        self.unproved = record;
-    }
-
     /// Its line was offered.
     pub fn foretold(&mut self) {
         self.is_foretold = true;
@@ -238,7 +226,7 @@ impl Job {
 
     /// Whether there is one, or will be when it is known to be a kill.
     pub fn has_a_line(&self) -> bool {
-        self.is_foretold || self.unproved.is_some()
+        self.is_foretold || matches!(self.on_proof, OnProof::Foretell(_))
     }
 
     /// Nobody will want what would be read, or has been.
@@ -252,31 +240,15 @@ impl Job {
         self.is_spared
     }
 
-    /// What is to be foretold of it, if the kernel's count was read for it.
-    pub fn to_be_proved(&mut self) -> Option<Parcel> {
-        self.kernel_oom_kills.and_then(|_| self.unproved.take())
-    }
-
-    /// Whether it was a kill, as far as that is known already.
-    pub fn proof(&self) -> Option<Proof> {
-        self.proof
-    }
-
-    /// Keeps that.
-    pub fn proved(&mut self, proof: Proof) {
-        self.proof = Some(proof);
-    }
-
     /// Makes the next of the reads that cannot wait: of who is dying or may be next, and what a line waits for. A
     /// victim that is held is read on its own CPU, so that the others have something else to do meanwhile: print its
     /// line, and read that. False: there is none `here`.
     pub fn read_urgent(&mut self, sources: &mut Sources, here: Option<u16>) -> bool {
-        if self.unproved.is_some() && self.kernel_oom_kills.is_none() && !self.has_vmstat {
+        if self.waits_for_proof() {
             self.read_of_node(VMSTAT, sources);
             return true;
         }
-        let is_here = self.held.is_some_and(|(_, cpu)| cpu.is_none() || here == cpu);
-        if is_here && self.owes_a_victim() && self.read_held(sources) {
+        if self.is_held_here(here) && self.read_held(sources) {
             return true;
         }
         let Some(process) = self.next_process() else { return false };
@@ -284,10 +256,16 @@ impl Job {
         true
     }
 
+    /// Whether there is such a read.
+    pub fn has_urgent(&self, here: Option<u16>) -> bool {
+        let has_process = self.next_member < self.member_count || self.trigger.is_some();
+        self.waits_for_proof() || self.is_held_here(here) || has_process
+    }
+
     /// Whether there is any read left.
     pub fn has_more(&self) -> bool {
-        let processes_done = self.next_member >= self.member_count && self.trigger.is_none();
-        !processes_done || self.held.is_some() || self.next_read.0 <= self.cgroups.len()
+        let has_files = self.next_read.0 <= self.cgroups.len() || self.owes_proof();
+        self.has_urgent(None) || self.held.is_some() || has_files
     }
 
     /// Makes the next read. False: there is none left, or none yet.
@@ -303,7 +281,13 @@ impl Job {
         if self.read_held(sources) || self.read_urgent(sources, None) {
             return true;
         }
-        let Some((whose, file)) = self.next_file() else { return false };
+        let Some((whose, file)) = self.next_file() else {
+            let owes_proof = self.owes_proof();
+            if owes_proof {
+                self.read_of_node(VMSTAT, sources);
+            }
+            return owes_proof;
+        };
         if let Some(Some((id, cgroup))) = self.cgroups.get(whose) {
             let read = sources.read_in_cgroup(cgroup, file);
             self.pack.source(Subject::Cgroup(*id), file, &read);
@@ -367,6 +351,7 @@ impl Job {
             };
             self.pack.source(subject, file, &Err(Outcome::TimedOut));
         }
+        self.has_vmstat = true;
     }
 
     /// What is known of it.
@@ -377,11 +362,6 @@ impl Job {
     /// When its first record was taken.
     pub fn taken_at(&self) -> BoottimeNs {
         self.taken_at
-    }
-
-    /// `oom_kill` of the `/proc/vmstat` that was read for this incident.
-    pub fn kernel_oom_kills(&self) -> Option<u64> {
-        self.kernel_oom_kills
     }
 
     /// What it has come to; `None` where there was no memory for it.

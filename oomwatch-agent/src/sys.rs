@@ -32,12 +32,10 @@ use tokio::io::{Interest, unix::AsyncFd};
 /// time.
 #[derive(Clone, Copy, Debug)]
 pub enum Priority {
-    /// Of who captures.
+    /// Of who captures, and of what prints a line: who captures lets that go first where there is something to be read.
     Capture = 1,
     /// Of the thread that reads what can wait, while somebody waits for it: see [`hurry`].
     Hurried = 2,
-    /// Of what prints a line before the victim is read: it takes less time than that, and waits for stdout alone.
-    Teller = 3,
 }
 
 /// More than the capture thread uses of its stack: some records, a page of text.

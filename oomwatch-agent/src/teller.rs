@@ -169,7 +169,7 @@ impl Tellers {
 /// One of them; `_end` goes with it.
 fn run(number: usize, teller: &Mutex<Teller>, told: &Told, _end: SyncSender<()>) {
     sys::touch_stack();
-    if let Err(error) = told.shares().take(number, Priority::Teller) {
+    if let Err(error) = told.shares().take(number, Priority::Capture) {
         tracing::debug!(%error, "lines are printed at normal priority, or on any CPU");
     }
     loop {

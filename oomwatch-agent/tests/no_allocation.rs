@@ -192,6 +192,7 @@ fn a_live_process_and_its_cgroup() {
         trigger_memcg: wire::UNREAD_MEMCG,
         memcg,
         levels: [wire::MemcgLevel { usage: wire::UNREAD_U64, max: wire::UNREAD_U64 }; wire::MEMCG_LEVELS],
+        oom_kills: wire::UNREAD_U64,
     };
     let records = [[mark.as_bytes(), &tail].concat()];
     let mut node = Node::new(Path::new("/proc"), Path::new("/sys/fs/cgroup"));

@@ -96,6 +96,7 @@ const LINES: &[Line] = lines! {
     memcg_swap_max = "mem_cgroup" ["swap.max"];
     memcg_id = "mem_cgroup" ["id.id"];
     memcg_oom_group = "mem_cgroup" ["oom_group"];
+    memcg_events_local = "mem_cgroup" ["memory_events_local"];
 };
 
 /// Enumerators, by name: their values differ by configuration.
@@ -105,6 +106,7 @@ pub(crate) const ENUMERATORS: &[(Slot, &str)] = &[
     (|layout| &mut layout.mm_swapents, "MM_SWAPENTS"),
     (|layout| &mut layout.mm_shmempages, "MM_SHMEMPAGES"),
     (|layout| &mut layout.memory_cgrp_id, "memory_cgrp_id"),
+    (|layout| &mut layout.memcg_event_oom_kill, "MEMCG_OOM_KILL"),
 ];
 
 /// Without these a victim cannot be named.

@@ -159,6 +159,10 @@ kernel_layout! {
     memcg_id,
     /// `mem_cgroup.oom_group`, `bool`.
     memcg_oom_group,
+    /// `mem_cgroup.memory_events_local`: counts, `unsigned long`, of what took place in this very cgroup.
+    memcg_events_local,
+    /// `MEMCG_OOM_KILL`: which of them counts kills.
+    memcg_event_oom_kill,
 
     /// 1 where tracepoint `oom/mark_victim` passes the task, 0 where it passes a bare pid.
     mark_victim_passes_task,

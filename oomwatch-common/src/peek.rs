@@ -108,6 +108,8 @@ pub enum Tells<'a> {
         cgroup: Option<CgroupView<'a>>,
         /// `memory.oom.group` holds for it.
         group: bool,
+        /// How many processes of that cgroup the kernel has counted as killed by now.
+        oom_kills: Option<u64>,
     },
     /// The agent's own task.
     Proof(Identity, Option<CgroupView<'a>>),
@@ -199,6 +201,7 @@ pub fn peek(bytes: &[u8]) -> Result<Peek<'_>, DecodeError> {
                 victim: identity(&record.task),
                 cgroup: view(&record.memcg, tail)?,
                 group: is_group(&record.memcg),
+                oom_kills: read_u64(record.oom_kills),
             }
         }
         Fixed::Proof(record) => Tells::Proof(identity(&record.task), view(&record.memcg, tail)?),

@@ -49,10 +49,11 @@ pub enum RecordKind {
     Killed = 3,
     /// Return of `oom_kill_process`: an [`End`].
     End = 4,
-    /// Level `tracepoint`: `mark_victim` alone, with all that can be read there: a [`Marked`].
-    Marked = 5,
     /// The proof of the layout: the agent's own task: a [`Proof`].
     Proof = 6,
+    /// Level `tracepoint`: `mark_victim` alone, with all that can be read there: a [`Marked`]. 5 was this without
+    /// `oom_kills`.
+    Marked = 7,
 }
 
 macro_rules! wire {
@@ -289,6 +290,9 @@ wire! {
         pub memcg: Memcg,
         /// The levels of `memcg`, leaf first.
         pub levels: [MemcgLevel; MEMCG_LEVELS],
+        /// Processes of `memcg` itself that the kernel has counted as killed, this one, if it was, among them:
+        /// `oom_kill` of `memory.events.local`.
+        pub oom_kills: u64,
     }
 }
 
@@ -315,7 +319,7 @@ const _: () = {
     assert!(size_of::<Victim>() == 24 + 144 + 72);
     assert!(size_of::<Killed>() == 32);
     assert!(size_of::<End>() == 32);
-    assert!(size_of::<Marked>() == 24 + 2 * 144 + 2 * 72 + 16 * MEMCG_LEVELS);
+    assert!(size_of::<Marked>() == 24 + 2 * 144 + 2 * 72 + 16 * MEMCG_LEVELS + 8);
     assert!(size_of::<Proof>() == size_of::<Victim>());
     assert!(core::mem::offset_of!(Begin, oom) == 24);
     assert!(core::mem::offset_of!(Begin, trigger) == 120);

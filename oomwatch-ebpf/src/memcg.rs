@@ -1,8 +1,11 @@
 //! A memory cgroup: its counters, and its path up to the root by `cgroup_subsys_state.parent`.
 
-use oomwatch_common::record::{
-    MEMCG_KNOWN, MEMCG_LEVELS, MEMCG_OOM_GROUP, MEMCG_OOM_GROUP_EFFECTIVE, MEMCG_TRUNCATED, Memcg,
-    MemcgLevel, PATH_LEVELS, UNREAD_MEMCG, UNREAD_U64,
+use oomwatch_common::{
+    layout::ABSENT,
+    record::{
+        MEMCG_KNOWN, MEMCG_LEVELS, MEMCG_OOM_GROUP, MEMCG_OOM_GROUP_EFFECTIVE, MEMCG_TRUNCATED, Memcg,
+        MemcgLevel, PATH_LEVELS, UNREAD_MEMCG, UNREAD_U64,
+    },
 };
 
 use crate::{
@@ -21,6 +24,13 @@ pub(crate) fn of_task(task: Address) -> Address {
     let id = layout!(memory_cgrp_id);
     // More controllers than 32 do not fit in the kernel's own subsystem masks.
     if id >= 32 { Address::NULL } else { subsys.pointer(id * 8) }
+}
+
+/// Processes of a memory cgroup that the kernel has counted as killed.
+#[inline(always)]
+pub(crate) fn oom_kills(memcg: Address) -> u64 {
+    let event = layout!(memcg_event_oom_kill);
+    if event == ABSENT { UNREAD_U64 } else { memcg.member(layout!(memcg_events_local)).u64(event * 8) }
 }
 
 /// The counters of a memory cgroup, without its path.

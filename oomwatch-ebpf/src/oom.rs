@@ -244,6 +244,7 @@ pub(crate) fn marked(argument: u64) {
     task::fill_current(&mut draft, offset_of!(Marked, trigger), trigger);
     let (own, levels) = (memcg::of_task(task), Some(offset_of!(Marked, levels)));
     memcg::fill(&mut draft, offset_of!(Marked, memcg), levels, own, Address::NULL);
+    draft.fixed().oom_kills = memcg::oom_kills(own);
     let own = memcg::of_task(trigger);
     memcg::fill(&mut draft, offset_of!(Marked, trigger_memcg), None, own, Address::NULL);
     draft.submit(RecordKind::Marked, invocation.number);

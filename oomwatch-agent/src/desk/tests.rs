@@ -233,7 +233,7 @@ fn an_incident_whose_end_never_comes_is_reported_after_its_time() {
 }
 
 /// `oom_kill` of the recorded vmstat.
-const COUNTED_AFTER: u64 = 1035;
+const COUNTED_AFTER: u64 = 19_500;
 
 #[test]
 fn a_mark_that_the_kernel_counted_as_a_kill_is_an_incident() {

@@ -63,6 +63,11 @@ impl Job {
         }
     }
 
+    /// Whether its victim is to be read here, and now.
+    pub(super) fn is_held_here(&self, here: Option<u16>) -> bool {
+        self.owes_a_victim() && self.held.is_some_and(|(_, cpu)| cpu.is_none() || here == cpu)
+    }
+
     fn lacks_only_its_end(&self) -> bool {
         self.is_spared && !self.outline.ended()
     }

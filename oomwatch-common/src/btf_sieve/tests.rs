@@ -7,10 +7,10 @@ use crate::{btf::Btf, kernel_layout::resolve};
 
 const KERNELS: &[&[u8]] = &[
     include_bytes!("../../../tests/fixtures/btf/5.10.0-32-cloud-amd64.btf"),
-    include_bytes!("../../../tests/fixtures/btf/6.1.0-56-cloud-amd64.btf"),
-    include_bytes!("../../../tests/fixtures/btf/6.12.117+deb13-cloud-amd64.btf"),
+    include_bytes!("../../../tests/fixtures/btf/6.1.0-57-cloud-amd64.btf"),
+    include_bytes!("../../../tests/fixtures/btf/6.12.118+deb13-cloud-amd64.btf"),
     include_bytes!("../../../tests/fixtures/btf/7.2.13+deb14-cloud-amd64.btf"),
-    include_bytes!("../../../tests/fixtures/btf/6.1.0-56-cloud-arm64.btf"),
+    include_bytes!("../../../tests/fixtures/btf/6.1.0-57-cloud-arm64.btf"),
 ];
 
 impl Source for &[u8] {

@@ -8,10 +8,10 @@ use crate::{btf::BtfError, btf_excerpt::excerpt};
 /// An excerpt of a kernel's BTF, the table of its offsets, and its column there.
 const KERNELS: &[(&str, &[u8], &str)] = &[
     ("5.10.0-32-cloud-amd64", include_bytes!("../../../tests/fixtures/btf/5.10.0-32-cloud-amd64.btf"), AMD64),
-    ("6.1.0-56-cloud-amd64", include_bytes!("../../../tests/fixtures/btf/6.1.0-56-cloud-amd64.btf"), AMD64),
+    ("6.1.0-57-cloud-amd64", include_bytes!("../../../tests/fixtures/btf/6.1.0-57-cloud-amd64.btf"), AMD64),
     (
-        "6.12.117+deb13-cloud-amd64",
-        include_bytes!("../../../tests/fixtures/btf/6.12.117+deb13-cloud-amd64.btf"),
+        "6.12.118+deb13-cloud-amd64",
+        include_bytes!("../../../tests/fixtures/btf/6.12.118+deb13-cloud-amd64.btf"),
         AMD64,
     ),
     (
@@ -19,7 +19,7 @@ const KERNELS: &[(&str, &[u8], &str)] = &[
         include_bytes!("../../../tests/fixtures/btf/7.2.13+deb14-cloud-amd64.btf"),
         AMD64,
     ),
-    ("6.1.0-56-cloud-arm64", include_bytes!("../../../tests/fixtures/btf/6.1.0-56-cloud-arm64.btf"), ARM64),
+    ("6.1.0-57-cloud-arm64", include_bytes!("../../../tests/fixtures/btf/6.1.0-57-cloud-arm64.btf"), ARM64),
 ];
 const AMD64: &str = include_str!("../../../tests/fixtures/btf/offsets-amd64.txt");
 const ARM64: &str = include_str!("../../../tests/fixtures/btf/offsets-arm64.txt");

@@ -90,6 +90,7 @@ fn mark(number: u64, trigger: u32, tgid: u32, group: bool, bare: bool) -> Vec<u8
         trigger_memcg: wire::UNREAD_MEMCG,
         memcg: own,
         levels: [wire::MemcgLevel { usage: u64::MAX, max: u64::MAX }; wire::MEMCG_LEVELS],
+        oom_kills: wire::UNREAD_U64,
     };
     [record.as_bytes(), path].concat()
 }

@@ -2,9 +2,11 @@
 
 use oomwatch_common::record as wire;
 use rustix::thread::CpuSet;
+use zerocopy::{FromBytes as _, IntoBytes as _};
 
 use super::*;
 use crate::{
+    claims::Claims,
     cpus::Shares,
     foreteller::{Foretold, Told, foretelling},
     job::ENDS_SOON_NS,
@@ -16,13 +18,18 @@ const ELSEWHERE: Option<u16> = Some(1);
 
 /// With a teller, and a victim that is held if it asked itself.
 fn bench(name: &str) -> (Bench, Arc<Told>) {
+    let (bench, told, _) = bench_with_claims(name);
+    (bench, told)
+}
+
+fn bench_with_claims(name: &str) -> (Bench, Arc<Told>, Arc<Claims>) {
     let mut bench = Bench::new(name, 1, u64::MAX, |_| {});
-    let (foreteller, told, _) = foretelling(8, Shares::of_this_process().unwrap()).unwrap();
+    let (foreteller, told, claims) = foretelling(8, Shares::of_this_process().unwrap()).unwrap();
     bench.desk.foreteller = Some(foreteller);
     let mut cpus = CpuSet::new();
     cpus.set(0);
     bench.desk.victims_are_held(Arc::new(Shares::of(&cpus)));
-    (bench, told)
+    (bench, told, claims)
 }
 
 /// Of a victim without other threads nothing comes between the begin and the kill.
@@ -155,26 +162,112 @@ fn a_node_without_memory_cannot_wait() {
     }
 }
 
+/// A mark of another incident, with what its cgroup had counted; `None`: that could not be read.
+fn mark(raw: &[u8], incident: u64, cgroup_counted: Option<u64>) -> Vec<u8> {
+    let (mut record, tail) = wire::Marked::read_from_prefix(raw).unwrap();
+    (record.header.incident, record.oom_kills) = (incident, cgroup_counted.unwrap_or(wire::UNREAD_U64));
+    [record.as_bytes(), tail].concat()
+}
+
 #[test]
 fn at_level_tracepoint_a_line_is_foretold_when_the_count_says_that_it_is_a_kill() {
     for (counted, is_told) in [(0, true), (u64::MAX, false)] {
-        let (bench, told) = bench("tracepoint_v1");
-        let mut bench = bench.counted(counted);
-        let first = bench.recording.records[0].clone();
-        bench.desk.take(&first, NOW);
-        assert!(told.next().is_none(), "nothing has been read yet");
-        assert!(bench.desk.owes_a_victim(), "anchors hold on");
-        assert!(bench.desk.read_urgent(NOW, ELSEWHERE), "the count");
-        assert_eq!(told.next().is_some(), is_told, "{counted}: before the victim is read");
-        assert!(!bench.desk.read_urgent(NOW, ELSEWHERE), "that would take a CPU more");
-        assert!(!bench.desk.has_more(NOW) && bench.desk.owes_a_victim(), "still");
-        while bench.desk.read_urgent(NOW, HERE) {}
-        assert!(!bench.desk.owes_a_victim() && !bench.desk.is_late(NOW));
-        bench.feed_nothing(0);
-        if is_told {
-            let sources = bench.sources();
-            assert_eq!(outcomes(&sources, "status"), [Outcome::Read]);
-            assert!(sources.iter().any(|source| source.file.starts_with("memory.")), "{sources:?}");
+        for cgroup_counted in [None, Some(0)] {
+            let (bench, told) = bench("tracepoint_v1");
+            let mut bench = bench.counted(counted);
+            let first = mark(&bench.recording.records[0], 1, cgroup_counted);
+            bench.desk.take(&first, NOW);
+            assert!(told.next().is_none(), "nothing has been read yet");
+            assert!(bench.desk.owes_a_victim(), "anchors hold on");
+            assert!(bench.desk.read_urgent(NOW, ELSEWHERE), "the count");
+            assert_eq!(told.next().is_some(), is_told, "{counted}: before the victim is read");
+            assert!(!bench.desk.read_urgent(NOW, ELSEWHERE), "that would take a CPU more");
+            assert!(!bench.desk.has_more(NOW));
+            while bench.desk.read_urgent(NOW, HERE) {}
+            assert!(!bench.desk.owes_a_victim() && !bench.desk.is_late(NOW));
+            bench.feed_nothing(0);
+            assert_eq!(bench.desk.jobs.len(), 0);
+            let captured = bench.captured();
+            assert_eq!(captured.is_some(), is_told);
+            if let Some(captured) = captured {
+                let sources = captured.capture.sources;
+                assert_eq!(outcomes(&sources, "status"), [Outcome::Read]);
+                assert!(sources.iter().any(|source| source.file.starts_with("memory.")), "{sources:?}");
+            }
         }
     }
+}
+
+#[test]
+fn at_level_tracepoint_a_kill_that_its_cgroup_has_counted_is_foretold_at_once_and_proved_later() {
+    for (counted, is_kill) in [(0, true), (u64::MAX, false)] {
+        for lines_are_all in [false, true] {
+            let (mut bench, told, claims) = bench_with_claims("tracepoint_v1");
+            bench = bench.counted(counted);
+            bench.desk.lines_are_all = lines_are_all;
+            let first = mark(&bench.recording.records[0], 1, Some(1));
+            bench.desk.take(&first, NOW);
+            assert!(matches!(told.next(), Some(Foretold::Begun { .. })), "before anything is read");
+            assert!(claims.by_teller(1));
+            assert!(!bench.desk.read_urgent(NOW, ELSEWHERE), "its reader comes first");
+            while bench.desk.read_urgent(NOW, HERE) {}
+            bench.desk.settle(false, NOW);
+            assert_eq!(bench.desk.jobs.len(), 1, "the count is still to be read");
+            assert!(bench.desk.has_more(NOW));
+            bench.feed_nothing(0);
+            assert_eq!(bench.desk.jobs.len(), 0);
+            assert_eq!(matches!(told.next(), Some(Foretold::NotKilled { .. })), !is_kill, "{lines_are_all}");
+            assert_eq!(bench.captured().is_some(), is_kill && !lines_are_all);
+        }
+    }
+}
+
+#[test]
+fn a_count_that_cannot_be_read_in_time_keeps_no_incident_open() {
+    let (mut bench, told, claims) = bench_with_claims("tracepoint_v1");
+    (bench.desk.deadline_ns, bench.desk.lines_are_all) = (0, true);
+    bench.desk.take(&mark(&bench.recording.records[0].clone(), 1, Some(1)), NOW);
+    assert!(told.next().is_some() && claims.by_teller(1));
+    bench.feed_nothing(0);
+    bench.feed_nothing(1);
+    assert_eq!(bench.desk.jobs.len(), 0);
+    assert!(told.next().is_none(), "nothing says that it was none");
+}
+
+/// The node's count is read for the second mark, when the first one's kill is in it already.
+#[test]
+fn a_kill_that_waits_for_its_proof_is_not_taken_for_that_of_a_later_mark() {
+    let (bench, told, claims) = bench_with_claims("tracepoint_v1");
+    let mut bench = bench.counted(COUNTED_AFTER - 1);
+    let raw = bench.recording.records[0].clone();
+    for incident in [1, 2] {
+        bench.desk.take(&mark(&raw, incident, Some(1)), NOW);
+    }
+    assert!(matches!(told.next(), Some(Foretold::Begun { incident: 1, .. })) && claims.by_teller(1));
+    assert!(told.next().is_none(), "what the cgroup has counted was that one");
+    while bench.desk.read_urgent(NOW, HERE) {}
+    bench.feed_nothing(0);
+    assert!(told.next().is_none(), "nothing is foretold, and nothing taken back");
+    assert!(bench.captured().is_some() && bench.captured().is_none());
+}
+
+#[test]
+fn what_a_cgroup_had_counted_is_remembered() {
+    let (mut bench, _) = bench("tracepoint_v1");
+    let raw = bench.recording.records[0].clone();
+    let mut is_counted = |cgroup: u64, kills: Option<u64>| {
+        let (mut record, tail) =
+            wire::Marked::read_from_prefix(&mark(&raw, 1, kills)).map(|(r, t)| (r, t.to_vec())).unwrap();
+        record.memcg.cgroup_id = cgroup;
+        let raw = [record.as_bytes(), &tail].concat();
+        bench.desk.marks.is_counted(&peek(&raw).unwrap())
+    };
+    let seen =
+        [(7, None), (7, Some(0)), (7, Some(1)), (7, Some(1)), (7, Some(3)), (8, Some(5)), (8, Some(5))];
+    let counted = seen.map(|(cgroup, kills)| is_counted(cgroup, kills));
+    assert_eq!(counted, [false, false, true, false, true, true, false]);
+    // As many cgroups as are remembered.
+    assert!((100..164).all(|cgroup| is_counted(cgroup, Some(1))));
+    assert!((100..164).all(|cgroup| !is_counted(cgroup, Some(1))));
+    assert!(is_counted(7, Some(3)), "it was forgotten");
 }
