@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use oomwatch_tests::{
     agent::{self, Agent},
     bench::Bench,
@@ -103,6 +103,17 @@ fn compared_kill(bench: &mut Bench) -> Result<()> {
 #[test]
 fn who_else_could_have_been_killed_is_ranked() -> Result<()> {
     let Some(_guard) = alone_and_root()? else { return Ok(()) };
+    for _ in 0..3 {
+        if is_ranked()? {
+            return Ok(());
+        }
+    }
+    bail!("the kernel killed a second one each time")
+}
+
+/// False: the kernel killed another one too, as it may before the last pages of the first one are back: it is looked at
+/// no more as soon as most of them are (`MMF_OOM_SKIP`, mm/oom_kill.c and mm/mmap.c of 6.18).
+fn is_ranked() -> Result<bool> {
     let mut bench = bench(&["--output", "json"])?;
     let pod = format!("/oomwatch-test-{}/around", std::process::id());
     let [one, two] = ["one", "two"].map(|name| bench.hierarchy.create(&format!("{pod}/{name}")));
@@ -121,7 +132,11 @@ fn who_else_could_have_been_killed_is_ranked() -> Result<()> {
     victim.wait_for_kill()?;
     let (report, ..) = bench.observe_one(&[victim.pid])?;
     // The kernel takes back what it can before it kills, pages of a program's file too: so the other is read after.
-    let sizes = [victims_size, other.status()?.bytes("VmRSS")];
+    let Some(others_size) = other.status()?.bytes("VmRSS") else {
+        other.wait_for_kill()?;
+        return Ok(false);
+    };
+    let sizes = [victims_size, Some(others_size)];
     let around = Around::of(&report.line)?;
     let mut differences = Differences::default();
     differences.equal("candidates.count", around.candidates.count, 3);
@@ -139,7 +154,8 @@ fn who_else_could_have_been_killed_is_ranked() -> Result<()> {
         differences.equal("cgroup", seen.cgroup.clone(), cgroup.path.clone());
     }
     differences.finish().with_context(|| report.line)?;
-    bench.stop()
+    bench.stop()?;
+    Ok(true)
 }
 
 #[test]
