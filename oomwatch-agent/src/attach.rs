@@ -108,13 +108,14 @@ pub fn attach(
     };
     let mut load = |how| -> Result<Loaded, Refusal> {
         let mut loaded = probe::load(&mut loader, &settings, how)?;
-        for _ in 1..PROOFS {
-            if proof::check(&loaded.proof, &options.proc, page_size).is_ok() {
-                break;
+        let mut proofs = 1;
+        while let Err(refusal) = proof::check(&loaded.proof, &options.proc, page_size) {
+            if proofs == PROOFS {
+                return Err(refusal);
             }
             loaded.prove_again()?;
+            proofs += 1;
         }
-        proof::check(&loaded.proof, &options.proc, page_size)?;
         proved(&loaded.proof.record);
         Ok(loaded)
     };

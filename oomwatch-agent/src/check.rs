@@ -32,6 +32,7 @@ use crate::{
     config::{CheckOptions, CheckOutput},
     kmsg::Kmsg,
     kubernetes::{events::Api, kubelet::Kubelet},
+    preflight,
     probe::resolve,
     refusal::Refusal,
     sys,
@@ -196,12 +197,8 @@ impl<'a> Look<'a> {
 
     /// A line of `/proc/self/status`.
     fn status(&self, name: &str) -> Option<&str> {
-        status_field(&self.status, name)
+        preflight::status_field(&self.status, name)
     }
-}
-
-fn status_field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
-    status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
 }
 
 /// Looks at everything, prints it, and ends with 0 where incidents will be caught, else with what `run` would end with.

@@ -173,13 +173,13 @@ impl Desk {
             let mut job = Job::new(outline, pack, now, self.deadline_ns);
             if let Some(foreteller) = &self.foreteller {
                 let copy = Foreteller::copy(record, raw, &self.pool);
-                if proves_itself {
-                    foretell(foreteller, &mut job, copy);
-                } else if is_counted {
-                    foretell(foreteller, &mut job, copy);
-                    job.trust();
-                } else {
+                if !proves_itself && !is_counted {
                     job.foretell_once_proved(copy);
+                } else if let Some(copy) = copy {
+                    foretell(foreteller, &mut job, copy);
+                    if !proves_itself {
+                        job.trust();
+                    }
                 }
             }
             let has_an_anchor = self.anchored.as_ref().is_some_and(|anchored| anchored.have(record.cpu));
@@ -264,12 +264,11 @@ impl Desk {
         for job in self.jobs.iter_mut().take(index + 1).filter(|job| job.awaits_proof()) {
             let proof = self.marks.prove(job, kills, now);
             job.proved(proof);
-            let unproved = job.take_unproved().filter(|_| proof == Proof::Kill);
-            if proof == Proof::NoKill {
-                job.spare();
-            }
-            if let Some(foreteller) = &self.foreteller {
-                foretell(foreteller, job, unproved);
+            let unproved = job.take_unproved();
+            match (proof, unproved, &self.foreteller) {
+                (Proof::Kill, Some(unproved), Some(foreteller)) => foretell(foreteller, job, unproved),
+                (Proof::NoKill, ..) => job.spare(),
+                _ => {}
             }
         }
     }
@@ -319,11 +318,9 @@ impl Desk {
     }
 }
 
-fn foretell(foreteller: &Foreteller, job: &mut Job, record: Option<Parcel>) {
-    if let Some(record) = record {
-        foreteller.tell(job.outline().number(), record);
-        job.foretold();
-    }
+fn foretell(foreteller: &Foreteller, job: &mut Job, record: Parcel) {
+    foreteller.tell(job.outline().number(), record);
+    job.foretold();
 }
 
 /// Whether the victim is the task that runs where the kernel kills: who keeps that CPU keeps it from going on. Of a

@@ -51,10 +51,14 @@ pub fn check(proc: &Path) -> Result<(), Refusal> {
     )))
 }
 
+/// What stands behind a name in `/proc/PID/status`.
+pub fn status_field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
+    status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
+}
+
 /// `CapEff` of `/proc/PID/status`: a bit for each capability.
 pub fn effective_capabilities(status: &str) -> Option<u64> {
-    let mask = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
-    u64::from_str_radix(mask.trim(), 16).ok()
+    u64::from_str_radix(status_field(status, "CapEff")?, 16).ok()
 }
 
 /// Whether the kernel takes these capabilities for this one of BPF's: `CAP_SYS_ADMIN` stands for both

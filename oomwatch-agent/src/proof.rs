@@ -11,7 +11,7 @@ use oomwatch_common::{
     units::{Bytes, PageSize},
 };
 
-use crate::refusal::Refusal;
+use crate::{preflight::status_field, refusal::Refusal};
 
 /// What the program `prove` and `/proc/self` say of the same process.
 pub struct Proof {
@@ -93,10 +93,9 @@ fn differences(process: &Process, status_before: &str, proc: &Path) -> Option<St
     })
 }
 
-/// The number behind a name in `/proc/PID/status`.
+/// The number behind a name in `/proc/PID/status`, or in a file like it.
 fn number(status: &str, name: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
-    line.split_ascii_whitespace().next()?.parse().ok()
+    status_field(status, name)?.split_ascii_whitespace().next()?.parse().ok()
 }
 
 /// What a process may have more or less than it said of itself just now.
