@@ -21,7 +21,7 @@ use oomwatch_common::units::BoottimeNs;
 use rustix::{event::epoll, io::Errno, thread::sched_yield};
 
 use crate::{
-    capture::{Shift, timespec_until},
+    capture::Shift,
     cpus::Shares,
     probe::Bell,
     sys::{self, Priority},
@@ -118,7 +118,7 @@ fn serve(epoll: &OwnedFd, bells: &[Bell], shift: &Shift) {
         [epoll::Event { flags: epoll::EventFlags::empty(), data: epoll::EventData::new_u64(0) }; 2];
     let mut settles_at: Option<BoottimeNs> = None;
     while !shift.has_ended() {
-        let timeout = settles_at.map(|at| timespec_until(at, sys::boottime()));
+        let timeout = settles_at.map(sys::until);
         match epoll::wait(epoll, &mut events, timeout.as_ref()) {
             // No record came: whoever has the desk settles what there is to settle.
             Ok(0) => {

@@ -15,12 +15,11 @@ use std::{
     thread,
 };
 
-use oomwatch_common::units::BoottimeNs;
+use oomwatch_common::{counters::ProbeCounter, units::BoottimeNs};
 use rustix::{
     event::{EventfdFlags, epoll, eventfd},
     io::{Errno, read, write},
     thread::{sched_getcpu, sched_yield},
-    time::Timespec,
 };
 
 use crate::{
@@ -267,7 +266,7 @@ impl Shift {
         self.has_ended.store(true, Ordering::Release);
         desk.victims_are_let_go();
         self.read_all(&mut probe, &mut desk);
-        desk.settle(true, sys::boottime());
+        hand_over(&probe, &mut desk, true, sys::boottime());
         Some(probe)
     }
 
@@ -299,24 +298,34 @@ impl Shift {
 
 /// Hands over what is complete, and says when there will be more although nothing wakes anybody.
 fn settle(probe: &mut Probe, desk: &mut Desk, now: BoottimeNs) -> Option<BoottimeNs> {
-    desk.settle(false, now);
+    hand_over(probe, desk, false, now);
     if let Some(invocation) = desk.unawaited(now) {
-        probe.await_no_end_of(invocation);
+        probe.unawaited().set(invocation);
     }
     desk.looks_at(now)
+}
+
+fn hand_over(probe: &Probe, desk: &mut Desk, all: bool, now: BoottimeNs) {
+    if desk.lacks_an_end(all, now)
+        && let Some(untold) = probe.counters().get(ProbeCounter::Untold)
+    {
+        desk.was_killed(untold, now);
+    }
+    desk.settle(all, now);
 }
 
 /// Starts what captures.
 ///
 /// # Errors
 /// The kernel refused an epoll, an eventfd or the thread.
-pub fn start(probe: Probe, desk: Desk, incidents: Receiver<Caught>) -> io::Result<Running> {
+pub fn start(probe: Probe, mut desk: Desk, incidents: Receiver<Caught>) -> io::Result<Running> {
     let stop = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
     let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
     epoll::add(&epoll, stop.as_fd(), epoll::EventData::new_u64(1), epoll::EventFlags::IN)?;
     let pulse = Arc::new(Pulse::new()?);
     epoll::add(&epoll, &pulse.poke, epoll::EventData::new_u64(2), epoll::EventFlags::IN)?;
     let bells = probe.bells();
+    desk.ends_wake_nobody_by(probe.unawaited());
     let shift = Arc::new(Shift::new(probe, desk, Arc::clone(&pulse)));
     let has_anchors = anchors::cast(&bells, &shift).unwrap_or_else(|error| {
         tracing::debug!(%error, "there are no anchors");
@@ -365,7 +374,7 @@ impl Thread {
 
     /// Sleeps until there is something to do, an open incident's time is over, or the end is asked for: then true.
     fn wait(&self, epoll: &OwnedFd, stop: &OwnedFd, until: Option<BoottimeNs>) -> bool {
-        let timeout = until.map(|at| timespec_until(at, sys::boottime()));
+        let timeout = until.map(sys::until);
         let mut events =
             [epoll::Event { flags: epoll::EventFlags::empty(), data: epoll::EventData::new_u64(0) }; 4];
         self.pulse.turned_at.store(sys::boottime().0, Ordering::Relaxed);
@@ -381,15 +390,5 @@ impl Thread {
         // It may not have been poked, which is as good.
         read(&self.pulse.poke, &mut asked).ok();
         read(stop, &mut asked).is_ok()
-    }
-}
-
-/// Until a moment is over.
-pub fn timespec_until(at: BoottimeNs, now: BoottimeNs) -> Timespec {
-    // One more nanosecond, so that the time is over when this returns.
-    let nanoseconds = at.0.saturating_sub(now.0).saturating_add(1);
-    Timespec {
-        tv_sec: i64::try_from(nanoseconds / 1_000_000_000).unwrap_or(i64::MAX),
-        tv_nsec: i64::try_from(nanoseconds % 1_000_000_000).unwrap_or(0),
     }
 }

@@ -1,10 +1,18 @@
 //! Who prints an incident's line: the teller at once or the reporter later, whoever claims it first, and nobody twice.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{
+    Arc, OnceLock,
+    atomic::{AtomicU64, Ordering},
+};
 
-/// By an incident's number: whether its line is up for the teller to print, or has been claimed.
-#[derive(Debug)]
-pub struct Claims(Box<[AtomicU64]>);
+use crate::probe::Unawaited;
+
+/// Who may print what.
+pub struct Claims {
+    /// By an incident's number: whether its line is up for the teller to print, or has been claimed.
+    places: Box<[AtomicU64]>,
+    unawaited: OnceLock<Arc<Unawaited>>,
+}
 
 const CLAIMED: u64 = 1;
 
@@ -15,7 +23,15 @@ fn open(incident: u64) -> u64 {
 impl Claims {
     /// For so many incidents that are under way at once.
     pub fn new(incidents: usize) -> Self {
-        Self((0..incidents.max(1)).map(|_| AtomicU64::new(CLAIMED)).collect())
+        let places = (0..incidents.max(1)).map(|_| AtomicU64::new(CLAIMED)).collect();
+        Self { places, unawaited: OnceLock::new() }
+    }
+
+    /// From now on the probe is told by this that nobody waits for the end of a kill whose line the teller prints: what
+    /// the others would tell it when they look again comes too late for most.
+    pub fn ends_wake_nobody_by(&self, unawaited: Arc<Unawaited>) {
+        // It is called once.
+        self.unawaited.set(unawaited).ok();
     }
 
     /// The teller may print it.
@@ -27,7 +43,18 @@ impl Claims {
 
     /// Whether the teller is the first, and so has to print it.
     pub fn by_teller(&self, incident: u64) -> bool {
-        self.claim(incident).is_ok()
+        let is_first = self.claim(incident).is_ok();
+        if is_first {
+            self.await_no_end_of(incident);
+        }
+        is_first
+    }
+
+    /// Has the probe wake nobody at the end of that kill, if that was wanted.
+    pub fn await_no_end_of(&self, incident: u64) {
+        if let Some(unawaited) = self.unawaited.get() {
+            unawaited.set(incident);
+        }
     }
 
     /// Whether the reporter has to print it: it was never offered, or the teller did not take it, and now never will.
@@ -47,7 +74,7 @@ impl Claims {
     }
 
     fn place(&self, incident: u64) -> Option<&AtomicU64> {
-        self.0.get(usize::try_from(incident % self.0.len() as u64).ok()?)
+        self.places.get(usize::try_from(incident % self.places.len() as u64).ok()?)
     }
 }
 

@@ -9,12 +9,14 @@ use std::{collections::VecDeque, sync::Arc};
 
 use oomwatch_common::{
     capture::Outcome,
+    foretell::is_certain,
     incident::ProbeLevel,
     outline::Outline,
     parcel::{Piece, pieces},
     peek::{Peek, Tells, peek},
     units::BoottimeNs,
 };
+use zerocopy::IntoBytes as _;
 
 use crate::{
     cpus::Shares,
@@ -24,6 +26,7 @@ use crate::{
     marks::{Marks, Proof},
     pack::Pack,
     pool::{Parcel, Pool},
+    probe::Unawaited,
     progress::{Done, Lost, Progress},
     queue::Sender,
     sources::{Roots, Sources},
@@ -59,6 +62,8 @@ pub struct Desk {
     foreteller: Option<Foreteller>,
     /// Nobody wants more of an incident than its line.
     lines_are_all: bool,
+    /// Nobody is asked for the names in it.
+    names_are_known: bool,
     /// CPUs with an anchor each, by which whoever was killed there is kept from going on.
     anchored: Option<Arc<Shares>>,
     progress: Arc<Progress>,
@@ -83,6 +88,7 @@ impl Desk {
             marks: Marks::new(settings.kernel_kills),
             foreteller: None,
             lines_are_all: false,
+            names_are_known: false,
             anchored: None,
             progress: Arc::default(),
             done: Done::default(),
@@ -103,11 +109,20 @@ impl Desk {
         self
     }
 
-    /// Whether nobody wants more of an incident than its line. Then nothing is read for one that was printed at once.
+    /// Whether nobody wants more of an incident than its line: then nothing is read for one that was printed at once.
+    /// And whether nobody is asked for the names in it: then most are sure to be printed at once.
     #[must_use]
-    pub fn for_lines_alone(mut self, yes: bool) -> Self {
-        self.lines_are_all = yes;
+    pub fn for_lines_alone(mut self, yes: bool, names_are_known: bool) -> Self {
+        (self.lines_are_all, self.names_are_known) = (yes, names_are_known);
         self
+    }
+
+    /// By which a teller that prints a line tells the probe that nobody waits for the end of that kill, where nobody
+    /// wants more of it.
+    pub fn ends_wake_nobody_by(&mut self, unawaited: &Arc<Unawaited>) {
+        if let Some(foreteller) = self.foreteller.as_ref().filter(|_| self.lines_are_all) {
+            foreteller.ends_wake_nobody_by(Arc::clone(unawaited));
+        }
     }
 
     /// A victim that asked for the memory itself is kept on its CPU when the kernel is done with it, if that is one of
@@ -176,9 +191,14 @@ impl Desk {
                 if !proves_itself && !is_counted {
                     job.foretell_once_proved(copy);
                 } else if let Some(copy) = copy {
-                    foretell(foreteller, &mut job, copy);
+                    let is_told = foretell(foreteller, &mut job, copy);
                     if !proves_itself {
                         job.trust();
+                    }
+                    if is_told && self.lines_are_all && self.names_are_known && is_certain(record) {
+                        // Its teller will print it: the kernel may come to the end of the kill before that does.
+                        foreteller.await_no_end_of(record.incident);
+                        job.spare();
                     }
                 }
             }
@@ -266,10 +286,25 @@ impl Desk {
             job.proved(proof);
             let unproved = job.take_unproved();
             match (proof, unproved, &self.foreteller) {
-                (Proof::Kill, Some(unproved), Some(foreteller)) => foretell(foreteller, job, unproved),
+                (Proof::Kill, Some(unproved), Some(foreteller)) => {
+                    foretell(foreteller, job, unproved);
+                }
                 (Proof::NoKill, ..) => job.spare(),
                 _ => {}
             }
+        }
+    }
+
+    /// Whether an incident is about to be handed over whose end did not come; `all`: whatever is open is.
+    pub fn lacks_an_end(&self, all: bool, now: BoottimeNs) -> bool {
+        self.jobs.iter().any(|job| job.outline().kill_of_chosen().is_some() && (all || job.is_settled(now)))
+    }
+
+    /// The chosen process of that invocation is known to be killed although its end did not come.
+    pub fn was_killed(&mut self, invocation: u64, now: BoottimeNs) {
+        let job = self.jobs.iter().find(|job| job.outline().number() == invocation);
+        if let Some(killed) = job.and_then(|job| job.outline().kill_of_chosen()) {
+            self.take(killed.as_bytes(), now);
         }
     }
 
@@ -318,9 +353,10 @@ impl Desk {
     }
 }
 
-fn foretell(foreteller: &Foreteller, job: &mut Job, record: Parcel) {
-    foreteller.tell(job.outline().number(), record);
+/// False: the tellers are too far behind.
+fn foretell(foreteller: &Foreteller, job: &mut Job, record: Parcel) -> bool {
     job.foretold();
+    foreteller.tell(job.outline().number(), record)
 }
 
 /// Whether the victim is the task that runs where the kernel kills: who keeps that CPU keeps it from going on. Of a

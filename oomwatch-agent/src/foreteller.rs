@@ -22,6 +22,7 @@ use crate::{
     claims::Claims,
     cpus::Shares,
     pool::{Need, Parcel, Pool},
+    probe::Unawaited,
     queue::ring,
 };
 
@@ -80,13 +81,15 @@ impl Foreteller {
     }
 
     /// Has a teller print its line: that of this CPU, as soon as this thread sleeps or lets it. Allocates nothing.
-    pub fn tell(&self, incident: u64, record: Parcel) {
+    /// False: tellers are too far behind, and the reporter will.
+    pub fn tell(&self, incident: u64, record: Parcel) -> bool {
         self.claims.offer(incident);
         let is_behind = !self.told.waiting.is_empty();
-        self.told.send(Foretold::Begun { incident, record });
+        let is_told = self.told.send(Foretold::Begun { incident, record });
         if is_behind {
             self.let_tell();
         }
+        is_told
     }
 
     /// Lets the tellers of this CPU print what there is to be printed, before this thread goes on.
@@ -99,6 +102,16 @@ impl Foreteller {
     /// Whether its line has been printed, or is being printed.
     pub fn has_told(&self, incident: u64) -> bool {
         self.claims.is_claimed(incident)
+    }
+
+    /// See [`Claims::ends_wake_nobody_by`].
+    pub fn ends_wake_nobody_by(&self, unawaited: Arc<Unawaited>) {
+        self.claims.ends_wake_nobody_by(unawaited);
+    }
+
+    /// The probe wakes nobody at the end of that kill, if nobody wants more of it than its line.
+    pub fn await_no_end_of(&self, incident: u64) {
+        self.claims.await_no_end_of(incident);
     }
 
     /// Nothing was killed.
@@ -127,13 +140,13 @@ impl Told {
         &self.shares
     }
 
-    fn send(&self, next: Foretold) {
-        // Without a place the reporter claims it.
-        if self.waiting.push(next).is_ok()
-            && let Some(bell) = self.bells.get(self.shares.here())
-        {
+    /// False: there is no place. The reporter claims it then.
+    fn send(&self, next: Foretold) -> bool {
+        let has_place = self.waiting.push(next).is_ok();
+        if let Some(bell) = self.bells.get(self.shares.here()).filter(|_| has_place) {
             ring(bell);
         }
+        has_place
     }
 
     /// Sleeps until that teller's bell has rung. False: it will not ring any more.

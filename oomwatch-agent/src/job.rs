@@ -174,8 +174,14 @@ impl Job {
         if self.is_spared {
             return;
         }
-        let kept = self.pack.record(raw);
-        self.unkept += u64::from(!kept && record.tells_a_kill());
+        if self.pack.record(raw) {
+            return;
+        }
+        self.unkept += match record.tells {
+            // Of the only victim it may be the one record that says that it was killed.
+            Tells::End { .. } => self.outline.recovered(),
+            _ => u64::from(record.tells_a_kill()),
+        };
     }
 
     /// Records of kills that will be missing in what it comes to: there was no memory for them.

@@ -159,13 +159,14 @@ pub fn prepare(
     };
     let mut publisher = Publisher::live(options, node.clone(), page_size, audience);
     let (queue, incidents) = queue(options.queue.into()).map_err(failed)?;
+    let names_are_known = known.is_all();
     let telling = Telling::new(options, node, page_size, known, Arc::clone(&losses), Arc::clone(&metrics));
     let unstarted = |error| Refusal::failed(format!("starting what prints lines: {error}"));
     let Lines { foreteller, claims, mut tellers } = teller::start(telling, options).map_err(unstarted)?;
     let mut desk = Desk::new(&settings, Arc::clone(&losses), queue.clone(), pool)
         .telling(Arc::clone(&progress))
         .foretelling(foreteller)
-        .for_lines_alone(lines_are_all);
+        .for_lines_alone(lines_are_all, names_are_known);
     let proof = proved.recv().ok();
     // Behind the verifier, whose code nobody needs again.
     protect::from_reclaim();

@@ -15,7 +15,7 @@ use std::{
 
 use aya::{
     Ebpf, EbpfLoader, VerifierLogLevel, include_bytes_aligned,
-    maps::{Array, MapData, PerCpuArray, RingBuf},
+    maps::{Array, MapData, RingBuf},
     programs::{Program, ProgramError, RawTracePoint, RawTracePointRunOptions, TestRun as _},
 };
 use oomwatch_common::{
@@ -33,7 +33,7 @@ use self::{
 };
 pub use self::{
     hooks::{AttachError, Hooks, How, KILL_ONE},
-    wakes::Bell,
+    wakes::{Bell, Unawaited},
 };
 use crate::{proof::Proof, refusal::Refusal, symbols, sys};
 
@@ -130,9 +130,9 @@ impl Probe {
         self.wakes.bells()
     }
 
-    /// The end of that invocation is to wake nobody; 0: each does.
-    pub fn await_no_end_of(&mut self, invocation: u64) {
-        self.wakes.await_no_end_of(invocation);
+    /// By which the probe is told whose end wakes nobody.
+    pub fn unawaited(&self) -> &Arc<Unawaited> {
+        self.wakes.unawaited()
     }
 
     /// The hooks, to be attached again by whoever finds them blind.
@@ -148,12 +148,12 @@ impl Probe {
 
 /// What the kernel side counts about itself.
 #[derive(Clone)]
-pub struct Counters(Arc<PerCpuArray<MapData, u64>>);
+pub struct Counters(Arc<Array<MapData, u64>>);
 
 impl Counters {
-    /// One of them, summed over the CPUs; `None` where the kernel does not tell.
+    /// One of them; `None` where the kernel does not tell.
     pub fn get(&self, counter: ProbeCounter) -> Option<u64> {
-        Some(self.0.get(&(counter as u32), 0).ok()?.iter().sum())
+        self.0.get(&(counter as u32), 0).ok()
     }
 }
 
@@ -163,7 +163,7 @@ impl Counters {
 /// A [`Refusal`] that names the cause, as far as the machine tells it.
 pub fn load<'a>(loader: &mut Loader<'a>, settings: &'a Settings<'a>, how: How) -> Result<Loaded, Refusal> {
     let Resolved { layout, absent } = settings.resolved;
-    let percpu = layout.rss_stat_percpu == 1;
+    let percpu = layout.counts_rss_per_cpu();
     let mut ebpf = loader
         .0
         .btf(None)
@@ -181,7 +181,7 @@ pub fn load<'a>(loader: &mut Loader<'a>, settings: &'a Settings<'a>, how: How) -
     let wakes = Wakes::of(&mut ebpf, settings.page_bytes)?;
     let counters =
         ebpf.take_map("COUNTERS").ok_or_else(|| Refusal::failed("the eBPF object has no counters"))?;
-    let counters = PerCpuArray::try_from(counters).map_err(|error| refuse("read the counters", &error))?;
+    let counters = Array::try_from(counters).map_err(|error| refuse("read the counters", &error))?;
     let counters = Counters(Arc::new(counters));
 
     let per_cpu_offset = if percpu { symbols::address(settings.proc, "__per_cpu_offset") } else { 0 };

@@ -67,6 +67,16 @@ fn nanoseconds(time: Timespec) -> u64 {
     seconds.saturating_mul(1_000_000_000).saturating_add(u64::try_from(time.tv_nsec).unwrap_or(0))
 }
 
+/// From now until a moment of [`boottime`] is over.
+pub fn until(at: BoottimeNs) -> Timespec {
+    // One more nanosecond, so that the time is over when this returns.
+    let nanoseconds = at.0.saturating_sub(boottime().0).saturating_add(1);
+    Timespec {
+        tv_sec: i64::try_from(nanoseconds / 1_000_000_000).unwrap_or(i64::MAX),
+        tv_nsec: i64::try_from(nanoseconds % 1_000_000_000).unwrap_or(0),
+    }
+}
+
 /// Page size of the running kernel.
 pub fn page_size() -> PageSize {
     PageSize::new(rustix::param::page_size() as u64).unwrap_or_default()

@@ -1,4 +1,4 @@
-//! What the kernel side counts about itself, by index into its per-CPU map `COUNTERS`.
+//! What the kernel side counts about itself, by index into its map `COUNTERS`.
 
 /// One counter of the kernel side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,7 +19,10 @@ pub enum ProbeCounter {
     Counted = 5,
     /// How often the program fired that is attached for a moment to see whether hooks of its kind do.
     Fired = 6,
+    /// No count, but which call of `oom_kill_process` was the last whose only victim was marked, without a record of
+    /// its own: its end will tell.
+    Untold = 7,
 }
 
 /// How many counters there are; the size of the map.
-pub const PROBE_COUNTERS: u32 = 7;
+pub const PROBE_COUNTERS: u32 = 8;

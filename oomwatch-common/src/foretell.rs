@@ -32,6 +32,15 @@ pub fn is_foretold(record: &Peek<'_>) -> bool {
     }
 }
 
+/// Whether a record that foretells a kill says by itself that the line made of it [`is_whole`], once the names of the
+/// victim's pod are known or nobody knows them.
+pub fn is_certain(record: &Peek<'_>) -> bool {
+    match record.tells {
+        Tells::Begin { limit_owner: Some(owner), fills_limit, .. } => fills_limit && !owner.truncated,
+        _ => false,
+    }
+}
+
 /// The first record of a kill that never was, by which all that a line takes can be gone through before there is one.
 pub fn example() -> Vec<u8> {
     const PATH: &[u8] = b"oomwatch.service\0system.slice\0";

@@ -78,8 +78,6 @@ const LINES: &[Line] = lines! {
     mm_total_vm = "mm_struct" ["total_vm"];
     mm_hiwater_rss = "mm_struct" ["hiwater_rss"];
     mm_pgtables_bytes = "mm_struct" ["pgtables_bytes"];
-    // Up to 6.1 `struct mm_rss_stat { atomic_long_t count[]; }`, since 6.2 an array of percpu_counter.
-    mm_rss_stat = "mm_struct" ["rss_stat.count", "rss_stat"];
     css_set_subsys = "css_set" ["subsys"];
     css_cgroup = "cgroup_subsys_state" ["cgroup"];
     css_parent = "cgroup_subsys_state" ["parent"];
@@ -138,8 +136,12 @@ pub const STRUCTURES: &[&str] = &[
     "mem_cgroup",
 ];
 
-/// Members of `percpu_counter`.
-const PERCPU_COUNTER: [&str; 2] = ["count", "counters"];
+/// Where the first counter of an `mm_struct` is.
+const RSS_STAT: [&str; 2] = ["rss_stat.count", "rss_stat"];
+/// What it is since 6.2.
+const PERCPU_COUNTER: &str = "percpu_counter";
+/// What all CPUs have in common, and where their parts are.
+const PERCPU_COUNTER_MEMBERS: [&str; 2] = ["count", "counters"];
 
 /// Names that [`resolve`] asks for.
 pub(crate) struct Names {
@@ -152,10 +154,10 @@ pub(crate) struct Names {
 pub(crate) fn names() -> Names {
     let members = |paths: &'static [&'static str]| paths.iter().flat_map(|path| path.split('.'));
     let enumerators = ENUMERATORS.iter().map(|(_, name)| *name);
-    let others = STRUCTURES.iter().chain(&PERCPU_COUNTER).chain([&MARK_VICTIM]).copied();
+    let others = STRUCTURES.iter().chain(&PERCPU_COUNTER_MEMBERS).chain([&MARK_VICTIM]).copied();
     let mut foremost: BTreeSet<&str> = enumerators.chain(others).collect();
     let mut all = foremost.clone();
-    for (_, _, _, paths) in LINES {
+    for paths in LINES.iter().map(|(_, _, _, paths)| *paths).chain([&RSS_STAT[..]]) {
         all.extend(members(paths));
         foremost.extend(members(paths.get(..1).unwrap_or_default()));
     }
@@ -207,29 +209,36 @@ pub fn resolve(btf: &Btf<'_>) -> Result<Resolved, MissingFields> {
     }
 }
 
-/// How the counters of `rss_stat` are stored, and how far apart.
+/// Where the counters of `rss_stat` are: up to 6.1 `struct mm_rss_stat { atomic_long_t count[]; }`, since 6.2 an array
+/// of `percpu_counter`.
 fn resolve_rss_stat(btf: &Btf<'_>, layout: &mut KernelLayout) {
     let Some(mm) = btf.structure("mm_struct") else { return };
-    let counters = ["rss_stat.count", "rss_stat"].iter().find_map(|path| btf.member(mm, path));
-    let Some((element, _)) = counters.and_then(|member| btf.array(member.type_id)) else { return };
+    let Some(first) = RSS_STAT.iter().find_map(|path| btf.member(mm, path)) else { return };
+    let Some((element, _)) = btf.array(first.type_id) else { return };
     let Some(stride) = btf.size(element) else { return };
-    layout.rss_stat_stride = stride;
-    layout.rss_stat_percpu = u32::from(btf.name(element) == Some("percpu_counter"));
-    if layout.rss_stat_percpu == 1
-        && let Some(counter) = btf.structure("percpu_counter")
-    {
-        let offset = |name| btf.member(counter, name).map_or(ABSENT, |member| member.offset);
-        let [count, counters] = PERCPU_COUNTER;
-        layout.percpu_counter_count = offset(count);
-        layout.percpu_counter_counters = offset(counters);
-    }
+    let counter = (btf.name(element) == Some(PERCPU_COUNTER)).then_some(element);
+    let [count, parts] = PERCPU_COUNTER_MEMBERS
+        .map(|name| counter.and_then(|id| btf.member(id, name)).map(|member| member.offset));
+    // One that is per CPU, and whose members have other names, is not known.
+    let count = if counter.is_some() { count } else { Some(0) };
+    let kinds = [layout.mm_filepages, layout.mm_anonpages, layout.mm_shmempages, layout.mm_swapents];
+    let at = |kind: u32, member: Option<u32>| {
+        let before = kind.checked_mul(stride).and_then(|before| before.checked_add(first.offset));
+        before.zip(member).and_then(|(before, member)| before.checked_add(member)).unwrap_or(ABSENT)
+    };
+    [layout.mm_rss_file, layout.mm_rss_anon, layout.mm_rss_shmem, layout.mm_rss_swap] =
+        kinds.map(|kind| at(kind, count));
+    [
+        layout.mm_rss_file_parts,
+        layout.mm_rss_anon_parts,
+        layout.mm_rss_shmem_parts,
+        layout.mm_rss_swap_parts,
+    ] = kinds.map(|kind| at(kind, parts));
 }
 
 /// Before 6.2 there are no per-CPU counters to be missed.
 fn optional(mut absent: Vec<&'static str>, layout: &KernelLayout) -> Vec<&'static str> {
-    if layout.rss_stat_percpu == 0 {
-        absent.retain(|name| !name.starts_with("percpu_counter"));
-    }
+    absent.retain(|name| layout.counts_rss_per_cpu() || !name.ends_with("_parts"));
     absent
 }
 

@@ -26,6 +26,11 @@ macro_rules! kernel_layout {
                 Self { $($name: ABSENT,)* }
             }
 
+            /// The counters of `mm_struct.rss_stat` have parts of each CPU's own, as since 6.2.
+            pub const fn counts_rss_per_cpu(&self) -> bool {
+                self.mm_rss_file_parts != ABSENT
+            }
+
             /// Every name with its value, in order: for tables, logs and the `check` command.
             #[cfg(feature = "analysis")]
             pub fn entries(&self) -> Vec<(&'static str, u32)> {
@@ -107,17 +112,25 @@ kernel_layout! {
     mm_hiwater_rss,
     /// `mm_struct.pgtables_bytes`
     mm_pgtables_bytes,
-    /// `mm_struct.rss_stat`: the first of its counters.
-    mm_rss_stat,
-    /// Distance in bytes from one counter of `rss_stat` to the next.
-    rss_stat_stride,
-    /// 1 where the counters of `rss_stat` are `percpu_counter` (since 6.2), else 0.
-    rss_stat_percpu,
-    /// `percpu_counter.count`: the common part, `s64`.
-    percpu_counter_count,
-    /// `percpu_counter.counters`: the per-CPU part, `s32`.
-    percpu_counter_counters,
-    /// `MM_FILEPAGES`
+    /// `mm_struct.rss_stat`, the counter of `MM_FILEPAGES`; of a `percpu_counter` (since 6.2) its `count`, which all
+    /// CPUs have in common.
+    mm_rss_file,
+    /// That of `MM_ANONPAGES`.
+    mm_rss_anon,
+    /// That of `MM_SHMEMPAGES`.
+    mm_rss_shmem,
+    /// That of `MM_SWAPENTS`.
+    mm_rss_swap,
+    /// `percpu_counter.counters` of the counter of `MM_FILEPAGES`: the address of the per-CPU parts, each an `s32`. No
+    /// kernel before 6.2 has this.
+    mm_rss_file_parts,
+    /// That of `MM_ANONPAGES`.
+    mm_rss_anon_parts,
+    /// That of `MM_SHMEMPAGES`.
+    mm_rss_shmem_parts,
+    /// That of `MM_SWAPENTS`.
+    mm_rss_swap_parts,
+    /// `MM_FILEPAGES`: which of the counters it is.
     mm_filepages,
     /// `MM_ANONPAGES`
     mm_anonpages,

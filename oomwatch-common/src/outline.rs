@@ -2,9 +2,10 @@
 //! many it kills. Numbers of a fixed size; [`crate::assemble`] makes the incident of the same records later.
 
 use crate::{
-    ids::Tid,
+    ids::{Tgid, Tid},
     incident::ProbeLevel,
     peek::{Identity, Peek, Tells},
+    record as wire,
     units::BoottimeNs,
 };
 
@@ -145,6 +146,23 @@ impl Outline {
         if self.unconfirmed <= missing {
             self.recovered = self.unconfirmed;
         }
+    }
+
+    /// The record that the chosen process was killed, where there was neither one nor the end, which tells that of a
+    /// process that dies alone.
+    pub fn kill_of_chosen(&self) -> Option<wire::Killed> {
+        let is_open = self.level == ProbeLevel::Kprobe && !self.ended && self.victims() == 0;
+        let chosen = self.chosen.filter(|_| is_open)?;
+        let header = wire::Header {
+            version: wire::WIRE_VERSION,
+            kind: wire::RecordKind::Killed as u16,
+            size: u16::try_from(size_of::<wire::Killed>()).ok()?,
+            cpu: 0,
+            incident: self.number,
+            boottime_ns: self.last_record.0,
+        };
+        let tgid = chosen.tgid.map_or(wire::UNREAD_U32, |Tgid(tgid)| tgid);
+        Some(wire::Killed { header, tgid, tid: chosen.tid.map_or(wire::UNREAD_U32, |Tid(tid)| tid) })
     }
 
     /// Which invocation, or at level tracepoint which mark was its first.

@@ -6,8 +6,9 @@
 use zerocopy::FromBytes as _;
 
 use crate::{
-    decode::{DecodeError, is_group, read_u32, read_u64},
+    decode::{self, DecodeError, is_group, read_u32, read_u64},
     ids::{CgroupId, Tgid, Tid},
+    incident::Constraint,
     record::{self as wire, RecordKind},
     units::BoottimeNs,
 };
@@ -88,6 +89,8 @@ pub enum Tells<'a> {
         group: bool,
         /// It had not begun to exit, so that the kernel will not pass it over.
         whole: bool,
+        /// It is a cgroup's limit, and more than half of what is charged there is the chosen one's anonymous memory.
+        fills_limit: bool,
     },
     /// `__oom_kill_process` was entered for this process.
     Victim(Identity, Option<CgroupView<'a>>),
@@ -185,6 +188,7 @@ pub fn peek(bytes: &[u8]) -> Result<Peek<'_>, DecodeError> {
                 limit_owner: view(&record.limit_owner, tail)?,
                 group: is_group(&record.chosen_memcg),
                 whole: record.chosen.flags & (wire::TASK_HAS_MM | wire::TASK_EXITING) == wire::TASK_HAS_MM,
+                fills_limit: fills_limit(&record),
             }
         }
         Fixed::Victim(record) => Tells::Victim(identity(&record.task), view(&record.memcg, tail)?),
@@ -207,6 +211,14 @@ pub fn peek(bytes: &[u8]) -> Result<Peek<'_>, DecodeError> {
         Fixed::Proof(record) => Tells::Proof(identity(&record.task), view(&record.memcg, tail)?),
     };
     Ok(Peek { incident: header.incident, at: BoottimeNs(header.boottime_ns), cpu: header.cpu, tells })
+}
+
+fn fills_limit(record: &wire::Begin) -> bool {
+    let has_memory = record.chosen.flags & wire::TASK_HAS_MM != 0;
+    let anon = read_u64(record.chosen.rss_anon).filter(|_| has_memory);
+    let (usage, constraint) = (read_u64(record.limit_owner.usage), read_u32(record.oom.constraint));
+    constraint.map(decode::constraint) == Some(Constraint::Memcg)
+        && anon.zip(usage).is_some_and(|(anon, usage)| anon > usage / 2)
 }
 
 fn identity(task: &wire::Task) -> Identity {

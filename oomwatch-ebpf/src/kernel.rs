@@ -1,15 +1,12 @@
-//! Reads of kernel memory, typed and by offset. With `scratch.rs` the only unsafe code of this crate; names
-//! in the object aside.
+//! Single reads of kernel memory, by offset, and what else takes a helper; members of structures that a record has are
+//! read by tables (`steps.rs`). With that and `scratch.rs` the only unsafe code of this crate; names in the object
+//! aside.
 //!
-//! An offset that is `ABSENT`, a NULL address and a read that faults all give "unread": all ones, never 0.
-//!
-//! What a read came to is reckoned with, not branched on: of each branch the verifier follows both ways, and of thirty
-//! reads one after another that made 200,000 instructions out of 5,000.
+//! An offset that is `ABSENT`, a NULL address and a read that faults all give "unread".
 
 use core::{
     hint::black_box,
     mem::{MaybeUninit, offset_of},
-    ptr,
 };
 
 use aya_ebpf::{
@@ -21,7 +18,7 @@ use aya_ebpf::{
 };
 use oomwatch_common::{
     layout::{ABSENT, KernelLayout},
-    record::{COMM_LEN, MESSAGE_LEN, OomControl, Task, UNREAD_I16, UNREAD_I32, UNREAD_I64},
+    record::{MESSAGE_LEN, OomControl, UNREAD_U64},
 };
 
 /// Set by the agent before the program is loaded.
@@ -57,6 +54,7 @@ pub(crate) use layout;
 
 /// An address in the kernel, possibly NULL.
 #[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(transparent)]
 pub(crate) struct Address(u64);
 
 impl Address {
@@ -96,7 +94,7 @@ impl Address {
     /// The address of a member, NULL where this kernel has none. Of NULL it is one that no kernel structure is at.
     #[inline(always)]
     pub(crate) fn member(self, offset: u32) -> Self {
-        if offset == ABSENT { Self::NULL } else { Self(self.0.wrapping_add(u64::from(offset))) }
+        if offset == ABSENT { Self::NULL } else { self.shifted(u64::from(offset)) }
     }
 
     /// The structure that has this address as a member at `offset`.
@@ -111,101 +109,28 @@ impl Address {
         Self(self.0.wrapping_add(by))
     }
 
-    /// Reads a member: what was read, zero where it could not be; and a mask, all ones where it could not be.
-    #[inline(always)]
-    fn read<T: Copy + Default>(self, offset: u32) -> (T, u64) {
-        if offset == ABSENT {
-            return (T::default(), u64::MAX);
-        }
-        let mut into = MaybeUninit::<T>::uninit();
-        // SAFETY: the helper checks the address, writes all of `into`, and zeros where it fails; T is an integer, for
-        // which every bit pattern is valid.
-        unsafe {
-            let result = bpf_probe_read_kernel(
-                into.as_mut_ptr().cast(),
-                size_of::<T>() as u32,
-                self.member(offset).0 as *const _,
-            );
-            (into.assume_init(), failed(result))
-        }
-    }
-
     /// A pointer member; NULL where it was not read.
     #[inline(always)]
     pub(crate) fn pointer(self, offset: u32) -> Self {
-        Self(self.read::<u64>(offset).0)
+        Self(word_at(self.member(offset).0))
     }
 
-    #[inline(always)]
-    pub(crate) fn u64(self, offset: u32) -> u64 {
-        let (value, failed) = self.read::<u64>(offset);
-        value | failed
-    }
-
+    /// A member; all ones where it was not read.
     #[inline(always)]
     pub(crate) fn u32(self, offset: u32) -> u32 {
-        let (value, failed) = self.read::<u32>(offset);
-        value | failed as u32
+        number_at(self.member(offset).0) as u32
     }
 
-    /// Two members, which are read at once where they are neighbours.
+    /// Reads what is there: a value, zero where it could not be read; and a mask, all ones where it could not be.
     #[inline(always)]
-    pub(crate) fn u32_pair(self, first: u32, second: u32) -> (u32, u32) {
-        if second != first.wrapping_add(4) {
-            return (self.u32(first), self.u32(second));
-        }
-        let both = self.u64(first);
-        (half(both, 0), half(both, 4))
-    }
-
-    /// [`UNREAD_I16`] where it was not read.
-    #[inline(always)]
-    pub(crate) fn i16(self, offset: u32) -> i16 {
-        let (value, failed) = self.read::<u16>(offset);
-        (value | failed as u16 & UNREAD_I16 as u16) as i16
-    }
-
-    /// Bits of a member, none where it was not read.
-    #[inline(always)]
-    pub(crate) fn bits(self, offset: u32) -> u32 {
-        self.read(offset).0
-    }
-
-    /// Whether a `bool` member is set: 1, or 0, also where it was not read.
-    #[inline(always)]
-    pub(crate) fn flag(self, offset: u32) -> u32 {
-        u32::from(self.read::<u8>(offset).0 & 1)
-    }
-
-    /// A number that is added to others, as 64 bits with its sign, 0 where it was not read; and a mask, all ones where
-    /// it was not.
-    #[inline(always)]
-    pub(crate) fn summand(self, offset: u32) -> (u64, u64) {
-        self.read(offset)
-    }
-
-    /// The same of a number of 32 bits.
-    #[inline(always)]
-    pub(crate) fn small_summand(self, offset: u32) -> (u64, u64) {
-        let (value, failed) = self.read::<u32>(offset);
-        (i64::from(value as i32) as u64, failed)
-    }
-
-    /// Reads a task's name to `into`, a member of `record::Task`; leaves it as it was where there is none.
-    #[inline(always)]
-    pub(crate) fn comm(self, offset: u32, into: &mut [u8; COMM_LEN]) {
-        const { assert!(COMM_LEN == 16 && offset_of!(Task, comm).is_multiple_of(8)) };
-        if offset == ABSENT {
-            return;
-        }
-        let words = into.as_mut_ptr().cast::<u64>();
-        // SAFETY: the helper checks the source, writes no more than this length, and zeros where it fails. The three
-        // names of a Task follow each other, so each is two words, aligned.
+    pub(crate) fn read<T: Copy + Default>(self) -> (T, u64) {
+        let mut into = MaybeUninit::<T>::uninit();
+        // SAFETY: the helper checks the address, writes all of `into`, and zeros where it fails; T is made of integers,
+        // for which every bit pattern is valid.
         unsafe {
-            let from = self.member(offset).0 as *const _;
-            let failed = failed(bpf_probe_read_kernel(words.cast(), COMM_LEN as u32, from));
-            *words |= failed;
-            *words.add(1) |= failed;
+            let result =
+                bpf_probe_read_kernel(into.as_mut_ptr().cast(), size_of::<T>() as u32, self.0 as *const _);
+            (into.assume_init(), failed(result))
         }
     }
 
@@ -213,17 +138,13 @@ impl Address {
     #[inline(always)]
     pub(crate) fn message(self, into: &mut OomControl) {
         const { assert!(MESSAGE_LEN == 64 && offset_of!(OomControl, message).is_multiple_of(8)) };
-        // SAFETY: eight words, aligned, as was just asserted: bytes would be written one by one. The helper checks the
-        // source, writes no more than this length, and zeros where it fails.
+        let words = (&raw mut into.message).cast::<u64>();
+        // SAFETY: so many words are there, aligned, as was just asserted; the helper checks the source, and writes no
+        // more than this length.
         unsafe {
-            let words = (&raw mut into.message).cast::<[u64; 8]>();
-            for word in &mut *words {
-                clear(word, 0);
-            }
-            let failed =
-                failed(bpf_probe_read_kernel_str(words.cast(), MESSAGE_LEN as u32, self.0 as *const _));
-            for word in &mut *words {
-                *word |= failed;
+            set_words(words, MESSAGE_LEN / 8, 0);
+            if bpf_probe_read_kernel_str(words.cast(), MESSAGE_LEN as u32, self.0 as *const _) < 0 {
+                set_words(words, MESSAGE_LEN / 8, UNREAD_U64);
             }
         }
     }
@@ -240,82 +161,30 @@ impl Address {
     }
 }
 
-/// Words of a [`Window`].
-const WINDOW: usize = 16;
-
-/// The beginning of a structure, read at once: each read by itself costs as much as all of this.
-pub(crate) struct Window {
-    from: Address,
-    words: [u64; WINDOW],
-    /// All ones where it was not read.
-    failed: u64,
+/// The 64 bits there; 0 where they were not read.
+#[inline(never)]
+fn word_at(address: u64) -> u64 {
+    Address(address).read::<u64>().0
 }
 
-impl Window {
-    #[inline(always)]
-    pub(crate) fn of(from: Address) -> Self {
-        let mut words = MaybeUninit::<[u64; WINDOW]>::uninit();
-        // SAFETY: the helper checks the address, writes all of `words`, and zeros where it fails.
-        let (words, result) = unsafe {
-            let len = size_of::<[u64; WINDOW]>() as u32;
-            let result = bpf_probe_read_kernel(words.as_mut_ptr().cast(), len, from.0 as *const _);
-            (words.assume_init(), result)
-        };
-        Self { from, words, failed: failed(result) }
-    }
-
-    /// The 64 bits at that offset, zero where nothing was read, and whether they are here.
-    #[inline(always)]
-    fn word(&self, offset: u32, alignment: u32) -> Option<u64> {
-        self.words.get(offset as usize / 8).copied().filter(|_| offset.is_multiple_of(alignment))
-    }
-
-    /// A member; one that lies further on is read by itself.
-    #[inline(always)]
-    pub(crate) fn u64(&self, offset: u32) -> u64 {
-        self.word(offset, 8).map_or_else(|| self.from.u64(offset), |word| word | self.failed)
-    }
-
-    /// The same of 32 bits.
-    #[inline(always)]
-    pub(crate) fn u32(&self, offset: u32) -> u32 {
-        let here = |word| half(word, offset) | self.failed as u32;
-        self.word(offset, 4).map_or_else(|| self.from.u32(offset), here)
-    }
-
-    /// [`UNREAD_I64`] where it was not read.
-    #[inline(always)]
-    pub(crate) fn i64(&self, offset: u32) -> i64 {
-        let unread = UNREAD_I64 as u64;
-        self.word(offset, 8).map_or(unread, |word| word | (self.failed & unread)) as i64
-    }
-
-    /// [`UNREAD_I32`] where it was not read.
-    #[inline(always)]
-    pub(crate) fn i32(&self, offset: u32) -> i32 {
-        let unread = UNREAD_I32 as u32;
-        self.word(offset, 4).map_or(unread, |word| half(word, offset) | (self.failed as u32 & unread)) as i32
-    }
-
-    /// A pointer member; NULL where it was not read.
-    #[inline(always)]
-    pub(crate) fn pointer(&self, offset: u32) -> Address {
-        self.word(offset, 8).map_or_else(|| self.from.pointer(offset), Address)
-    }
+/// The 32 bits there; all ones of 64 where they were not read.
+#[inline(never)]
+fn number_at(address: u64) -> u64 {
+    let (number, failed) = Address(address).read::<u32>();
+    u64::from(number) | failed
 }
 
-/// Writes a word of several that follow each other. By itself, or the compiler makes a call of `memset` of all of them,
-/// whose loop over bytes the verifier would go through.
-#[inline(always)]
-pub(crate) fn clear(word: &mut u64, value: u64) {
-    // SAFETY: a reference may be written through.
-    unsafe { ptr::write_volatile(word, value) }
-}
-
-/// The half of a word that is at that offset. Both architectures store the lower one first.
-#[inline(always)]
-fn half(word: u64, offset: u32) -> u32 {
-    (word >> (offset % 8 * 8)) as u32
+/// Writes that many words. One by one, or the compiler makes a call of `memset`, whose loop over bytes the verifier
+/// would go through.
+///
+/// # Safety
+/// They may be written.
+#[inline(never)]
+unsafe fn set_words(words: *mut u64, count: usize, value: u64) {
+    for index in 0..count {
+        // SAFETY: the caller's.
+        unsafe { words.add(index).write_volatile(value) };
+    }
 }
 
 /// All ones of a helper's negative result, else 0.

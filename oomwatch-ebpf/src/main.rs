@@ -18,17 +18,19 @@ mod kernel;
 mod memcg;
 mod oom;
 mod scratch;
+mod steps;
 mod task;
 
 use aya_ebpf::{
     EbpfContext as _,
+    bindings::BPF_F_MMAPABLE,
     macros::{fentry, fexit, kprobe, kretprobe, map, raw_tracepoint},
-    maps::{Array, PerCpuArray, RingBuf},
+    maps::{Array, RingBuf},
     programs::{FEntryContext, FExitContext, ProbeContext, RawTracePointContext, RetProbeContext},
 };
 use oomwatch_common::counters::PROBE_COUNTERS;
 
-use crate::{kernel::Address, oom::Invocation, scratch::Scratch};
+use crate::kernel::Address;
 
 /// The agent sets the size when it loads this: a power of two that is a multiple of the page size.
 #[map]
@@ -42,22 +44,14 @@ static BELL_EVEN: RingBuf = RingBuf::with_byte_size(4096, 0);
 #[map]
 static BELL_ODD: RingBuf = RingBuf::with_byte_size(4096, 0);
 
-/// The invocation whose end nobody waits for: the agent sets it.
+/// The invocation whose end nobody waits for: the agent writes it into the map's memory.
 #[map]
-static UNAWAITED: Array<u64> = Array::with_max_entries(1, 0);
+static UNAWAITED: Array<u64> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
-/// By `ProbeCounter`.
+/// By `ProbeCounter`. Each is counted by one program at a time, as there is one kill at a time (`scratch.rs`); of what
+/// `oom_badness` counts it matters only whether it does.
 #[map]
-static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(PROBE_COUNTERS, 0);
-
-/// Where a record is put together: it is larger than the stack.
-#[map]
-static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
-
-/// The present call of `oom_kill_process`. There is only ever one: the kernel calls it under `oom_lock`
-/// (mm/oom_kill.c, mm/memcontrol.c).
-#[map]
-static INVOCATION: Array<Invocation> = Array::with_max_entries(1, 0);
+static COUNTERS: Array<u64> = Array::with_max_entries(PROBE_COUNTERS, 0);
 
 /// Address of the kernel's `__per_cpu_offset`, 0 where it is not known. The agent still looks for it while the programs
 /// are verified, so it is none of the globals.

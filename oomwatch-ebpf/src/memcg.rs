@@ -4,13 +4,14 @@ use oomwatch_common::{
     layout::ABSENT,
     record::{
         MEMCG_KNOWN, MEMCG_LEVELS, MEMCG_OOM_GROUP, MEMCG_OOM_GROUP_EFFECTIVE, MEMCG_TRUNCATED, Memcg,
-        MemcgLevel, PATH_LEVELS, UNREAD_MEMCG, UNREAD_U64,
+        MemcgLevel, PATH_LEVELS, UNREAD_U64,
     },
 };
 
 use crate::{
-    kernel::{Address, clear, layout},
+    kernel::{Address, layout},
     scratch::{self, Draft, part, push_component, tail_len},
+    steps::{Step, read, step},
 };
 
 /// Those of a path, and the root's.
@@ -30,23 +31,47 @@ pub(crate) fn of_task(task: Address) -> Address {
 #[inline(always)]
 pub(crate) fn oom_kills(memcg: Address) -> u64 {
     let event = layout!(memcg_event_oom_kill);
-    if event == ABSENT { UNREAD_U64 } else { memcg.member(layout!(memcg_events_local)).u64(event * 8) }
+    if event == ABSENT {
+        return UNREAD_U64;
+    }
+    let (kills, failed) = memcg.member(layout!(memcg_events_local)).member(event * 8).read::<u64>();
+    kills | failed
 }
 
-/// The counters of a memory cgroup, without its path.
-#[inline(always)]
-fn counters(into: &mut Memcg, memcg: Address) {
-    let cgroup = memcg.pointer(layout!(css_cgroup));
-    into.cgroup_id = cgroup.pointer(layout!(cgroup_kn)).u64(layout!(kernfs_node_id));
-    into.hierarchy_id = cgroup.pointer(layout!(cgroup_root)).u32(layout!(cgroup_root_hierarchy_id));
-    into.memcg_id = memcg.u32(layout!(memcg_id));
-    into.usage = memcg.u64(layout!(memcg_memory_usage));
-    into.max = memcg.u64(layout!(memcg_memory_max));
-    into.watermark = memcg.u64(layout!(memcg_memory_watermark));
-    into.swap_usage = memcg.u64(layout!(memcg_swap_usage));
-    into.swap_max = memcg.u64(layout!(memcg_swap_max));
-    into.flags = MEMCG_KNOWN;
-}
+/// A memory cgroup, its name, and what is above it.
+static MEMCG: [Step; 14] = [
+    step!(css.css_parent => found.parent_css: Pointer),
+    step!(css.css_cgroup => found.cgroup: Pointer),
+    step!(cgroup.cgroup_kn => found.kn: Pointer),
+    step!(kn.kernfs_node_name => found.name: Pointer),
+    step!(kn.kernfs_node_id => Memcg.cgroup_id: U64),
+    step!(cgroup.cgroup_root => found.root: Pointer),
+    step!(root.cgroup_root_hierarchy_id => Memcg.hierarchy_id: U32),
+    step!(css.memcg_id => Memcg.memcg_id: U32),
+    step!(css.memcg_memory_usage => Memcg.usage: U64),
+    step!(css.memcg_memory_max => Memcg.max: U64),
+    step!(css.memcg_memory_watermark => Memcg.watermark: U64),
+    step!(css.memcg_swap_usage => Memcg.swap_usage: U64),
+    step!(css.memcg_swap_max => Memcg.swap_max: U64),
+    step!(css.memcg_oom_group => found.oom_group: Bool),
+];
+
+/// Of one above it.
+static ABOVE: [Step; 2] =
+    [step!(css.css_parent => found.parent_css: Pointer), step!(css.memcg_oom_group => found.oom_group: Bool)];
+
+/// Its name, where it is not the root.
+static NAME: [Step; 3] = [
+    step!(css.css_cgroup => found.cgroup: Pointer),
+    step!(cgroup.cgroup_kn => found.kn: Pointer),
+    step!(kn.kernfs_node_name => found.name: Pointer),
+];
+
+/// Its usage and limit, where they are kept.
+static LEVEL: [Step; 2] = [
+    step!(css.memcg_memory_usage => MemcgLevel.usage: U64),
+    step!(css.memcg_memory_max => MemcgLevel.max: U64),
+];
 
 /// Reads `memcg` with its path into the member of the record at offset `into`, and its levels into the array at offset
 /// `levels`, if any. `domain` is the cgroup whose limit was hit, where `memory.oom.group` stops counting.
@@ -61,18 +86,14 @@ const NO_LEVELS: u64 = u64::MAX;
 /// Where one has come on the way up.
 #[repr(C)]
 pub(crate) struct Walk {
-    /// The cgroup whose turn it is.
-    css: u64,
     /// Whose limit was hit.
-    domain: u64,
+    domain: Address,
     /// Offset of the level that is to be filled next.
     slot: u64,
     /// Levels that have a slot.
     slots: u32,
-    /// 1 for the cgroup that the way begins with: it was read before.
-    is_first: u32,
-    /// 1, up to the cgroup whose limit was hit.
-    within_domain: u32,
+    /// Flags that `memory.oom.group` of the level sets: 0 above the cgroup whose limit was hit.
+    group: u32,
     /// Components of the path so far.
     depth: u32,
     /// `Memcg::flags`
@@ -83,43 +104,31 @@ pub(crate) struct Walk {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn fill_memcg(into: u64, levels: u64, memcg: u64, domain: u64) -> u64 {
-    let Some(filled) = part::<Memcg>(into) else { return 0 };
-    *filled = UNREAD_MEMCG;
-    let (mut slot, mut slots) = (levels, 0);
-    if levels != NO_LEVELS
-        && let Some(levels) = part::<[MemcgLevel; MEMCG_LEVELS]>(levels)
-    {
-        for MemcgLevel { usage, max } in levels {
-            clear(usage, UNREAD_U64);
-            clear(max, UNREAD_U64);
-        }
-        slots = MEMCG_LEVELS as u32;
-    }
-    let memcg = Address::new(memcg);
-    if memcg.is_null() {
-        return 0;
-    }
-    counters(filled, memcg);
-    // The first level is the cgroup itself.
-    if slots > 0
-        && let Some(level) = part::<MemcgLevel>(slot)
-    {
+    scratch::found().css = Address::new(memcg);
+    read(&MEMCG, into as usize);
+    let (filled, walk, path_offset) = (part::<Memcg>(into), scratch::walk(), tail_len());
+    *walk = Walk {
+        domain: Address::new(domain),
+        slot: levels,
+        slots: 0,
+        group: MEMCG_OOM_GROUP | MEMCG_OOM_GROUP_EFFECTIVE,
+        depth: 0,
+        flags: if memcg == 0 { 0 } else { MEMCG_KNOWN },
+    };
+    if levels != NO_LEVELS {
+        // The first level is the cgroup itself.
+        let level = part::<MemcgLevel>(levels);
         (level.usage, level.max) = (filled.usage, filled.max);
-        slot = slot.wrapping_add(size_of::<MemcgLevel>() as u64);
-        slots -= 1;
+        walk.slot = levels.wrapping_add(size_of::<MemcgLevel>() as u64);
+        walk.slots = MEMCG_LEVELS as u32 - 1;
     }
-    let path_offset = tail_len();
-    let Some(walk) = scratch::walk() else { return 0 };
-    let group = memcg.flag(layout!(memcg_oom_group));
-    let flags = MEMCG_KNOWN | (group * (MEMCG_OOM_GROUP | MEMCG_OOM_GROUP_EFFECTIVE));
-    *walk = Walk { css: memcg.value(), domain, slot, slots, is_first: 1, within_domain: 1, depth: 0, flags };
     for _ in 0..LEVELS {
         if follow_memcg() == 0 {
             break;
         }
     }
     // As that function has left it.
-    let Some(walk) = scratch::walk() else { return 0 };
+    let walk = scratch::walk();
     filled.flags = walk.flags;
     filled.depth = walk.depth;
     filled.path_offset = path_offset;
@@ -127,37 +136,31 @@ extern "C" fn fill_memcg(into: u64, levels: u64, memcg: u64, domain: u64) -> u64
     0
 }
 
-/// One level of the path, verified once for all. Gives 0 at the end of the way.
+/// One component of the path, that of the css that was found; the next one's is found then. Verified once for all.
+/// Gives 0 at the end of the way.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn follow_memcg() -> u64 {
-    let Some(walk) = scratch::walk() else { return 0 };
-    let css = Address::new(walk.css);
-    if walk.is_first == 0 {
-        let group = css.flag(layout!(memcg_oom_group));
-        walk.flags |= (group & walk.within_domain) * MEMCG_OOM_GROUP_EFFECTIVE;
-        if walk.slots > 0
-            && let Some(slot) = part::<MemcgLevel>(walk.slot)
-        {
-            slot.usage = css.u64(layout!(memcg_memory_usage));
-            slot.max = css.u64(layout!(memcg_memory_max));
-            walk.slots -= 1;
-            walk.slot = walk.slot.wrapping_add(size_of::<MemcgLevel>() as u64);
-        }
-    }
-    walk.is_first = 0;
-    walk.within_domain &= css.differs_from(Address::new(walk.domain));
-    let parent = css.pointer(layout!(css_parent));
-    if parent.is_null() {
+    let (walk, found) = (scratch::walk(), scratch::found());
+    walk.flags |= (found.oom_group & 1) * walk.group;
+    walk.group &= MEMCG_OOM_GROUP_EFFECTIVE * found.css.differs_from(walk.domain);
+    if found.parent_css.is_null() {
         return 0;
     }
-    let name =
-        css.pointer(layout!(css_cgroup)).pointer(layout!(cgroup_kn)).pointer(layout!(kernfs_node_name));
-    if walk.depth >= PATH_LEVELS as u32 || !push_component(name) {
+    if walk.depth >= PATH_LEVELS as u32 || !push_component(found.name) {
         walk.flags |= MEMCG_TRUNCATED;
         return 0;
     }
     walk.depth += 1;
-    walk.css = parent.value();
+    found.css = found.parent_css;
+    read(&ABOVE, 0);
+    if walk.slots > 0 {
+        read(&LEVEL, walk.slot as usize);
+        walk.slots -= 1;
+        walk.slot = walk.slot.wrapping_add(size_of::<MemcgLevel>() as u64);
+    }
+    if !scratch::found().parent_css.is_null() {
+        read(&NAME, 0);
+    }
     1
 }

@@ -6,15 +6,16 @@ use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use oomwatch_common::{
     counters::ProbeCounter,
     record::{
-        Begin, End, Killed, Marked, Proof, RecordKind, TASK_HAS_MM, TASK_KNOWN, Task, UNREAD_TASK,
-        UNREAD_U32, Victim,
+        Begin, End, Killed, MEMCG_OOM_GROUP_EFFECTIVE, Marked, OomControl, Proof, RecordKind, TASK_HAS_MM,
+        TASK_KNOWN, Task, UNREAD_U32, Victim,
     },
 };
 
 use crate::{
-    kernel::{Address, Window, layout},
+    kernel::{Address, layout},
     memcg,
-    scratch::{Draft, count, invocation},
+    scratch::{self, Draft, count, invocation, leave_untold},
+    steps::{self, Step, step},
     task,
 };
 
@@ -45,15 +46,26 @@ pub(crate) struct Invocation {
     chosen_tgid: u32,
     /// Of its record.
     chosen_flags: u32,
-    /// Zero.
-    reserved: u32,
+    /// `memory.oom.group` may have others die with it.
+    chosen_group: u32,
 }
+
+/// `struct oom_control`
+static OOM_CONTROL: [Step; 7] = [
+    step!(oc.oom_control_chosen => found.chosen: Pointer),
+    step!(oc.oom_control_memcg => found.domain: Pointer),
+    step!(oc.oom_control_totalpages => OomControl.totalpages: U64),
+    step!(oc.oom_control_chosen_points => OomControl.chosen_points: I64),
+    step!(oc.oom_control_gfp_mask => OomControl.gfp_mask: U32),
+    step!(oc.oom_control_order => OomControl.order: I32),
+    step!(oc.oom_control_constraint => OomControl.constraint: U32),
+];
 
 /// Entry of `oom_kill_process`. The chosen process is whole: it gets SIGKILL only after the kernel has printed its
 /// report, if at all.
 #[inline(always)]
 pub(crate) fn begin(oc: Address, message: Address) {
-    let Some(invocation) = invocation() else { return };
+    let invocation = invocation();
     invocation.number = invocation.number.wrapping_add(1);
     invocation.caller = bpf_get_current_pid_tgid();
     invocation.victim_tid = UNREAD_U32;
@@ -64,18 +76,14 @@ pub(crate) fn begin(oc: Address, message: Address) {
     invocation.chosen = 0;
     count(ProbeCounter::Invocations);
 
-    let Some(mut draft) = Draft::<Begin>::begin() else { return };
+    let mut draft = Draft::<Begin>::begin();
     let trigger = Address::current_task();
-    let oc = Window::of(oc);
-    let chosen = oc.pointer(layout!(oom_control_chosen));
-    let domain = oc.pointer(layout!(oom_control_memcg));
-
+    let found = scratch::found();
+    found.oc = oc;
+    steps::read(&OOM_CONTROL, offset_of!(Begin, oom));
+    let found = scratch::found();
+    let (chosen, domain) = (found.chosen, found.domain);
     let into = &mut draft.fixed().oom;
-    into.totalpages = oc.u64(layout!(oom_control_totalpages));
-    into.chosen_points = oc.i64(layout!(oom_control_chosen_points));
-    into.gfp_mask = oc.u32(layout!(oom_control_gfp_mask));
-    into.order = oc.i32(layout!(oom_control_order));
-    into.constraint = oc.u32(layout!(oom_control_constraint));
     into.reserved = 0;
     message.message(into);
     let has_threads = task::fill_victim(&mut draft, offset_of!(Begin, chosen), chosen);
@@ -98,6 +106,7 @@ pub(crate) fn begin(oc: Address, message: Address) {
     }
     let Task { tid, tgid, flags, .. } = draft.fixed().chosen;
     (invocation.chosen_tid, invocation.chosen_tgid, invocation.chosen_flags) = (tid, tgid, flags);
+    invocation.chosen_group = draft.fixed().chosen_memcg.flags & MEMCG_OOM_GROUP_EFFECTIVE;
     // Of a thread that is chosen because it asks (`vm.oom_kill_allocating_task`) the process's first one is shown.
     let is_other = Address::new(u64::from(tid ^ invocation.caller as u32)).differs_from(Address::NULL)
         | trigger.differs_from(chosen);
@@ -119,7 +128,7 @@ pub(crate) fn begin(oc: Address, message: Address) {
 /// Entry of `__oom_kill_process`: this process will get SIGKILL, unless it has lost its address space by now.
 #[inline(always)]
 pub(crate) fn victim(task: Address) {
-    let Some(invocation) = invocation() else { return };
+    let invocation = invocation();
     if invocation.caller != bpf_get_current_pid_tgid() {
         return;
     }
@@ -130,8 +139,7 @@ pub(crate) fn victim(task: Address) {
         let (tid, tgid, flags) = (invocation.chosen_tid, invocation.chosen_tgid, invocation.chosen_flags);
         return invocation.goes_over(tid, tgid, flags);
     }
-    let Some(draft) = Draft::<Victim>::begin() else { return };
-    let mut draft = fill_victim(draft, task);
+    let mut draft = fill_victim(Draft::begin(), task);
     let Task { tid, tgid, flags, .. } = draft.fixed().task;
     invocation.goes_over(tid, tgid, flags);
     draft.submit(RecordKind::Victim, invocation.number);
@@ -158,7 +166,7 @@ fn fill_victim(mut draft: Draft<Victim>, task: Address) -> Draft<Victim> {
 /// (`task_will_free_mem` in `out_of_memory`); inside, but before `__oom_kill_process`, likewise.
 #[inline(always)]
 pub(crate) fn confirm(argument: u64) {
-    let Some(invocation) = invocation() else { return };
+    let invocation = invocation();
     if invocation.caller != bpf_get_current_pid_tgid() {
         return;
     }
@@ -173,14 +181,12 @@ pub(crate) fn confirm(argument: u64) {
 /// The same without the one on `__oom_kill_process`: here the victim is told too.
 #[inline(always)]
 pub(crate) fn tell_and_confirm(argument: u64) {
-    let Some(invocation) = invocation() else { return };
+    let invocation = invocation();
     if invocation.caller != bpf_get_current_pid_tgid() {
         return;
     }
-    if layout!(mark_victim_passes_task) == 1
-        && let Some(draft) = Draft::<Victim>::begin()
-    {
-        fill_victim(draft, Address::new(argument)).submit(RecordKind::Victim, invocation.number);
+    if layout!(mark_victim_passes_task) == 1 {
+        fill_victim(Draft::begin(), Address::new(argument)).submit(RecordKind::Victim, invocation.number);
     }
     // Of none before has it been said whether it counts.
     invocation.counted = 0;
@@ -189,13 +195,7 @@ pub(crate) fn tell_and_confirm(argument: u64) {
 
 #[inline(always)]
 fn confirmed(invocation: &mut Invocation, argument: u64) {
-    let (tgid, tid) = if layout!(mark_victim_passes_task) == 1 {
-        let task = Address::new(argument);
-        (task.u32(layout!(task_tgid)), task.u32(layout!(task_pid)))
-    } else {
-        let tid = argument as u32;
-        (if tid == invocation.victim_tid { invocation.victim_tgid } else { UNREAD_U32 }, tid)
-    };
+    let passes_task = layout!(mark_victim_passes_task) == 1;
     invocation.killed = invocation.killed.wrapping_add(1);
     count(ProbeCounter::Killed);
     if invocation.counted == 0 {
@@ -203,7 +203,23 @@ fn confirmed(invocation: &mut Invocation, argument: u64) {
         invocation.counted = TASK_HAS_MM;
         count(ProbeCounter::Counted);
     }
-    let Some(mut draft) = Draft::<Killed>::begin() else { return };
+    let is_chosen = if passes_task {
+        argument == invocation.chosen
+    } else {
+        invocation.chosen != 0 && argument as u32 == invocation.chosen_tid
+    };
+    // Of whom the record of the begin says all, and who dies alone, the end says that it was killed.
+    if is_chosen && invocation.kill_calls == 1 && invocation.killed == 1 && invocation.chosen_group == 0 {
+        return leave_untold(invocation.number);
+    }
+    let (tgid, tid) = if passes_task {
+        let task = Address::new(argument);
+        (task.u32(layout!(task_tgid)), task.u32(layout!(task_pid)))
+    } else {
+        let tid = argument as u32;
+        (if tid == invocation.victim_tid { invocation.victim_tgid } else { UNREAD_U32 }, tid)
+    };
+    let mut draft = Draft::<Killed>::begin();
     draft.fixed().tgid = tgid;
     draft.fixed().tid = tid;
     draft.submit(RecordKind::Killed, invocation.number);
@@ -212,12 +228,12 @@ fn confirmed(invocation: &mut Invocation, argument: u64) {
 /// Return of `oom_kill_process`.
 #[inline(always)]
 pub(crate) fn end() {
-    let Some(invocation) = invocation() else { return };
+    let invocation = invocation();
     if invocation.caller != bpf_get_current_pid_tgid() {
         return;
     }
     invocation.caller = 0;
-    let Some(mut draft) = Draft::<End>::begin() else { return };
+    let mut draft = Draft::<End>::begin();
     draft.fixed().killed = invocation.killed;
     draft.fixed().already_exiting = invocation.already_exiting;
     draft.submit(RecordKind::End, invocation.number);
@@ -227,17 +243,16 @@ pub(crate) fn end() {
 /// process's first thread or its parent.
 #[inline(always)]
 pub(crate) fn marked(argument: u64) {
-    let Some(invocation) = invocation() else { return };
+    let invocation = invocation();
     invocation.number = invocation.number.wrapping_add(1);
     count(ProbeCounter::Invocations);
-    let Some(mut draft) = Draft::<Marked>::begin() else { return };
+    let mut draft = Draft::<Marked>::begin();
     let trigger = Address::current_task();
     let by_pid = layout!(mark_victim_passes_task) != 1;
     let task = if by_pid { near(trigger, argument as u32) } else { Address::new(argument) };
     task::fill_victim(&mut draft, offset_of!(Marked, task), task);
     if task.is_null() {
         let fixed = draft.fixed();
-        fixed.task = UNREAD_TASK;
         fixed.task.tid = argument as u32;
         fixed.task.flags = TASK_KNOWN;
     }
@@ -271,7 +286,7 @@ fn near(task: Address, pid: u32) -> Address {
 /// The calling task itself, read as a victim would be.
 #[inline(always)]
 pub(crate) fn prove() {
-    let Some(mut draft) = Draft::<Proof>::begin() else { return };
+    let mut draft = Draft::<Proof>::begin();
     let task = Address::current_task();
     task::fill_current(&mut draft, offset_of!(Proof, task), task);
     memcg::fill(&mut draft, offset_of!(Proof, memcg), None, memcg::of_task(task), Address::NULL);

@@ -1,13 +1,23 @@
-//! The per-CPU memory in which a record is put together, its tail, the counters and the ring buffer.
+//! The memory in which a record is put together, its tail, the counters and the ring buffer.
 //!
-//! How much of the tail is used is kept in the map, not in a register: the verifier then sees the same unknown
+//! There is one such memory, because there is one kill at a time: the kernel calls `oom_kill_process`, and marks a
+//! victim, with its `oom_lock` held (mm/oom_kill.c, mm/memcontrol.c), and the proof is over before any hook is in
+//! place. It is a global, whose address the programs know: in a map it would be looked up by each function that needs
+//! it.
+//!
+//! How much of the tail is used is kept there, not in a register: the verifier then sees the same unknown
 //! number on every path, instead of one state for each length that a path can have.
 //!
 //! A function with a name of its own in the object (`no_mangle`), whose arguments are numbers, is one that the kernel
 //! verifies by itself and once, whoever calls it and however often (since 5.6, "global functions" in
 //! kernel/bpf/verifier.c). It is told by offset which part of the record it fills, and finds that by [`part`].
 
-use core::{marker::PhantomData, ptr};
+use core::{
+    cell::UnsafeCell,
+    marker::PhantomData,
+    mem::{MaybeUninit, offset_of},
+    ptr,
+};
 
 use aya_ebpf::{
     bindings::{BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
@@ -20,14 +30,22 @@ use oomwatch_common::{
 };
 
 use crate::{
-    BELL_EVEN, BELL_ODD, COUNTERS, INVOCATION, PER_CPU_OFFSET, RECORDS, SCRATCH, UNAWAITED, kernel,
-    memcg::Walk, oom::Invocation,
+    BELL_EVEN, BELL_ODD, COUNTERS, PER_CPU_OFFSET, RECORDS, UNAWAITED, kernel, memcg::Walk, oom::Invocation,
+    steps::Found,
 };
 
 /// Room for the largest fixed part of a record.
-const FIXED_LEN: usize = 1024;
+pub(crate) const FIXED_LEN: usize = 1024;
 
-/// One CPU's scratch memory.
+/// The one.
+static SCRATCH: Shared = Shared(UnsafeCell::new(MaybeUninit::zeroed()));
+
+struct Shared(UnsafeCell<MaybeUninit<Scratch>>);
+
+// SAFETY: whoever uses it holds the kernel's `oom_lock`, or is the proof: see the module's text.
+unsafe impl Sync for Shared {}
+
+/// What lies there.
 #[repr(C, align(8))]
 pub(crate) struct Scratch {
     /// The record: its fixed part, then at once its tail. The last component may begin at `TAIL_LEN`.
@@ -38,53 +56,52 @@ pub(crate) struct Scratch {
     tail: u64,
     /// The path that is being followed.
     walk: Walk,
+    /// What was found on the way to what the record has.
+    found: Found,
+    /// The present call of `oom_kill_process`.
+    invocation: Invocation,
 }
 
-/// A record of fixed part `T` under way in this CPU's scratch memory.
-pub(crate) struct Draft<T> {
-    scratch: *mut Scratch,
-    fixed: PhantomData<*mut T>,
-}
+/// A record of fixed part `T` under way.
+pub(crate) struct Draft<T>(PhantomData<*mut T>);
 
 /// Fixed parts that fit: checked where a draft is begun.
 impl<T> Draft<T> {
     const FITS: () = assert!(size_of::<T>() <= FIXED_LEN && size_of::<T>().is_multiple_of(8));
 
-    /// Begins a record. `None` never happens, but the verifier has to be shown the check.
+    /// Begins a record.
     #[inline(always)]
-    pub(crate) fn begin() -> Option<Self> {
+    pub(crate) fn begin() -> Self {
         let () = Self::FITS;
-        let scratch = SCRATCH.get_ptr_mut(0)?;
-        // SAFETY: `scratch` points to this CPU's element; programs on one CPU do not interrupt each other here
-        // (tracing programs run with preemption disabled, and none runs inside another of ours).
+        // SAFETY: as `scratch` says. Volatile: see the module's text.
         unsafe {
-            (&raw mut (*scratch).tail_at).write_volatile(size_of::<T>() as u64);
-            (&raw mut (*scratch).tail).write_volatile(0);
+            (&raw mut (*scratch()).tail_at).write_volatile(size_of::<T>() as u64);
+            (&raw mut (*scratch()).tail).write_volatile(0);
         }
-        Some(Self { scratch, fixed: PhantomData })
+        Self(PhantomData)
     }
 
     /// The fixed part. Not to be held on to while a function fills a part of it.
     #[inline(always)]
     pub(crate) fn fixed(&mut self) -> &mut T {
-        // SAFETY: as in `begin`; T is made of integers, for which any bytes are valid, and FITS says that it lies
+        // SAFETY: as `scratch` says; T is made of integers, for which any bytes are valid, and FITS says that it lies
         // within `bytes`.
-        unsafe { &mut *self.scratch.cast::<T>() }
+        unsafe { &mut *scratch().cast::<T>() }
     }
 
     /// Hands the record to the ring buffer, or counts that it was full: false.
     #[inline(always)]
     pub(crate) fn submit(self, kind: RecordKind, incident: u64) -> bool {
-        // SAFETY: `scratch` is valid, see `begin`. Volatile: see the module's text.
-        let tail = (unsafe { (&raw const (*self.scratch).tail).read_volatile() }) as usize;
+        // SAFETY: as `scratch` says. Volatile: see the module's text.
+        let tail = (unsafe { (&raw const (*scratch()).tail).read_volatile() }) as usize;
         if tail > TAIL_LEN + COMPONENT_LEN {
             return false;
         }
         let size = size_of::<T>() + tail;
         // SAFETY: every record begins with a Header (record.rs), and `size` bytes of `bytes` are initialised: the
-        // fixed part by its program, the tail by `push_component`, both within the element that the map zeroed.
+        // fixed part by its program, the tail by `push_component`, both within memory that was zero at first.
         let failed = unsafe {
-            self.scratch.cast::<Header>().write(Header {
+            scratch().cast::<Header>().write(Header {
                 version: WIRE_VERSION,
                 kind: kind as u16,
                 size: size as u16,
@@ -94,7 +111,7 @@ impl<T> Draft<T> {
             });
             let flags = u64::from(BPF_RB_NO_WAKEUP);
             let records = (&raw const RECORDS).cast_mut().cast();
-            bpf_ringbuf_output(records, self.scratch.cast(), size as u64, flags)
+            bpf_ringbuf_output(records, scratch().cast(), size as u64, flags)
         };
         count(if failed == 0 { ProbeCounter::Submitted } else { ProbeCounter::RingBufferFull });
         // Who is to look is woken also where this record was lost: there are others in the ring buffer.
@@ -142,39 +159,58 @@ fn is_awaited(incident: u64) -> bool {
     UNAWAITED.get(0).is_none_or(|&unawaited| unawaited != incident)
 }
 
-/// A part of the record under way, by its offset in the fixed part. `None` never happens, see `Draft::begin`.
+/// The memory. Those who have it are one behind the other, and what it is made of is valid whatever its bytes are.
 #[inline(always)]
-pub(crate) fn part<T>(offset: u64) -> Option<&'static mut T> {
-    const { assert!(size_of::<T>() <= TAIL_LEN && FIXED_LEN.is_power_of_two()) };
-    let scratch = SCRATCH.get_ptr_mut(0)?;
-    // SAFETY: as in `Draft::begin`: this CPU's element. Offsets are those of members of that type (`offset_of!`), and
-    // `Draft::fixed` is not held meanwhile. The mask changes none of them. It shows the verifier that the part lies
-    // within `bytes`, where a comparison would be forgotten as soon as the compiler keeps the offset on the stack.
-    Some(unsafe { &mut *scratch.cast::<u8>().add(offset as usize & (FIXED_LEN - 1)).cast::<T>() })
+pub(crate) fn scratch() -> *mut Scratch {
+    SCRATCH.0.get().cast()
 }
 
-/// The path that is being followed.
+/// A part of the record under way, by its offset in the fixed part.
 #[inline(always)]
-pub(crate) fn walk() -> Option<&'static mut Walk> {
-    let scratch = SCRATCH.get_ptr_mut(0)?;
-    // SAFETY: as in `Draft::begin`; integers, for which any bytes are valid. Whoever calls a function that has it too
-    // asks for it anew behind that.
-    Some(unsafe { &mut (*scratch).walk })
+pub(crate) fn part<T>(offset: u64) -> &'static mut T {
+    const { assert!(size_of::<T>() <= TAIL_LEN && FIXED_LEN.is_power_of_two()) };
+    // SAFETY: as `scratch` says. Offsets are those of members of that type (`offset_of!`), and `Draft::fixed` is not
+    // held meanwhile. The mask changes none of them. It shows the verifier that the part lies within `bytes`, where a
+    // comparison would be forgotten as soon as the compiler keeps the offset on the stack.
+    unsafe { &mut *scratch().cast::<u8>().add(offset as usize & (FIXED_LEN - 1)).cast::<T>() }
+}
+
+/// Where what was found is.
+pub(crate) const FOUND_AT: usize = offset_of!(Scratch, found);
+
+/// What was found. Whoever reads by a table, or calls a function that does, asks for it anew behind that.
+#[inline(always)]
+pub(crate) fn found() -> &'static mut Found {
+    // SAFETY: as `scratch` says.
+    unsafe { &mut (*scratch()).found }
+}
+
+/// The path that is being followed. Whoever calls a function that has it too asks for it anew behind that.
+#[inline(always)]
+pub(crate) fn walk() -> &'static mut Walk {
+    // SAFETY: as `scratch` says.
+    unsafe { &mut (*scratch()).walk }
+}
+
+/// The present invocation.
+#[inline(always)]
+pub(crate) fn invocation() -> &'static mut Invocation {
+    // SAFETY: as `scratch` says.
+    unsafe { &mut (*scratch()).invocation }
 }
 
 /// Bytes of the record's tail in use so far.
 #[inline(always)]
 pub(crate) fn tail_len() -> u32 {
-    let Some(scratch) = SCRATCH.get_ptr_mut(0) else { return 0 };
-    // SAFETY: as in `Draft::begin`. Volatile: see the module's text.
-    (unsafe { (&raw const (*scratch).tail).read_volatile() }) as u32
+    // SAFETY: as `scratch` says. Volatile: see the module's text.
+    (unsafe { (&raw const (*scratch()).tail).read_volatile() }) as u32
 }
 
 /// Appends a component of a path to the record's tail, with its NUL. False: no room, or not readable.
 #[inline(always)]
 pub(crate) fn push_component(name: kernel::Address) -> bool {
-    let Some(scratch) = SCRATCH.get_ptr_mut(0) else { return false };
-    // SAFETY: as in `Draft::begin`. Volatile: see the module's text. And one after the other, because of both checks in
+    let scratch = scratch();
+    // SAFETY: as `scratch` says. Volatile: see the module's text. And one after the other, because of both checks in
     // one the verifier would learn nothing of either.
     let used = unsafe { (&raw const (*scratch).tail).read_volatile() };
     if used > TAIL_LEN as u64 {
@@ -200,8 +236,17 @@ pub(crate) fn push_component(name: kernel::Address) -> bool {
 #[inline(always)]
 pub(crate) fn count(counter: ProbeCounter) {
     if let Some(value) = COUNTERS.get_ptr_mut(counter as u32) {
-        // SAFETY: a pointer to this CPU's element; see `Draft::begin` for why nothing else writes it meanwhile.
+        // SAFETY: an element of that map. One program at a time writes it, see the map.
         unsafe { ptr::write(value, ptr::read(value).wrapping_add(1)) };
+    }
+}
+
+/// See [`ProbeCounter::Untold`].
+#[inline(always)]
+pub(crate) fn leave_untold(incident: u64) {
+    if let Some(value) = COUNTERS.get_ptr_mut(ProbeCounter::Untold as u32) {
+        // SAFETY: as in `count`.
+        unsafe { ptr::write(value, incident) };
     }
 }
 
@@ -209,13 +254,4 @@ pub(crate) fn count(counter: ProbeCounter) {
 #[inline(always)]
 pub(crate) fn per_cpu_offset() -> kernel::Address {
     kernel::Address::new(PER_CPU_OFFSET.get(0).copied().unwrap_or(0))
-}
-
-/// The present invocation. `None` never happens, see `Draft::begin`.
-#[inline(always)]
-pub(crate) fn invocation() -> Option<&'static mut Invocation> {
-    let invocation = INVOCATION.get_ptr_mut(0)?;
-    // SAFETY: a pointer to the map's one element; every hook runs with the kernel's `oom_lock` held, so no other
-    // program holds this reference. Invocation is made of integers, for which any bytes are valid.
-    Some(unsafe { &mut *invocation })
 }

@@ -1,12 +1,16 @@
 //! A task and its process: identity, memory, parent.
 
-use oomwatch_common::record::{
-    TASK_EXITING, TASK_HAS_MM, TASK_KNOWN, TASK_KTHREAD, TASK_RSS_EXACT, Task, UNREAD_TASK, UNREAD_U32,
+use oomwatch_common::{
+    layout::ABSENT,
+    record::{
+        TASK_EXITING, TASK_HAS_MM, TASK_KNOWN, TASK_KTHREAD, TASK_RSS_EXACT, Task, UNREAD_I64, UNREAD_U32,
+    },
 };
 
 use crate::{
     kernel::{self, Address, layout},
-    scratch::{Draft, part, per_cpu_offset},
+    scratch::{self, Draft, part, per_cpu_offset},
+    steps::{Found, Step, read, step},
 };
 
 /// include/linux/sched.h: a kernel thread.
@@ -25,6 +29,52 @@ const CHILDREN: u32 = 8;
 /// CPUs whose counters are summed. On a machine with more RSS is marked inexact.
 const CPUS: u32 = 1024;
 
+/// Of the task that was asked for: what its threads have in common.
+static PROCESS: [Step; 3] = [
+    step!(task.task_flags => found.task_flags: Bits),
+    step!(signal.signal_flags => found.signal_flags: U32),
+    step!(signal.signal_oom_score_adj => Task.oom_score_adj: I16),
+];
+
+/// The thread that is shown, the process's first one, and its parent.
+static IDENTITY: [Step; 16] = [
+    step!(shown.task_pid => Task.tid: U32),
+    step!(shown.task_tgid => Task.tgid: U32),
+    step!(shown.task_comm => Task.comm: Comm),
+    step!(shown.task_signal => found.signal: Pointer),
+    step!(shown.task_children => found.first_child: Pointer),
+    step!(shown.task_real_cred => found.cred: Pointer),
+    step!(cred.cred_uid => Task.uid: U32),
+    step!(shown.task_group_leader => found.leader: Pointer),
+    step!(leader.task_start_boottime => Task.start_boottime_ns: U64),
+    step!(leader.task_comm => Task.leader_comm: Comm),
+    step!(leader.task_thread_pid => found.pid: Pointer),
+    step!(pid.pid_level => found.pid_level: U32),
+    step!(leader.task_real_parent => found.parent: Pointer),
+    step!(parent.task_tgid => Task.parent_tgid: U32),
+    step!(parent.task_comm => Task.parent_comm: Comm),
+    step!(parent.task_mm => found.parent_mm: Pointer),
+];
+
+/// The address space. Its counters may be negative for the moment.
+static MEMORY: [Step; 7] = [
+    step!(mm.mm_total_vm => Task.total_vm: U64),
+    step!(mm.mm_hiwater_rss => Task.hiwater_rss: U64),
+    step!(mm.mm_pgtables_bytes => Task.pgtables_bytes: U64),
+    step!(mm.mm_rss_file => Task.rss_file: I64),
+    step!(mm.mm_rss_anon => Task.rss_anon: I64),
+    step!(mm.mm_rss_shmem => Task.rss_shmem: I64),
+    step!(mm.mm_rss_swap => Task.swapents: I64),
+];
+
+/// Where each CPU's parts of the last four are.
+static PARTS: [Step; 4] = [
+    step!(mm.mm_rss_file_parts => found.file_parts: Pointer),
+    step!(mm.mm_rss_anon_parts => found.anon_parts: Pointer),
+    step!(mm.mm_rss_shmem_parts => found.shmem_parts: Pointer),
+    step!(mm.mm_rss_swap_parts => found.swap_parts: Pointer),
+];
+
 /// Reads the process of `task` into the member of the record at offset `into`, as that of a victim: the thread shown is
 /// the first that still has the address space, as the kernel's own `find_lock_task_mm` (mm/oom_kill.c) picks it. `task`
 /// may be another one, where whoever allocates is killed (`vm.oom_kill_allocating_task`). Gives 0 where the process has
@@ -38,18 +88,15 @@ pub(crate) fn fill_victim<T>(_: &mut Draft<T>, into: usize, task: Address) -> u3
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn fill_victim_task(into: u64, task: u64) -> u64 {
-    let task = Address::new(task);
-    let signal = task.pointer(layout!(task_signal));
+    let first = Address::new(task);
+    let threads = first.pointer(layout!(task_signal)).member(layout!(signal_thread_head));
+    let (head, tail) = (threads.pointer(0), threads.pointer(8));
+    let (owner, mm) = mm_owner(first, threads, head);
+    fill_task(into, task, owner.value(), mm.value());
+    let into = part::<Task>(into);
+    into.shares_mm_with = shares_mm_with(owner, mm, into);
     // Of a single thread the list of the process's threads begins and ends with the same one.
-    let threads = signal.member(layout!(signal_thread_head));
-    let first = threads.pointer(0);
-    let has_others = first.differs_from(threads.pointer(8));
-    let (owner, mm) = mm_owner(task, threads, first);
-    fill_task(into, task.value(), signal.value(), owner.value(), mm.value());
-    if let Some(into) = part::<Task>(into) {
-        into.shares_mm_with = shares_mm_with(owner, mm, into.tgid);
-    }
-    u64::from(has_others)
+    u64::from(head.differs_from(tail))
 }
 
 /// Reads the task that runs, and its process.
@@ -57,93 +104,85 @@ extern "C" fn fill_victim_task(into: u64, task: u64) -> u64 {
 pub(crate) fn fill_current<T>(_: &mut Draft<T>, into: usize, task: Address) {
     let mm = task.pointer(layout!(task_mm));
     let owner = if mm.is_null() { Address::NULL } else { task };
-    let signal = task.pointer(layout!(task_signal));
-    fill_task(into as u64, task.value(), signal.value(), owner.value(), mm.value());
+    fill_task(into as u64, task.value(), owner.value(), mm.value());
 }
 
-/// Reads a task and its process into the part of the record at offset `into`; verified once for all. Gives 0.
+/// Reads a task and its process into the part of the record at offset `at`; verified once for all. Gives 0.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn fill_task(into: u64, task: u64, signal: u64, owner: u64, mm: u64) -> u64 {
-    let Some(into) = part::<Task>(into) else { return 0 };
-    let (task, signal) = (Address::new(task), Address::new(signal));
-    let (owner, mm) = (Address::new(owner), Address::new(mm));
-    *into = UNREAD_TASK;
-    if task.is_null() {
-        return 0;
+extern "C" fn fill_task(at: u64, task: u64, owner: u64, mm: u64) -> u64 {
+    let found = scratch::found();
+    found.task = Address::new(task);
+    found.shown = Address::new(if owner == 0 { task } else { owner });
+    found.mm = Address::new(mm);
+    read(&IDENTITY, at as usize);
+    read(&PROCESS, at as usize);
+    // Of an address that is NULL nothing is read, and that is said of each.
+    read(&MEMORY, at as usize);
+
+    let (into, found) = (part::<Task>(at), scratch::found());
+    let mut flags = 0;
+    if task != 0 {
+        let (own, all) = (found.task_flags, found.signal_flags);
+        // Unread is on the way out: then nothing is said too early.
+        let exiting = ((own & PF_EXITING) / PF_EXITING) | ((all & SIGNAL_GROUP_EXIT) / SIGNAL_GROUP_EXIT);
+        flags = TASK_KNOWN | ((own & PF_KTHREAD) / PF_KTHREAD * TASK_KTHREAD) | (exiting * TASK_EXITING);
     }
-    let mut flags = TASK_KNOWN;
-
-    let shown = if owner.is_null() { task } else { owner };
-    (into.tid, into.tgid) = shown.u32_pair(layout!(task_pid), layout!(task_tgid));
-    shown.comm(layout!(task_comm), &mut into.comm);
-
-    // Unread is on the way out: then nothing is said too early.
-    let (own, all) = (task.bits(layout!(task_flags)), signal.u32(layout!(signal_flags)));
-    let exiting = ((own & PF_EXITING) / PF_EXITING) | ((all & SIGNAL_GROUP_EXIT) / SIGNAL_GROUP_EXIT);
-    flags |= ((own & PF_KTHREAD) / PF_KTHREAD * TASK_KTHREAD) | (exiting * TASK_EXITING);
-    into.oom_score_adj = signal.i16(layout!(signal_oom_score_adj));
-    into.uid = shown.pointer(layout!(task_real_cred)).u32(layout!(cred_uid));
-
-    let leader = task.pointer(layout!(task_group_leader));
-    into.start_boottime_ns = leader.u64(layout!(task_start_boottime));
-    leader.comm(layout!(task_comm), &mut into.leader_comm);
-    into.pid_in_namespace = pid_in_namespace(leader);
-
-    let parent = leader.pointer(layout!(task_real_parent));
-    into.parent_tgid = parent.u32(layout!(task_tgid));
-    parent.comm(layout!(task_comm), &mut into.parent_comm);
-
-    if !mm.is_null() {
+    if mm != 0 {
         flags |= TASK_HAS_MM;
-        into.total_vm = mm.u64(layout!(mm_total_vm));
-        into.hiwater_rss = mm.u64(layout!(mm_hiwater_rss));
-        into.pgtables_bytes = mm.u64(layout!(mm_pgtables_bytes));
-        flags |= fill_rss(into, mm);
     }
+    flags |= sum_rss(into);
+    into.pid_in_namespace = pid_in_namespace(found);
     into.flags = flags;
+    into.reserved = 0;
+    into.shares_mm_with = 0;
     0
 }
 
-/// A process that has the address space of `owner`, and is not `tgid`: the one whose allocation this is, `owner`'s
-/// parent or one of its children. 0 where none of them has it.
+/// A process that has the address space of `owner`, whose process was just read, and is not that one: whose allocation
+/// this is, the parent or one of its children. 0 where none of them has it.
 #[inline(always)]
-fn shares_mm_with(owner: Address, mm: Address, tgid: u32) -> u32 {
+fn shares_mm_with(owner: Address, mm: Address, read: &Task) -> u32 {
+    let found = scratch::found();
     if mm.is_null() {
         return 0;
     }
     let current = Address::current_task();
-    let found = if current == owner { 0 } else { of_other_process(current, mm, tgid) };
-    if found != 0 {
-        return found;
+    if current != owner
+        && let Some(other) = of_other_process(current, mm, read.tgid)
+    {
+        return other;
     }
-    let found = of_other_process(owner.pointer(layout!(task_real_parent)), mm, tgid);
-    if found != 0 {
-        return found;
+    if found.parent_mm == mm && is_other(read.parent_tgid, read.tgid) {
+        return read.parent_tgid;
     }
     let head = owner.member(layout!(task_children));
-    let mut node = head.pointer(0);
+    let mut node = found.first_child;
     for _ in 0..CHILDREN {
         if node.is_null() || node == head {
             break;
         }
-        let found = of_other_process(node.container(layout!(task_sibling)), mm, tgid);
-        if found != 0 {
-            return found;
+        if let Some(other) = of_other_process(node.container(layout!(task_sibling)), mm, read.tgid) {
+            return other;
         }
         node = node.pointer(0);
     }
     0
 }
 
-/// The process of `task` where that is another one than `tgid` and has this address space, else 0.
+/// The process of `task` where that is another one than `tgid` and has this address space.
 #[inline(always)]
-fn of_other_process(task: Address, mm: Address, tgid: u32) -> u32 {
+fn of_other_process(task: Address, mm: Address, tgid: u32) -> Option<u32> {
     if task.pointer(layout!(task_mm)) != mm {
-        return 0;
+        return None;
     }
-    let other = task.bits(layout!(task_tgid));
-    if other == tgid { 0 } else { other }
+    let other = task.u32(layout!(task_tgid));
+    is_other(other, tgid).then_some(other)
+}
+
+#[inline(always)]
+fn is_other(process: u32, tgid: u32) -> bool {
+    process != tgid && process != UNREAD_U32
 }
 
 /// The first thread of `task`'s process that still has an address space, and that; NULL if none. `head` is that of the
@@ -166,100 +205,116 @@ fn mm_owner(task: Address, head: Address, first: Address) -> (Address, Address) 
     (if mm.is_null() { Address::NULL } else { task }, mm)
 }
 
-/// The number of a task in the innermost pid namespace that it is in: `pid->numbers[pid->level].nr`.
+/// The number of a process in the innermost pid namespace that it is in: `pid->numbers[pid->level].nr`.
 #[inline(always)]
-fn pid_in_namespace(task: Address) -> u32 {
-    let pid = task.pointer(layout!(task_thread_pid));
-    let level = pid.u32(layout!(pid_level));
+fn pid_in_namespace(found: &Found) -> u32 {
+    let level = found.pid_level;
     // MAX_PID_NS_LEVEL is 32 (include/linux/pid_namespace.h).
     if level > 32 {
         return UNREAD_U32;
     }
-    pid.member(layout!(pid_numbers)).member(level * layout!(upid_size)).u32(layout!(upid_nr))
+    found.pid.member(layout!(pid_numbers)).member(level * layout!(upid_size)).u32(layout!(upid_nr))
 }
 
-/// Reads the four counters of `mm->rss_stat`; returns `TASK_RSS_EXACT` where they were summed over all CPUs.
+/// Makes the numbers of pages out of the four counters of `mm->rss_stat` that were read; returns `TASK_RSS_EXACT` where
+/// they were summed over all CPUs.
 ///
 /// Up to 6.1 a counter is one atomic, and each thread has a part of its own from its last 64 faults: never exact. Since
 /// then it is `percpu_counter_sum_positive` (lib/percpu_counter.c), over all possible CPUs: one that went offline has
 /// folded its part into the count and left 0 behind. Where not exact it is the count alone, as the kernel's log has it.
 #[inline(always)]
-fn fill_rss(into: &mut Task, mm: Address) -> u32 {
-    let is_percpu = layout!(rss_stat_percpu) == 1;
-    let stat = mm.member(layout!(mm_rss_stat));
-    let of_kind = |kind: u32| {
-        let counter = stat.member(kind * layout!(rss_stat_stride));
-        Counter::read(counter, if is_percpu { layout!(percpu_counter_count) } else { 0 })
-    };
-    let mut file = of_kind(layout!(mm_filepages));
-    let mut anon = of_kind(layout!(mm_anonpages));
-    let mut shmem = of_kind(layout!(mm_shmempages));
-    let mut swap = of_kind(layout!(mm_swapents));
-    let possible_cpus = kernel::possible_cpus();
+fn sum_rss(into: &mut Task) -> u32 {
+    let mut file = Counter::of(into.rss_file);
+    let mut anon = Counter::of(into.rss_anon);
+    let mut shmem = Counter::of(into.rss_shmem);
+    let mut swap = Counter::of(into.swapents);
     let mut exact = 0;
-    if is_percpu
-        && (1..=CPUS).contains(&possible_cpus)
-        && let base = per_cpu_offset()
-        && !base.is_null()
-    {
-        let mut missed = 0;
-        let mut counters = [&mut file, &mut anon, &mut shmem, &mut swap];
-        for counter in &mut counters {
-            missed |= counter.find_parts();
+    let (base, possible_cpus) = (per_cpu_offset(), kernel::possible_cpus());
+    if layout!(mm_rss_file_parts) != ABSENT && !base.is_null() && (1..=CPUS).contains(&possible_cpus) {
+        read(&PARTS, 0);
+        let found = scratch::found();
+        file.has_parts(layout!(mm_filepages), found.file_parts);
+        anon.has_parts(layout!(mm_anonpages), found.anon_parts);
+        shmem.has_parts(layout!(mm_shmempages), found.shmem_parts);
+        swap.has_parts(layout!(mm_swapents), found.swap_parts);
+        let counters = [&mut file, &mut anon, &mut shmem, &mut swap];
+        exact = TASK_RSS_EXACT & !(add_parts(counters, base, possible_cpus) as u32);
+    }
+    (into.rss_file, into.rss_anon) = (file.pages(), anon.pages());
+    (into.rss_shmem, into.swapents) = (shmem.pages(), swap.pages());
+    exact
+}
+
+/// Adds what each CPU has of the counters; all ones where any of that was not read.
+///
+/// Since 6.6 the four counters of a process are one allocation (`percpu_counter_init_many`, lib/percpu_counter.c), so
+/// that a CPU's parts follow each other and are read at once.
+#[inline(always)]
+fn add_parts(mut counters: [&mut Counter; 4], base: Address, possible_cpus: u32) -> u64 {
+    let first = counters[0].parts.container(counters[0].kind.wrapping_mul(4));
+    let (mut missed, mut apart) = (0, 0);
+    for counter in &counters {
+        missed |= u64::from(counter.parts.differs_from(Address::NULL)).wrapping_sub(1);
+        apart |= counter.parts.differs_from(first.member(counter.kind.wrapping_mul(4)));
+        apart |= u32::from(counter.kind >= 4);
+    }
+    for cpu in 0..CPUS {
+        if cpu >= possible_cpus {
+            break;
         }
-        for cpu in 0..CPUS {
-            if cpu >= possible_cpus {
-                break;
-            }
-            let (offset, failed) = base.summand(cpu * 8);
+        let (offset, failed) = base.member(cpu * 8).read::<u64>();
+        missed |= failed;
+        if apart == 0 {
+            let (words, failed) = first.shifted(offset).read::<[u64; 2]>();
             missed |= failed;
             for counter in &mut counters {
-                missed |= counter.add_part(offset);
+                let word = if counter.kind < 2 { words[0] } else { words[1] };
+                counter.add((word >> (counter.kind % 2 * 32)) as u32);
+            }
+        } else {
+            for counter in &mut counters {
+                let (part, failed) = counter.parts.shifted(offset).read::<u32>();
+                missed |= failed;
+                counter.add(part);
             }
         }
-        exact = TASK_RSS_EXACT & !(missed as u32);
     }
-    into.rss_file = file.value();
-    into.rss_anon = anon.value();
-    into.rss_shmem = shmem.value();
-    into.swapents = swap.value();
-    exact
+    missed
 }
 
 /// One counter while it is summed up.
 struct Counter {
-    /// Where it is, then where its parts are.
-    at: Address,
     sum: u64,
     /// All ones where it was not read.
     unread: u64,
+    /// Which of the four.
+    kind: u32,
+    /// Where its parts are.
+    parts: Address,
 }
 
 impl Counter {
+    /// Of a count with its sign, as it was read.
     #[inline(always)]
-    fn read(at: Address, count_offset: u32) -> Self {
-        let (sum, unread) = at.summand(count_offset);
-        Self { at, sum, unread }
+    fn of(count: u64) -> Self {
+        let is_read = Address::new(count).differs_from(Address::new(UNREAD_I64 as u64));
+        Self { sum: count, unread: u64::from(is_read).wrapping_sub(1), kind: 0, parts: Address::NULL }
     }
 
-    /// All ones where there are none.
     #[inline(always)]
-    fn find_parts(&mut self) -> u64 {
-        self.at = self.at.pointer(layout!(percpu_counter_counters));
-        u64::from(self.at.differs_from(Address::NULL)).wrapping_sub(1)
+    fn has_parts(&mut self, kind: u32, parts: Address) {
+        (self.kind, self.parts) = (kind, parts);
     }
 
-    /// Adds the part of the CPU whose memory is so far off; all ones where it was not read.
+    /// Adds a part, a number of 32 bits with its sign.
     #[inline(always)]
-    fn add_part(&mut self, offset: u64) -> u64 {
-        let (part, failed) = self.at.shifted(offset).small_summand(0);
-        self.sum = self.sum.wrapping_add(part);
-        failed
+    fn add(&mut self, part: u32) {
+        self.sum = self.sum.wrapping_add(i64::from(part as i32) as u64);
     }
 
     /// A sum that is negative for the moment is 0, as for `get_mm_counter` (include/linux/mm.h).
     #[inline(always)]
-    fn value(&self) -> u64 {
+    fn pages(&self) -> u64 {
         self.sum & !kernel::negative(self.sum) | self.unread
     }
 }

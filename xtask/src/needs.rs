@@ -269,14 +269,12 @@ const NEEDS: &[Need] = &[
         present: |_| Ok(["containerd", "ctr", "runc"].iter().all(|name| run::on_path(name).is_some())),
     },
     Need {
-        what: "oomkill of bcc, libbpf-tools and bpftrace; bpftool",
+        what: "oomkill of bcc, libbpf-tools and bpftrace",
         why: "they are measured beside the agent",
         part: Part::Peers,
-        remedy: Remedy::Packages(&["bpfcc-tools", "libbpf-tools", "bpftrace", "bpftool"]),
+        remedy: Remedy::Packages(&["bpfcc-tools", "libbpf-tools", "bpftrace"]),
         present: |_| {
-            Ok(["oomkill-bpfcc", "oomkill", "oomkill.bt", "bpftool"]
-                .iter()
-                .all(|name| run::on_path(name).is_some()))
+            Ok(["oomkill-bpfcc", "oomkill", "oomkill.bt"].iter().all(|name| run::on_path(name).is_some()))
         },
     },
 ];

@@ -72,7 +72,7 @@ pub(super) fn rss(look: &Look<'_>) -> Vec<Line> {
         (Ok(Attached { rss_inexact: None, .. }), _) => Line::ok("rss", "exact: summed over all CPUs"),
         // Per-CPU counters, since 6.2, can be summed; the older ones cannot.
         (Ok(Attached { rss_inexact: Some(why), .. }), Ok(resolved))
-            if resolved.layout.rss_stat_percpu == 1 =>
+            if resolved.layout.counts_rss_per_cpu() =>
         {
             Line::degraded(
                 "rss",

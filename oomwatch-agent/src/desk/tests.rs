@@ -18,6 +18,7 @@ use crate::{
 };
 
 mod held;
+mod lost;
 mod spared;
 
 const NOW: BoottimeNs = BoottimeNs(7_000_000_000);
@@ -232,6 +233,26 @@ fn an_incident_whose_end_never_comes_is_reported_after_its_time() {
     assert_eq!(captured.incident.gaps.len(), 1, "{:?}", captured.incident.gaps);
 }
 
+/// The end tells the kill of a process that dies alone. Where it does not come, the probe's own note does.
+#[test]
+fn a_kill_without_a_record_of_its_own_is_an_incident_without_its_end_too() {
+    for (invocation, expected) in [(0, false), (1, true), (2, false)] {
+        let mut bench = Bench::new("container_limit", 1, u64::MAX, |_| {});
+        bench.recording.records.truncate(1);
+        let number = peek(&bench.recording.records[0]).unwrap().incident;
+        bench.feed(0);
+        assert!(!bench.desk.lacks_an_end(false, NOW), "it may still come");
+        let at = bench.desk.looks_at(NOW).unwrap();
+        assert!(bench.desk.lacks_an_end(false, at));
+        bench.desk.was_killed(number + invocation - 1, at);
+        bench.desk.settle(false, at);
+        let captured = bench.captured();
+        assert_eq!(captured.is_some(), expected, "{invocation}");
+        assert_eq!(bench.desk.done.told, u64::from(expected), "and counted once");
+        assert!(captured.is_none_or(|captured| captured.incident.gaps.len() == 1));
+    }
+}
+
 /// `oom_kill` of the recorded vmstat.
 const COUNTED_AFTER: u64 = 19_500;
 
@@ -318,57 +339,6 @@ fn what_finds_no_memory_at_all_is_counted_and_nothing_else_suffers() {
     drop(all);
     bench.feed(0);
     assert_eq!(bench.captured().unwrap().incident.victims.len(), 3);
-}
-
-#[test]
-fn records_that_find_no_memory_are_counted_and_a_gap() {
-    let mut bench = Bench::new("group_kill", 3, u64::MAX, |_| {});
-    // Whatever it has room for at first, files and the records of a group of hundreds are more.
-    let all = hold_all_but(&bench.pool, 1);
-    let records = bench.recording.records.clone();
-    let (ends, others) = records.split_last().unwrap();
-    for raw in others {
-        bench.desk.take(raw, NOW);
-    }
-    let killed = others.iter().find(|raw| peek(raw).unwrap().tells_a_kill()).unwrap();
-    let padded: Vec<Vec<u8>> = vec![killed.clone(); 200];
-    for raw in &padded {
-        bench.desk.take(raw, NOW);
-    }
-    bench.desk.take(ends, NOW);
-    while bench.desk.read_one(NOW) {}
-    bench.desk.settle(false, NOW);
-    drop(all);
-    let gaps = bench.captured().unwrap().incident.gaps;
-    assert!(gaps.contains(&oomwatch_common::parcel::lost_records()), "{gaps:?}");
-    assert!(bench.desk.progress.lost.get(Lost::Queue) > 0);
-}
-
-#[test]
-fn records_without_memory_of_an_incident_that_finds_the_queue_full_are_counted_once() {
-    let mut bench = Bench::new("group_kill", 1, u64::MAX, |_| {});
-    bench.feed(0);
-    let all = hold_all_but(&bench.pool, 1);
-    let killed = bench.recording.records.iter();
-    let killed = killed.filter(|raw| peek(raw).unwrap().tells_a_kill()).count() as u64;
-    let padding =
-        bench.recording.records.iter().find(|raw| peek(raw).unwrap().tells_a_kill()).unwrap().clone();
-    bench.desk.take(&bench.recording.records[0].clone(), NOW);
-    for _ in 0..200 {
-        bench.desk.take(&padding, NOW);
-    }
-    for raw in bench.recording.records.iter().skip(1) {
-        bench.desk.take(raw, NOW);
-    }
-    while bench.desk.read_one(NOW) {}
-    bench.desk.settle(false, NOW);
-    drop(all);
-    assert_eq!(bench.losses.get(Stage::Queue), 1);
-    assert_eq!(
-        bench.desk.progress.lost.get(Lost::Queue),
-        killed,
-        "its processes, however often they are named"
-    );
 }
 
 /// Takes blocks as long as there are more than so many.

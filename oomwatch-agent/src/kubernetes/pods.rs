@@ -66,7 +66,7 @@ struct Asking {
 pub struct Known {
     state: Option<watch::Receiver<Arc<State>>>,
     order: Vec<SourceChoice>,
-    /// There is somebody who may know more.
+    /// There is nobody who may know more.
     is_all: bool,
 }
 
@@ -75,6 +75,11 @@ impl Known {
     pub fn now(&self, paths: &Paths) -> Option<Attribution> {
         let known = self.look(paths, None, "");
         (self.is_all || known.is_complete()).then_some(known)
+    }
+
+    /// Whether nobody will ever tell more than is known now.
+    pub fn is_all(&self) -> bool {
+        self.is_all
     }
 
     fn look(&self, paths: &Paths, logs: Option<&PodIndex>, why: &str) -> Attribution {

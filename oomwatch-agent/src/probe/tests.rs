@@ -35,12 +35,12 @@ fn the_verifier_is_done_soon() {
     let mut loaded = load(&mut Loader::new(), &settings, How::Kprobes { kill_hook: true })
         .unwrap_or_else(|error| panic!("{}", error.text));
     for (name, budget) in [
-        ("oom_kill_process", 6_000),
-        ("oom_kill_victim", 5_000),
-        ("victim_marked", 1_000),
-        ("victim_told_and_marked", 5_000),
-        ("mark_victim", 6_000),
-        ("prove", 3_000),
+        ("oom_kill_process", 8_000),
+        ("oom_kill_victim", 7_500),
+        ("victim_marked", 500),
+        ("victim_told_and_marked", 7_500),
+        ("mark_victim", 7_500),
+        ("prove", 5_500),
     ] {
         let info = match loaded.ebpf.program_mut(name).unwrap() {
             Program::KProbe(program) => {

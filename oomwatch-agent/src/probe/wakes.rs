@@ -17,7 +17,7 @@ use std::{
 
 use aya::{
     Ebpf,
-    maps::{Array, Map, MapData},
+    maps::{Map, MapData},
 };
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
@@ -32,10 +32,7 @@ const RECORD: u64 = 8;
 /// The agent's end.
 pub(super) struct Wakes {
     bells: Arc<[Bell; 2]>,
-    /// The invocation whose end wakes nobody.
-    unawaited: Array<MapData, u64>,
-    /// What was last written there.
-    last: u64,
+    unawaited: Arc<Unawaited>,
 }
 
 impl Wakes {
@@ -49,9 +46,10 @@ impl Wakes {
             _ => Err(missing()),
         };
         let bells = Arc::new([bell(BELLS[0])?, bell(BELLS[1])?]);
-        let unawaited = Array::try_from(ebpf.take_map("UNAWAITED").ok_or_else(missing)?)
-            .map_err(|error| refuse("tell the probe what to wake for", &error))?;
-        Ok(Self { bells, unawaited, last: 0 })
+        let Some(Map::Array(map)) = ebpf.take_map("UNAWAITED") else { return Err(missing()) };
+        let unawaited = Unawaited::new(map, page_bytes as usize);
+        let unawaited = unawaited.map_err(|error| refuse("map what the probe wakes for", &error))?;
+        Ok(Self { bells, unawaited: Arc::new(unawaited) })
     }
 
     /// See [`super::Probe::bells`].
@@ -59,16 +57,57 @@ impl Wakes {
         Arc::clone(&self.bells)
     }
 
-    /// See [`super::Probe::await_no_end_of`].
-    pub(super) fn await_no_end_of(&mut self, invocation: u64) {
-        if self.last == invocation {
-            return;
-        }
-        match self.unawaited.set(0, invocation, 0) {
-            Ok(()) => self.last = invocation,
-            Err(error) => tracing::debug!(%error, "the probe was not told whose end is not waited for"),
-        }
+    /// See [`super::Probe::unawaited`].
+    pub(super) fn unawaited(&self) -> &Arc<Unawaited> {
+        &self.unawaited
     }
+}
+
+/// The invocation whose end wakes nobody: a word that the probe looks at.
+pub struct Unawaited {
+    /// It lives for as long as its memory is mapped.
+    _map: MapData,
+    page_bytes: usize,
+    word: NonNull<AtomicU64>,
+}
+
+// SAFETY: the pointer is to an atomic in memory that stays mapped for as long as this lives.
+unsafe impl Send for Unawaited {}
+// SAFETY: as above.
+unsafe impl Sync for Unawaited {}
+
+impl Unawaited {
+    /// In the only element of that array.
+    fn new(map: MapData, page_bytes: usize) -> io::Result<Self> {
+        let word = page(&map, page_bytes, ProtFlags::READ | ProtFlags::WRITE, 0)?;
+        Ok(Self { _map: map, page_bytes, word })
+    }
+
+    /// The end of that invocation is to wake nobody; 0: each does.
+    pub fn set(&self, invocation: u64) {
+        // SAFETY: mapped, and aligned to a page; nobody else writes it.
+        unsafe { self.word.as_ref() }.store(invocation, Ordering::Release);
+    }
+}
+
+impl Drop for Unawaited {
+    fn drop(&mut self) {
+        // SAFETY: mapped by `new`, with this length, and not used any more.
+        unsafe { munmap(self.word.as_ptr().cast(), self.page_bytes) }.ok();
+    }
+}
+
+/// Maps a page of a map's memory, as words.
+fn page(
+    map: &MapData,
+    page_bytes: usize,
+    protection: ProtFlags,
+    at: usize,
+) -> io::Result<NonNull<AtomicU64>> {
+    // SAFETY: a new mapping, where the kernel chooses.
+    let page =
+        unsafe { mmap(ptr::null_mut(), page_bytes, protection, MapFlags::SHARED, map.fd(), at as u64) }?;
+    NonNull::new(page.cast()).ok_or_else(|| io::ErrorKind::OutOfMemory.into())
 }
 
 /// A bell.
@@ -93,14 +132,8 @@ impl Bell {
     /// # Errors
     /// The kernel refused the mappings.
     pub(super) fn new(map: MapData, page_bytes: usize) -> io::Result<Self> {
-        let page = |protection, at: usize| -> io::Result<NonNull<AtomicU64>> {
-            let flags = MapFlags::SHARED;
-            // SAFETY: a new mapping, where the kernel chooses.
-            let page = unsafe { mmap(ptr::null_mut(), page_bytes, protection, flags, map.fd(), at as u64) }?;
-            NonNull::new(page.cast()).ok_or_else(|| io::ErrorKind::OutOfMemory.into())
-        };
-        let consumed = page(ProtFlags::READ | ProtFlags::WRITE, 0)?;
-        let produced = page(ProtFlags::READ, page_bytes).inspect_err(|_| {
+        let consumed = page(&map, page_bytes, ProtFlags::READ | ProtFlags::WRITE, 0)?;
+        let produced = page(&map, page_bytes, ProtFlags::READ, page_bytes).inspect_err(|_| {
             // SAFETY: made above, and known to nobody else.
             unsafe { munmap(consumed.as_ptr().cast(), page_bytes) }.ok();
         })?;

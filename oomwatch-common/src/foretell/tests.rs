@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use serde_json::Value;
+use zerocopy::FromBytes as _;
 
 use super::*;
 use crate::{attribution::Paths, peek::peek, render_text::text, report::Source};
@@ -83,6 +84,39 @@ fn what_is_foretold_is_what_the_report_says() {
             (Err(why), Err(expected)) => assert_eq!(*why, expected, "{name}"),
             _ => panic!("{name}: {foretold:?}, and {expected:?} was expected"),
         }
+    }
+}
+
+#[test]
+fn what_is_certain_by_the_record_is_foretold() {
+    let mut certain = Vec::new();
+    for ((name, records, circumstances, _), _) in RECORDINGS {
+        let record = peek(first(records)).unwrap();
+        if is_foretold(&record) && is_certain(&record) {
+            assert!(foretold(first(records), circumstances).is_ok(), "{name}");
+            certain.push(name);
+        }
+    }
+    assert_eq!(certain, ["container_limit", "dirty"]);
+}
+
+#[test]
+fn nothing_is_certain_that_the_line_may_name_something_else_for() {
+    type Change = fn(&mut wire::Begin);
+    let changes: [(&str, Change, bool); 6] = [
+        ("the example", |_| {}, true),
+        ("half of it is other memory", |begin| begin.chosen.rss_anon = begin.limit_owner.usage / 2, false),
+        ("its memory was not read", |begin| begin.chosen.rss_anon = wire::UNREAD_U64, false),
+        ("the usage was not read", |begin| begin.limit_owner.usage = wire::UNREAD_U64, false),
+        ("a path too long", |begin| begin.limit_owner.flags |= wire::MEMCG_TRUNCATED, false),
+        ("no cgroup's limit", |begin| begin.oom.constraint = 0, false),
+    ];
+    for (name, change, expected) in changes {
+        let raw = example();
+        let (mut begin, path) = wire::Begin::read_from_prefix(&raw).unwrap();
+        change(&mut begin);
+        let raw = [begin.as_bytes(), path].concat();
+        assert_eq!(is_certain(&peek(&raw).unwrap()), expected, "{name}");
     }
 }
 

@@ -64,10 +64,18 @@ fn rss_counters_are_per_cpu_since_6_2_and_mark_victim_passes_the_task_by_prototy
         .iter()
         .map(|(_, blob, _)| {
             let layout = resolve(&Btf::parse(blob).unwrap()).unwrap().layout;
-            (layout.rss_stat_percpu, layout.rss_stat_stride, layout.mark_victim_passes_task)
+            let (counter, parts) = (layout.mm_rss_swap, layout.mm_rss_swap_parts);
+            (layout.mm_rss_file, counter, parts, layout.mark_victim_passes_task)
         })
         .collect();
-    assert_eq!(found, [(0, 8, 0), (0, 8, 1), (1, 40, 1), (1, 40, 1), (0, 8, 1)]);
+    let expected = [
+        (712, 728, ABSENT, 0),
+        (728, 744, ABSENT, 1),
+        (832, 912, 936, 1),
+        (1216, 1296, 1320, 1),
+        (696, 712, ABSENT, 1),
+    ];
+    assert_eq!(found, expected);
 }
 
 #[test]

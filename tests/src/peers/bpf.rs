@@ -1,19 +1,12 @@
 //! What BPF programs cost, by the kernel's own statistics.
 
-use std::{collections::BTreeMap, fs, process::Command};
+use std::{collections::BTreeMap, fs, io::ErrorKind, time::Duration};
 
-use anyhow::{Context as _, Result, ensure};
-use serde::Deserialize;
+use anyhow::{Context as _, Result};
+use aya::programs::{ProgramError, loaded_programs};
 
-/// Programs that are loaded, by id, each with the nanoseconds that it has run.
-pub(super) type RunTimes = BTreeMap<u64, u64>;
-
-#[derive(Deserialize)]
-struct Program {
-    id: u64,
-    #[serde(default)]
-    run_time_ns: u64,
-}
+/// Programs that are loaded, by id, each with how long it has run.
+pub(super) type RunTimes = BTreeMap<u32, Duration>;
 
 /// Has the kernel measure from now on, until it is told otherwise. It costs some time on each run.
 ///
@@ -24,20 +17,30 @@ pub(super) fn measure(on: bool) -> Result<()> {
         .context("cannot have BPF programs measured")
 }
 
-/// Of all programs.
+/// Of all programs. One that goes away meanwhile is left out.
 ///
 /// # Errors
-/// There is no bpftool.
+/// Not root.
 pub(super) fn run_times() -> Result<RunTimes> {
-    let output = Command::new("bpftool").args(["-j", "prog", "show"]).output();
-    let output = output.context("cannot run bpftool")?;
-    ensure!(output.status.success(), "bpftool: {}", String::from_utf8_lossy(&output.stderr));
-    let programs: Vec<Program> =
-        serde_json::from_slice(&output.stdout).context("cannot read what bpftool says")?;
-    Ok(programs.into_iter().map(|program| (program.id, program.run_time_ns)).collect())
+    let mut times = RunTimes::new();
+    for program in loaded_programs() {
+        match program {
+            Ok(program) => {
+                times.insert(program.id(), program.run_time());
+            }
+            Err(error) if is_gone(&error) => {}
+            Err(error) => return Err(error).context("cannot read what BPF programs have run"),
+        }
+    }
+    Ok(times)
+}
+
+fn is_gone(error: &ProgramError) -> bool {
+    matches!(error, ProgramError::SyscallError(error) if error.io_error.kind() == ErrorKind::NotFound)
 }
 
 /// Nanoseconds that the programs have run that are in `after` and were not in `before`.
 pub(super) fn of_new(before: &RunTimes, after: &RunTimes) -> u64 {
-    after.iter().filter(|(id, _)| !before.contains_key(id)).map(|(_, time)| time).sum()
+    let new = after.iter().filter(|(id, _)| !before.contains_key(id)).map(|(_, time)| *time);
+    u64::try_from(new.sum::<Duration>().as_nanos()).unwrap_or(u64::MAX)
 }

@@ -13,11 +13,16 @@ const STEPS: [&str; 1] = ["anon=128"];
 /// Between two of them, so that the next finds all at rest.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Makes so many, and tells who was killed.
+/// Makes so many, and gives who was killed. `made` is called behind each, when all is at rest again.
 ///
 /// # Errors
-/// One could not be made.
-pub(super) fn make(hierarchy: &Hierarchy, program: &Path, kills: u64) -> Result<Vec<u32>> {
+/// One could not be made, or `made` failed.
+pub(super) fn make(
+    hierarchy: &Hierarchy,
+    program: &Path,
+    kills: u64,
+    mut made: impl FnMut() -> Result<()>,
+) -> Result<Vec<u32>> {
     let mut killed = Vec::new();
     for _ in 0..kills {
         let memcg = hierarchy.create(PATH)?;
@@ -28,6 +33,7 @@ pub(super) fn make(hierarchy: &Hierarchy, program: &Path, kills: u64) -> Result<
         hog.wait_for_kill()?;
         killed.push(hog.pid);
         sleep(PAUSE);
+        made()?;
     }
     Ok(killed)
 }

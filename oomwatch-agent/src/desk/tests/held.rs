@@ -32,10 +32,9 @@ fn bench_with_claims(name: &str) -> (Bench, Arc<Told>, Arc<Claims>) {
     (bench, told, claims)
 }
 
-/// Of a victim without other threads nothing comes between the begin and the kill.
+/// Of a victim without other threads nothing comes between the begin and the end.
 fn without_victim(recording: &Recording) -> Vec<Vec<u8>> {
-    let is_other =
-        |raw: &&Vec<u8>| !matches!(peek(raw).unwrap().tells, oomwatch_common::peek::Tells::Victim(..));
+    let is_other = |raw: &&Vec<u8>| !matches!(peek(raw).unwrap().tells, Tells::Victim(..) | Tells::Killed(_));
     recording.records.iter().filter(is_other).cloned().collect()
 }
 
@@ -114,6 +113,8 @@ fn a_victim_that_is_held_when_the_agent_stops_is_read() {
         assert!(!bench.desk.read_one(NOW), "it is its anchor's");
         bench.desk.victims_are_let_go();
         while bench.desk.read_one(NOW) {}
+        assert_eq!(bench.desk.lacks_an_end(true, NOW), are_missing == 1);
+        bench.desk.was_killed(peek(&records[0]).unwrap().incident, NOW);
         bench.desk.settle(true, NOW);
         assert_eq!(outcomes(&bench.sources(), "status"), [Outcome::Read], "without {are_missing}");
     }

@@ -82,3 +82,35 @@ fn the_end_of_a_kill_whose_line_is_out_wakes_nobody_unless_it_is_late() {
     bench.desk.settle(false, late);
     assert!(bench.desk.jobs.is_empty() && bench.desk.unawaited(late).is_none());
 }
+
+#[test]
+fn a_line_that_is_sure_to_come_out_is_not_waited_for_where_nobody_is_asked_for_names() {
+    for (names_are_known, is_spared) in [(true, true), (false, false)] {
+        let (mut bench, _claims) = bench("container_limit", true);
+        bench.desk.names_are_known = names_are_known;
+        let records = bench.recording.records.clone();
+        bench.desk.take(&records[0], NOW);
+        let number = peek(&records[0]).unwrap().incident;
+        assert_eq!(bench.desk.unawaited(NOW), is_spared.then_some(number), "{names_are_known}");
+        for raw in &records[1..] {
+            bench.desk.take(raw, NOW);
+        }
+        bench.feed_nothing(0);
+        assert_eq!(bench.captured().is_none(), is_spared, "{names_are_known}");
+    }
+}
+
+#[test]
+fn a_line_that_no_teller_has_a_place_for_is_waited_for() {
+    let (mut bench, _claims) = bench("container_limit", true);
+    bench.desk.names_are_known = true;
+    let records = bench.recording.records.clone();
+    // No teller takes any of them.
+    let mut untold = 0;
+    for _ in 0..40 {
+        bench.desk.take(&records[0], NOW);
+        untold += u64::from(bench.desk.jobs.back().is_some_and(|job| !job.is_spared()));
+        bench.desk.jobs.clear();
+    }
+    assert!(untold > 0 && untold < 40, "{untold}");
+}
