@@ -193,12 +193,6 @@ fn failed(result: i64) -> u64 {
     (result >> 63) as u64
 }
 
-/// All ones of a number that is negative with its sign, else 0. The compiler is not to make a comparison of it.
-#[inline(always)]
-pub(crate) fn negative(number: u64) -> u64 {
-    ((black_box(number) as i64) >> 63) as u64
-}
-
 /// `CLOCK_BOOTTIME`, nanoseconds.
 #[inline(always)]
 pub(crate) fn boottime_ns() -> u64 {

@@ -6,8 +6,8 @@ use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use oomwatch_common::{
     counters::ProbeCounter,
     record::{
-        Begin, End, Killed, MEMCG_OOM_GROUP_EFFECTIVE, Marked, OomControl, Proof, RecordKind, TASK_HAS_MM,
-        TASK_KNOWN, Task, UNREAD_U32, Victim,
+        Begin, End, Killed, MEMCG_OOM_GROUP_EFFECTIVE, Marked, Memcg, OomControl, Proof, RecordKind,
+        TASK_HAS_MM, TASK_KNOWN, Task, UNREAD_U32, Victim,
     },
 };
 
@@ -92,15 +92,13 @@ pub(crate) fn begin(oc: Address, message: Address) {
     memcg::fill(&mut draft, offset_of!(Begin, chosen_memcg), levels, chosen_memcg, domain);
     // What is the same is not read again: mostly it is a process that asks at its own cgroup's limit, and dies for it.
     if domain == chosen_memcg {
-        let fixed = draft.fixed();
-        fixed.limit_owner = fixed.chosen_memcg;
+        scratch::copy::<Memcg>(offset_of!(Begin, chosen_memcg), offset_of!(Begin, limit_owner));
     } else {
         memcg::fill(&mut draft, offset_of!(Begin, limit_owner), None, domain, domain);
     }
     let trigger_memcg = if trigger == chosen { chosen_memcg } else { memcg::of_task(trigger) };
     if trigger_memcg == chosen_memcg {
-        let fixed = draft.fixed();
-        fixed.trigger_memcg = fixed.chosen_memcg;
+        scratch::copy::<Memcg>(offset_of!(Begin, chosen_memcg), offset_of!(Begin, trigger_memcg));
     } else {
         memcg::fill(&mut draft, offset_of!(Begin, trigger_memcg), None, trigger_memcg, domain);
     }
@@ -108,17 +106,14 @@ pub(crate) fn begin(oc: Address, message: Address) {
     (invocation.chosen_tid, invocation.chosen_tgid, invocation.chosen_flags) = (tid, tgid, flags);
     invocation.chosen_group = draft.fixed().chosen_memcg.flags & MEMCG_OOM_GROUP_EFFECTIVE;
     // Of a thread that is chosen because it asks (`vm.oom_kill_allocating_task`) the process's first one is shown.
-    let is_other = Address::new(u64::from(tid ^ invocation.caller as u32)).differs_from(Address::NULL)
-        | trigger.differs_from(chosen);
-    // It is here, and has no other thread: until it is killed nothing of it changes. Reckoned, not branched on.
-    let may_change = is_other | has_threads;
-    invocation.chosen = chosen.value() & u64::from(may_change).wrapping_sub(1);
-    if is_other == 0 {
-        let fixed = draft.fixed();
-        fixed.trigger = fixed.chosen;
-        fixed.trigger.shares_mm_with = 0;
-    } else {
+    let is_other = tid != invocation.caller as u32 || trigger != chosen;
+    // It is here, and has no other thread: until it is killed nothing of it changes.
+    invocation.chosen = if is_other || has_threads != 0 { 0 } else { chosen.value() };
+    if is_other {
         task::fill_current(&mut draft, offset_of!(Begin, trigger), trigger);
+    } else {
+        scratch::copy::<Task>(offset_of!(Begin, chosen), offset_of!(Begin, trigger));
+        draft.fixed().trigger.shares_mm_with = 0;
     }
     if !draft.submit(RecordKind::Begin, invocation.number) {
         invocation.chosen = 0;

@@ -66,6 +66,7 @@ pub(crate) struct Scratch {
 pub(crate) struct Draft<T>(PhantomData<*mut T>);
 
 /// Fixed parts that fit: checked where a draft is begun.
+#[expect(clippy::unused_self, reason = "whoever has one is who puts a record together")]
 impl<T> Draft<T> {
     const FITS: () = assert!(size_of::<T>() <= FIXED_LEN && size_of::<T>().is_multiple_of(8));
 
@@ -173,6 +174,23 @@ pub(crate) fn part<T>(offset: u64) -> &'static mut T {
     // held meanwhile. The mask changes none of them. It shows the verifier that the part lies within `bytes`, where a
     // comparison would be forgotten as soon as the compiler keeps the offset on the stack.
     unsafe { &mut *scratch().cast::<u8>().add(offset as usize & (FIXED_LEN - 1)).cast::<T>() }
+}
+
+/// Copies a part of the record under way, a T, from one offset to another, word by word: once in a loop is less code
+/// than each of its words.
+#[inline(always)]
+pub(crate) fn copy<T>(from: usize, to: usize) {
+    const { assert!(size_of::<T>() <= TAIL_LEN && size_of::<T>().is_multiple_of(8)) };
+    copy_words(from as u64, to as u64, size_of::<T>() as u64 / 8);
+}
+
+#[inline(never)]
+fn copy_words(from: u64, to: u64, count: u64) {
+    for index in 0..count {
+        let word = *part::<u64>(from + index * 8);
+        // SAFETY: a reference may be written through. Volatile, or the compiler makes a call of `memcpy` of all words.
+        unsafe { ptr::write_volatile(part::<u64>(to + index * 8), word) };
+    }
 }
 
 /// Where what was found is.

@@ -4,6 +4,7 @@ use oomwatch_common::{
     layout::ABSENT,
     record::{
         TASK_EXITING, TASK_HAS_MM, TASK_KNOWN, TASK_KTHREAD, TASK_RSS_EXACT, Task, UNREAD_I64, UNREAD_U32,
+        UNREAD_U64,
     },
 };
 
@@ -224,33 +225,44 @@ fn pid_in_namespace(found: &Found) -> u32 {
 /// folded its part into the count and left 0 behind. Where not exact it is the count alone, as the kernel's log has it.
 #[inline(always)]
 fn sum_rss(into: &mut Task) -> u32 {
-    let mut file = Counter::of(into.rss_file);
-    let mut anon = Counter::of(into.rss_anon);
-    let mut shmem = Counter::of(into.rss_shmem);
-    let mut swap = Counter::of(into.swapents);
     let mut exact = 0;
     let (base, possible_cpus) = (per_cpu_offset(), kernel::possible_cpus());
     if layout!(mm_rss_file_parts) != ABSENT && !base.is_null() && (1..=CPUS).contains(&possible_cpus) {
         read(&PARTS, 0);
-        let found = scratch::found();
-        file.has_parts(layout!(mm_filepages), found.file_parts);
-        anon.has_parts(layout!(mm_anonpages), found.anon_parts);
-        shmem.has_parts(layout!(mm_shmempages), found.shmem_parts);
-        swap.has_parts(layout!(mm_swapents), found.swap_parts);
-        let counters = [&mut file, &mut anon, &mut shmem, &mut swap];
-        exact = TASK_RSS_EXACT & !(add_parts(counters, base, possible_cpus) as u32);
+        exact = TASK_RSS_EXACT & !(add_parts(into, base, possible_cpus) as u32);
     }
-    (into.rss_file, into.rss_anon) = (file.pages(), anon.pages());
-    (into.rss_shmem, into.swapents) = (shmem.pages(), swap.pages());
+    into.rss_file = pages(into.rss_file);
+    into.rss_anon = pages(into.rss_anon);
+    into.rss_shmem = pages(into.rss_shmem);
+    into.swapents = pages(into.swapents);
     exact
 }
 
-/// Adds what each CPU has of the counters; all ones where any of that was not read.
+/// Of a counter with its sign, as it was read and summed up. One that is negative for the moment is 0, as for
+/// `get_mm_counter` (include/linux/mm.h).
+#[inline(never)]
+fn pages(counter: u64) -> u64 {
+    if counter == UNREAD_I64 as u64 {
+        UNREAD_U64
+    } else if (counter as i64) < 0 {
+        0
+    } else {
+        counter
+    }
+}
+
+/// Adds what each CPU has of the counters; all ones where any of that, or of them, was not read.
 ///
 /// Since 6.6 the four counters of a process are one allocation (`percpu_counter_init_many`, lib/percpu_counter.c), so
 /// that a CPU's parts follow each other and are read at once.
 #[inline(always)]
-fn add_parts(mut counters: [&mut Counter; 4], base: Address, possible_cpus: u32) -> u64 {
+fn add_parts(into: &mut Task, base: Address, possible_cpus: u32) -> u64 {
+    let found = scratch::found();
+    let mut file = Counter::new(&mut into.rss_file, layout!(mm_filepages), found.file_parts);
+    let mut anon = Counter::new(&mut into.rss_anon, layout!(mm_anonpages), found.anon_parts);
+    let mut shmem = Counter::new(&mut into.rss_shmem, layout!(mm_shmempages), found.shmem_parts);
+    let mut swap = Counter::new(&mut into.swapents, layout!(mm_swapents), found.swap_parts);
+    let mut counters = [&mut file, &mut anon, &mut shmem, &mut swap];
     let first = counters[0].parts.container(counters[0].kind.wrapping_mul(4));
     let (mut missed, mut apart) = (0, 0);
     for counter in &counters {
@@ -279,31 +291,27 @@ fn add_parts(mut counters: [&mut Counter; 4], base: Address, possible_cpus: u32)
             }
         }
     }
+    for counter in counters {
+        missed |= counter.keep();
+    }
     missed
 }
 
 /// One counter while it is summed up.
-struct Counter {
+struct Counter<'a> {
+    count: &'a mut u64,
+    /// Of the parts.
     sum: u64,
-    /// All ones where it was not read.
-    unread: u64,
     /// Which of the four.
     kind: u32,
     /// Where its parts are.
     parts: Address,
 }
 
-impl Counter {
-    /// Of a count with its sign, as it was read.
+impl<'a> Counter<'a> {
     #[inline(always)]
-    fn of(count: u64) -> Self {
-        let is_read = Address::new(count).differs_from(Address::new(UNREAD_I64 as u64));
-        Self { sum: count, unread: u64::from(is_read).wrapping_sub(1), kind: 0, parts: Address::NULL }
-    }
-
-    #[inline(always)]
-    fn has_parts(&mut self, kind: u32, parts: Address) {
-        (self.kind, self.parts) = (kind, parts);
+    fn new(count: &'a mut u64, kind: u32, parts: Address) -> Self {
+        Self { count, sum: 0, kind, parts }
     }
 
     /// Adds a part, a number of 32 bits with its sign.
@@ -312,9 +320,13 @@ impl Counter {
         self.sum = self.sum.wrapping_add(i64::from(part as i32) as u64);
     }
 
-    /// A sum that is negative for the moment is 0, as for `get_mm_counter` (include/linux/mm.h).
+    /// All ones where there is no count to add the parts to.
     #[inline(always)]
-    fn pages(&self) -> u64 {
-        self.sum & !kernel::negative(self.sum) | self.unread
+    fn keep(&mut self) -> u64 {
+        if *self.count == UNREAD_I64 as u64 {
+            return u64::MAX;
+        }
+        *self.count = self.count.wrapping_add(self.sum);
+        0
     }
 }
