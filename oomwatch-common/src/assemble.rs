@@ -138,8 +138,8 @@ impl Assembly {
         self.candidates.push(Candidate { process, killed: true });
     }
 
-    /// The kernel's return, with how many kills were confirmed. Where records of that were lost, and no more processes
-    /// wait for theirs than are missing, it was these.
+    /// The kernel's return, with how many kills there were. Where there are more than records of them, and no more
+    /// processes wait for theirs than are missing, it was these.
     fn end(&mut self, killed: u32) {
         self.ended = true;
         let missing = u64::from(killed).saturating_sub(self.confirmed);

@@ -135,8 +135,8 @@ impl Outline {
         }
     }
 
-    /// As [`crate::assemble::Assembly`] has it: where records of kills were lost, and no more processes wait for theirs
-    /// than are missing, it was these.
+    /// As [`crate::assemble::Assembly`] has it: where there are more kills than records of them, and no more processes
+    /// wait for theirs than are missing, it was these.
     fn end(&mut self, killed: u32) {
         self.ended = true;
         let missing = u64::from(killed).saturating_sub(self.confirmed);
@@ -201,7 +201,8 @@ impl Outline {
         !self.limited
     }
 
-    /// Victims whose own record of the kill was lost, and that are known by the count at the end.
+    /// Victims without a record of the kill of their own, as it was lost or never sent: the count at the end tells
+    /// them.
     pub fn recovered(&self) -> u64 {
         self.recovered
     }

@@ -45,7 +45,8 @@ pub enum RecordKind {
     Begin = 1,
     /// Entry of `__oom_kill_process`, before SIGKILL: a [`Victim`]. The kernel may still find it already exiting.
     Victim = 2,
-    /// `mark_victim` inside `__oom_kill_process`: the process was sent SIGKILL: a [`Killed`].
+    /// `mark_victim` inside `__oom_kill_process`: the process was sent SIGKILL: a [`Killed`]. Not of a process that
+    /// dies alone and of which [`Begin`] says all: [`End`] counts it.
     Killed = 3,
     /// Return of `oom_kill_process`: an [`End`].
     End = 4,
@@ -234,7 +235,8 @@ wire! {
         pub chosen_memcg: Memcg,
         /// `oom_control.memcg`
         pub limit_owner: Memcg,
-        /// The levels of `chosen_memcg`, leaf first, as many as `depth` says.
+        /// The levels of `chosen_memcg`, leaf first, up to the root: one more than `depth`. What is behind them means
+        /// nothing.
         pub chosen_levels: [MemcgLevel; MEMCG_LEVELS],
     }
 }
@@ -268,7 +270,7 @@ wire! {
     pub struct End {
         /// `incident` is set.
         pub header: Header,
-        /// How many [`Killed`] there were.
+        /// How many processes were marked, whether or not there was a [`Killed`] of it.
         pub killed: u32,
         /// How many times a process that was already exiting was marked instead.
         pub already_exiting: u32,
@@ -288,7 +290,7 @@ wire! {
         pub trigger_memcg: Memcg,
         /// The cgroup of `task`.
         pub memcg: Memcg,
-        /// The levels of `memcg`, leaf first.
+        /// The levels of `memcg`, as in [`Begin`].
         pub levels: [MemcgLevel; MEMCG_LEVELS],
         /// Processes of `memcg` itself that the kernel has counted as killed, this one, if it was, among them:
         /// `oom_kill` of `memory.events.local`.

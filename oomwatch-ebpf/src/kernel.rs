@@ -167,7 +167,7 @@ fn word_at(address: u64) -> u64 {
     Address(address).read::<u64>().0
 }
 
-/// The 32 bits there; all ones of 64 where they were not read.
+/// The 32 bits there; all ones where they were not read.
 #[inline(never)]
 fn number_at(address: u64) -> u64 {
     let (number, failed) = Address(address).read::<u32>();

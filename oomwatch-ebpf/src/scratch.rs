@@ -129,8 +129,8 @@ impl<T> Draft<T> {
     }
 }
 
-/// Wakes who captures, on CPUs whose numbers are even or odd as this one is. A wakeup costs as much as a third of all
-/// that a record is made of, so only those are woken who have something to do. At the begin and for each victim those
+/// Wakes who captures, on CPUs whose numbers are even or odd as this one is. A wakeup costs as much as all that is
+/// read, so only those are woken who have something to do. At the begin and for each victim those
 /// on the other CPUs, as this one is busy with the kill. At the end those here, the kernel being done with the victims:
 /// what was killed by its own allocation is on this very CPU, and does not go on before who is woken on it. That a
 /// victim was marked is no news, as there is an end soon behind it.
