@@ -21,7 +21,7 @@ use aya::{
 use oomwatch_common::{
     btf::Btf,
     btf_sieve::{self, Depth, SieveError},
-    counters::ProbeCounter,
+    counters::{PROBE_COUNTERS, ProbeCounter},
     incident::ProbeLevel,
     kernel_layout::{self, Resolved},
 };
@@ -39,6 +39,10 @@ use crate::{proof::Proof, refusal::Refusal, symbols, sys};
 
 /// The object that `cargo xtask build` makes of oomwatch-ebpf.
 static OBJECT: &[u8] = include_bytes_aligned!(env!("OOMWATCH_EBPF_OBJECT"));
+
+/// Globals of the programs that are maps of their own, by the names of their sections.
+const COUNTERS: &str = ".bss.counters";
+const PER_CPU_OFFSET: &str = ".bss.per_cpu";
 
 /// A loaded and attached probe. Dropping it detaches, unless somebody else holds its hooks.
 pub struct Probe {
@@ -148,12 +152,12 @@ impl Probe {
 
 /// What the kernel side counts about itself.
 #[derive(Clone)]
-pub struct Counters(Arc<Array<MapData, u64>>);
+pub struct Counters(Arc<Array<MapData, [u64; PROBE_COUNTERS]>>);
 
 impl Counters {
     /// One of them; `None` where the kernel does not tell.
     pub fn get(&self, counter: ProbeCounter) -> Option<u64> {
-        self.0.get(&(counter as u32), 0).ok()
+        self.0.get(&0, 0).ok()?.get(counter as usize).copied()
     }
 }
 
@@ -180,13 +184,13 @@ pub fn load<'a>(loader: &mut Loader<'a>, settings: &'a Settings<'a>, how: How) -
     let mut ring = RingBuf::try_from(records).map_err(|error| refuse("map the ring buffer", &error))?;
     let wakes = Wakes::of(&mut ebpf, settings.page_bytes)?;
     let counters =
-        ebpf.take_map("COUNTERS").ok_or_else(|| Refusal::failed("the eBPF object has no counters"))?;
+        ebpf.take_map(COUNTERS).ok_or_else(|| Refusal::failed("the eBPF object has no counters"))?;
     let counters = Array::try_from(counters).map_err(|error| refuse("read the counters", &error))?;
     let counters = Counters(Arc::new(counters));
 
     let per_cpu_offset = if percpu { symbols::address(settings.proc, "__per_cpu_offset") } else { 0 };
     let address =
-        ebpf.map_mut("PER_CPU_OFFSET").ok_or_else(|| Refusal::failed("the eBPF object lacks a map"))?;
+        ebpf.map_mut(PER_CPU_OFFSET).ok_or_else(|| Refusal::failed("the eBPF object lacks a map"))?;
     Array::try_from(address)
         .and_then(|mut address| address.set(0, per_cpu_offset, 0))
         .map_err(|error| refuse("tell the probe an address", &error))?;

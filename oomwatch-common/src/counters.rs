@@ -1,4 +1,4 @@
-//! What the kernel side counts about itself, by index into its map `COUNTERS`.
+//! What the kernel side counts about itself, by index into its map `.bss.counters`.
 
 /// One counter of the kernel side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,4 +25,4 @@ pub enum ProbeCounter {
 }
 
 /// How many counters there are; the size of the map.
-pub const PROBE_COUNTERS: u32 = 8;
+pub const PROBE_COUNTERS: usize = 8;

@@ -48,7 +48,11 @@ pub(crate) fn parts(bytes: &[u8]) -> Result<Parts<'_>, DecodeError> {
         }};
     }
     let (fixed, tail) = match header.kind {
-        kind if kind == RecordKind::Begin as u16 => read!(Begin),
+        kind if kind == RecordKind::Begin as u16 => {
+            let (mut record, tail) = wire::Begin::read_from_prefix(bytes).map_err(|_| too_short)?;
+            tell_what_is_the_same(&mut record);
+            (Fixed::Begin(record), tail)
+        }
         kind if kind == RecordKind::Victim as u16 => read!(Victim),
         kind if kind == RecordKind::Killed as u16 => read!(Killed),
         kind if kind == RecordKind::End as u16 => read!(End),
@@ -57,6 +61,20 @@ pub(crate) fn parts(bytes: &[u8]) -> Result<Parts<'_>, DecodeError> {
         unknown => return Err(DecodeError::UnknownKind(unknown)),
     };
     Ok(Parts { header, fixed, tail })
+}
+
+/// Mostly a process asks at its own cgroup's limit, and dies for it: then the probe says so, and does not say it all
+/// three times.
+fn tell_what_is_the_same(record: &mut wire::Begin) {
+    if record.trigger.flags & wire::TASK_AS_CHOSEN != 0 {
+        // Whose memory it shares is looked for of the chosen one alone.
+        record.trigger = wire::Task { shares_mm_with: 0, ..record.chosen };
+    }
+    for memcg in [&mut record.trigger_memcg, &mut record.limit_owner] {
+        if memcg.flags & wire::MEMCG_AS_CHOSEN != 0 {
+            *memcg = record.chosen_memcg;
+        }
+    }
 }
 
 /// A record's essentials.

@@ -124,7 +124,8 @@ wire! {
         pub path_len: u32,
         /// Levels of the path that were followed, the root not counted.
         pub depth: u32,
-        /// [`MEMCG_KNOWN`], [`MEMCG_TRUNCATED`], [`MEMCG_OOM_GROUP`], [`MEMCG_OOM_GROUP_EFFECTIVE`]
+        /// [`MEMCG_KNOWN`], [`MEMCG_TRUNCATED`], [`MEMCG_OOM_GROUP`], [`MEMCG_OOM_GROUP_EFFECTIVE`],
+        /// [`MEMCG_AS_CHOSEN`]
         pub flags: u32,
     }
 }
@@ -138,6 +139,8 @@ pub const MEMCG_OOM_GROUP: u32 = 4;
 /// `memory.oom.group` is set on this cgroup or on one above it, up to the OOM domain: the kernel kills the whole
 /// group (`mem_cgroup_get_oom_group`, mm/memcontrol.c).
 pub const MEMCG_OOM_GROUP_EFFECTIVE: u32 = 8;
+/// In a [`Begin`]: it is the chosen one's, [`Begin::chosen_memcg`]; what else is here means nothing.
+pub const MEMCG_AS_CHOSEN: u32 = 16;
 
 wire! {
     /// A task and its process, as the kernel keeps them. Memory is in pages unless the name says bytes.
@@ -168,7 +171,7 @@ wire! {
         pub pid_in_namespace: u32,
         /// Process id of the real parent.
         pub parent_tgid: u32,
-        /// [`TASK_KNOWN`], [`TASK_HAS_MM`], [`TASK_RSS_EXACT`], [`TASK_KTHREAD`], [`TASK_EXITING`]
+        /// [`TASK_KNOWN`], [`TASK_HAS_MM`], [`TASK_RSS_EXACT`], [`TASK_KTHREAD`], [`TASK_EXITING`], [`TASK_AS_CHOSEN`]
         pub flags: u32,
         /// `signal.oom_score_adj`
         pub oom_score_adj: i16,
@@ -197,6 +200,8 @@ pub const TASK_KTHREAD: u32 = 8;
 /// The process had begun to exit, or that could not be read: the OOM killer may pass it over (`task_will_free_mem`,
 /// mm/oom_kill.c).
 pub const TASK_EXITING: u32 = 16;
+/// In a [`Begin`]: the task that asked is the one that was chosen, [`Begin::chosen`]; what else is here means nothing.
+pub const TASK_AS_CHOSEN: u32 = 32;
 
 wire! {
     /// `struct oom_control` (include/linux/oom.h), and the message of the call.

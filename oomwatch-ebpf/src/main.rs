@@ -21,6 +21,7 @@ mod scratch;
 mod steps;
 mod task;
 
+use crate::kernel::Address;
 use aya_ebpf::{
     EbpfContext as _,
     bindings::BPF_F_MMAPABLE,
@@ -28,9 +29,6 @@ use aya_ebpf::{
     maps::{Array, RingBuf},
     programs::{FEntryContext, FExitContext, ProbeContext, RawTracePointContext, RetProbeContext},
 };
-use oomwatch_common::counters::PROBE_COUNTERS;
-
-use crate::kernel::Address;
 
 /// The agent sets the size when it loads this: a power of two that is a multiple of the page size.
 #[map]
@@ -47,16 +45,6 @@ static BELL_ODD: RingBuf = RingBuf::with_byte_size(4096, 0);
 /// The invocation whose end nobody waits for: the agent writes it into the map's memory.
 #[map]
 static UNAWAITED: Array<u64> = Array::with_max_entries(1, BPF_F_MMAPABLE);
-
-/// By `ProbeCounter`. Each is counted by one program at a time, as there is one kill at a time (`scratch.rs`); of what
-/// `oom_badness` counts it matters only whether it does.
-#[map]
-static COUNTERS: Array<u64> = Array::with_max_entries(PROBE_COUNTERS, 0);
-
-/// Address of the kernel's `__per_cpu_offset`, 0 where it is not known. The agent still looks for it while the programs
-/// are verified, so it is none of the globals.
-#[map]
-static PER_CPU_OFFSET: Array<u64> = Array::with_max_entries(1, 0);
 
 /// Logs by aya-log in a debug build, and is nothing in a release.
 macro_rules! debug_log {

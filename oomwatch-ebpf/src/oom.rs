@@ -2,12 +2,11 @@
 
 use core::mem::offset_of;
 
-use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use oomwatch_common::{
     counters::ProbeCounter,
     record::{
-        Begin, End, Killed, MEMCG_OOM_GROUP_EFFECTIVE, Marked, Memcg, OomControl, Proof, RecordKind,
-        TASK_HAS_MM, TASK_KNOWN, Task, UNREAD_U32, Victim,
+        Begin, End, Killed, MEMCG_AS_CHOSEN, MEMCG_OOM_GROUP_EFFECTIVE, Marked, OomControl, Proof,
+        RecordKind, TASK_AS_CHOSEN, TASK_HAS_MM, TASK_KNOWN, Task, UNREAD_U32, Victim,
     },
 };
 
@@ -24,8 +23,8 @@ use crate::{
 pub(crate) struct Invocation {
     /// Counted from 1.
     number: u64,
-    /// `bpf_get_current_pid_tgid` of the task that made the call; 0 after its return.
-    caller: u64,
+    /// The task that made the call; NULL after its return.
+    caller: Address,
     /// The last `__oom_kill_process`: the thread that has the address space.
     victim_tid: u32,
     /// And its process.
@@ -67,7 +66,8 @@ static OOM_CONTROL: [Step; 7] = [
 pub(crate) fn begin(oc: Address, message: Address) {
     let invocation = invocation();
     invocation.number = invocation.number.wrapping_add(1);
-    invocation.caller = bpf_get_current_pid_tgid();
+    let trigger = Address::current_task();
+    invocation.caller = trigger;
     invocation.victim_tid = UNREAD_U32;
     invocation.victim_tgid = UNREAD_U32;
     invocation.kill_calls = 0;
@@ -77,7 +77,6 @@ pub(crate) fn begin(oc: Address, message: Address) {
     count(ProbeCounter::Invocations);
 
     let mut draft = Draft::<Begin>::begin();
-    let trigger = Address::current_task();
     let found = scratch::found();
     found.oc = oc;
     steps::read(&OOM_CONTROL, offset_of!(Begin, oom));
@@ -87,18 +86,20 @@ pub(crate) fn begin(oc: Address, message: Address) {
     into.reserved = 0;
     message.message(into);
     let has_threads = task::fill_victim(&mut draft, offset_of!(Begin, chosen), chosen);
+    let shown = scratch::found().shown;
     let chosen_memcg = memcg::of_task(chosen);
     let levels = Some(offset_of!(Begin, chosen_levels));
     memcg::fill(&mut draft, offset_of!(Begin, chosen_memcg), levels, chosen_memcg, domain);
-    // What is the same is not read again: mostly it is a process that asks at its own cgroup's limit, and dies for it.
+    // What is the same is not read and not said again: mostly it is a process that asks at its own cgroup's limit, and
+    // dies for it.
     if domain == chosen_memcg {
-        scratch::copy::<Memcg>(offset_of!(Begin, chosen_memcg), offset_of!(Begin, limit_owner));
+        draft.fixed().limit_owner.flags = MEMCG_AS_CHOSEN;
     } else {
         memcg::fill(&mut draft, offset_of!(Begin, limit_owner), None, domain, domain);
     }
     let trigger_memcg = if trigger == chosen { chosen_memcg } else { memcg::of_task(trigger) };
     if trigger_memcg == chosen_memcg {
-        scratch::copy::<Memcg>(offset_of!(Begin, chosen_memcg), offset_of!(Begin, trigger_memcg));
+        draft.fixed().trigger_memcg.flags = MEMCG_AS_CHOSEN;
     } else {
         memcg::fill(&mut draft, offset_of!(Begin, trigger_memcg), None, trigger_memcg, domain);
     }
@@ -106,14 +107,13 @@ pub(crate) fn begin(oc: Address, message: Address) {
     (invocation.chosen_tid, invocation.chosen_tgid, invocation.chosen_flags) = (tid, tgid, flags);
     invocation.chosen_group = draft.fixed().chosen_memcg.flags & MEMCG_OOM_GROUP_EFFECTIVE;
     // Of a thread that is chosen because it asks (`vm.oom_kill_allocating_task`) the process's first one is shown.
-    let is_other = tid != invocation.caller as u32 || trigger != chosen;
+    let is_other = shown != trigger || trigger != chosen;
     // It is here, and has no other thread: until it is killed nothing of it changes.
     invocation.chosen = if is_other || has_threads != 0 { 0 } else { chosen.value() };
     if is_other {
         task::fill_current(&mut draft, offset_of!(Begin, trigger), trigger);
     } else {
-        scratch::copy::<Task>(offset_of!(Begin, chosen), offset_of!(Begin, trigger));
-        draft.fixed().trigger.shares_mm_with = 0;
+        draft.fixed().trigger.flags = TASK_AS_CHOSEN;
     }
     if !draft.submit(RecordKind::Begin, invocation.number) {
         invocation.chosen = 0;
@@ -124,7 +124,7 @@ pub(crate) fn begin(oc: Address, message: Address) {
 #[inline(always)]
 pub(crate) fn victim(task: Address) {
     let invocation = invocation();
-    if invocation.caller != bpf_get_current_pid_tgid() {
+    if invocation.caller != Address::current_task() {
         return;
     }
     invocation.kill_calls = invocation.kill_calls.wrapping_add(1);
@@ -162,7 +162,7 @@ fn fill_victim(mut draft: Draft<Victim>, task: Address) -> Draft<Victim> {
 #[inline(always)]
 pub(crate) fn confirm(argument: u64) {
     let invocation = invocation();
-    if invocation.caller != bpf_get_current_pid_tgid() {
+    if invocation.caller != Address::current_task() {
         return;
     }
     if invocation.kill_calls == 0 {
@@ -177,7 +177,7 @@ pub(crate) fn confirm(argument: u64) {
 #[inline(always)]
 pub(crate) fn tell_and_confirm(argument: u64) {
     let invocation = invocation();
-    if invocation.caller != bpf_get_current_pid_tgid() {
+    if invocation.caller != Address::current_task() {
         return;
     }
     if layout!(mark_victim_passes_task) == 1 {
@@ -224,10 +224,10 @@ fn confirmed(invocation: &mut Invocation, argument: u64) {
 #[inline(always)]
 pub(crate) fn end() {
     let invocation = invocation();
-    if invocation.caller != bpf_get_current_pid_tgid() {
+    if invocation.caller != Address::current_task() {
         return;
     }
-    invocation.caller = 0;
+    invocation.caller = Address::NULL;
     let mut draft = Draft::<End>::begin();
     draft.fixed().killed = invocation.killed;
     draft.fixed().already_exiting = invocation.already_exiting;

@@ -16,7 +16,6 @@ use core::{
     cell::UnsafeCell,
     marker::PhantomData,
     mem::{MaybeUninit, offset_of},
-    ptr,
 };
 
 use aya_ebpf::{
@@ -25,25 +24,32 @@ use aya_ebpf::{
     maps::RingBuf,
 };
 use oomwatch_common::{
-    counters::ProbeCounter,
+    counters::{PROBE_COUNTERS, ProbeCounter},
     record::{COMPONENT_LEN, Header, RecordKind, TAIL_LEN, WIRE_VERSION},
 };
 
-use crate::{
-    BELL_EVEN, BELL_ODD, COUNTERS, PER_CPU_OFFSET, RECORDS, UNAWAITED, kernel, memcg::Walk, oom::Invocation,
-    steps::Found,
-};
+use crate::{BELL_EVEN, BELL_ODD, RECORDS, UNAWAITED, kernel, memcg::Walk, oom::Invocation, steps::Found};
 
 /// Room for the largest fixed part of a record.
 pub(crate) const FIXED_LEN: usize = 1024;
 
 /// The one.
-static SCRATCH: Shared = Shared(UnsafeCell::new(MaybeUninit::zeroed()));
+static SCRATCH: Shared<MaybeUninit<Scratch>> = Shared(UnsafeCell::new(MaybeUninit::zeroed()));
 
-struct Shared(UnsafeCell<MaybeUninit<Scratch>>);
+/// By `ProbeCounter`; the agent reads them, and so they are a map of their own, as each section is.
+#[unsafe(link_section = ".bss.counters")]
+static COUNTERS: Shared<[u64; PROBE_COUNTERS]> = Shared(UnsafeCell::new([0; PROBE_COUNTERS]));
 
-// SAFETY: whoever uses it holds the kernel's `oom_lock`, or is the proof: see the module's text.
-unsafe impl Sync for Shared {}
+/// Address of the kernel's `__per_cpu_offset`, 0 where it is not known. The agent still looks for it while the programs
+/// are verified, so it is none of the constants.
+#[unsafe(link_section = ".bss.per_cpu")]
+static PER_CPU_OFFSET: Shared<u64> = Shared(UnsafeCell::new(0));
+
+struct Shared<T>(UnsafeCell<T>);
+
+// SAFETY: whoever uses one holds the kernel's `oom_lock`, or is the proof: see the module's text. Of what `oom_badness`
+// counts without that it matters only whether it does.
+unsafe impl<T> Sync for Shared<T> {}
 
 /// What lies there.
 #[repr(C, align(8))]
@@ -87,7 +93,7 @@ impl<T> Draft<T> {
     pub(crate) fn fixed(&mut self) -> &mut T {
         // SAFETY: as `scratch` says; T is made of integers, for which any bytes are valid, and FITS says that it lies
         // within `bytes`.
-        unsafe { &mut *scratch().cast::<T>() }
+        unsafe { &mut *record().cast::<T>() }
     }
 
     /// Hands the record to the ring buffer, or counts that it was full: false.
@@ -102,7 +108,7 @@ impl<T> Draft<T> {
         // SAFETY: every record begins with a Header (record.rs), and `size` bytes of `bytes` are initialised: the
         // fixed part by its program, the tail by `push_component`, both within memory that was zero at first.
         let failed = unsafe {
-            scratch().cast::<Header>().write(Header {
+            record().cast::<Header>().write(Header {
                 version: WIRE_VERSION,
                 kind: kind as u16,
                 size: size as u16,
@@ -112,7 +118,7 @@ impl<T> Draft<T> {
             });
             let flags = u64::from(BPF_RB_NO_WAKEUP);
             let records = (&raw const RECORDS).cast_mut().cast();
-            bpf_ringbuf_output(records, scratch().cast(), size as u64, flags)
+            bpf_ringbuf_output(records, record().cast(), size as u64, flags)
         };
         count(if failed == 0 { ProbeCounter::Submitted } else { ProbeCounter::RingBufferFull });
         // Who is to look is woken also where this record was lost: there are others in the ring buffer.
@@ -166,6 +172,13 @@ pub(crate) fn scratch() -> *mut Scratch {
     SCRATCH.0.get().cast()
 }
 
+/// The record in it.
+#[inline(always)]
+pub(crate) fn record() -> *mut u8 {
+    // SAFETY: a member of what `scratch` points to.
+    unsafe { (&raw mut (*scratch()).bytes).cast() }
+}
+
 /// A part of the record under way, by its offset in the fixed part.
 #[inline(always)]
 pub(crate) fn part<T>(offset: u64) -> &'static mut T {
@@ -173,28 +186,13 @@ pub(crate) fn part<T>(offset: u64) -> &'static mut T {
     // SAFETY: as `scratch` says. Offsets are those of members of that type (`offset_of!`), and `Draft::fixed` is not
     // held meanwhile. The mask changes none of them. It shows the verifier that the part lies within `bytes`, where a
     // comparison would be forgotten as soon as the compiler keeps the offset on the stack.
-    unsafe { &mut *scratch().cast::<u8>().add(offset as usize & (FIXED_LEN - 1)).cast::<T>() }
-}
-
-/// Copies a part of the record under way, a T, from one offset to another, word by word: once in a loop is less code
-/// than each of its words.
-#[inline(always)]
-pub(crate) fn copy<T>(from: usize, to: usize) {
-    const { assert!(size_of::<T>() <= TAIL_LEN && size_of::<T>().is_multiple_of(8)) };
-    copy_words(from as u64, to as u64, size_of::<T>() as u64 / 8);
-}
-
-#[inline(never)]
-fn copy_words(from: u64, to: u64, count: u64) {
-    for index in 0..count {
-        let word = *part::<u64>(from + index * 8);
-        // SAFETY: a reference may be written through. Volatile, or the compiler makes a call of `memcpy` of all words.
-        unsafe { ptr::write_volatile(part::<u64>(to + index * 8), word) };
-    }
+    unsafe { &mut *record().add(offset as usize & (FIXED_LEN - 1)).cast::<T>() }
 }
 
 /// Where what was found is.
 pub(crate) const FOUND_AT: usize = offset_of!(Scratch, found);
+/// Where the record is.
+pub(crate) const RECORD_AT: usize = offset_of!(Scratch, bytes);
 
 /// What was found. Whoever reads by a table, or calls a function that does, asks for it anew behind that.
 #[inline(always)]
@@ -240,7 +238,7 @@ pub(crate) fn push_component(name: kernel::Address) -> bool {
         return false;
     }
     // SAFETY: COMPONENT_LEN bytes from there lie within `bytes`, as was just checked.
-    let to = unsafe { scratch.cast::<u8>().add(at as usize).add(used as usize) };
+    let to = unsafe { record().add(at as usize).add(used as usize) };
     let written = name.string(to.cast::<[u8; COMPONENT_LEN]>());
     if written <= 0 || written > COMPONENT_LEN as i64 {
         return false;
@@ -253,23 +251,28 @@ pub(crate) fn push_component(name: kernel::Address) -> bool {
 /// Adds one to a counter.
 #[inline(always)]
 pub(crate) fn count(counter: ProbeCounter) {
-    if let Some(value) = COUNTERS.get_ptr_mut(counter as u32) {
-        // SAFETY: an element of that map. One program at a time writes it, see the map.
-        unsafe { ptr::write(value, ptr::read(value).wrapping_add(1)) };
-    }
+    let counter = at(counter);
+    // SAFETY: an element of `COUNTERS`, which one program at a time writes.
+    unsafe { counter.write(counter.read().wrapping_add(1)) };
 }
 
 /// See [`ProbeCounter::Untold`].
 #[inline(always)]
 pub(crate) fn leave_untold(incident: u64) {
-    if let Some(value) = COUNTERS.get_ptr_mut(ProbeCounter::Untold as u32) {
-        // SAFETY: as in `count`.
-        unsafe { ptr::write(value, incident) };
-    }
+    // SAFETY: as in `count`.
+    unsafe { at(ProbeCounter::Untold).write(incident) };
+}
+
+/// Where a counter is.
+#[inline(always)]
+fn at(counter: ProbeCounter) -> *mut u64 {
+    // SAFETY: there are as many elements as counters.
+    unsafe { COUNTERS.0.get().cast::<u64>().add(counter as usize) }
 }
 
 /// The kernel's `__per_cpu_offset`, NULL where it is not known.
 #[inline(always)]
 pub(crate) fn per_cpu_offset() -> kernel::Address {
-    kernel::Address::new(PER_CPU_OFFSET.get(0).copied().unwrap_or(0))
+    // SAFETY: nobody writes it while a program runs. Volatile, because the agent does before.
+    kernel::Address::new(unsafe { PER_CPU_OFFSET.0.get().read_volatile() })
 }

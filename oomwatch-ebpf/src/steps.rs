@@ -11,7 +11,7 @@ use oomwatch_common::{
 
 use crate::{
     kernel::{Address, layout_word},
-    scratch::{FIXED_LEN, FOUND_AT, scratch},
+    scratch::{FIXED_LEN, FOUND_AT, RECORD_AT, scratch},
 };
 
 /// Addresses that are found on the way, and numbers of which the record has but a part. One that was not read is all
@@ -148,7 +148,8 @@ fn read_steps(steps: *const Step, count: usize, part: u64) {
     for index in 0..count {
         // SAFETY: `steps` are as many as `count`.
         let step = unsafe { steps.add(index).read_volatile() };
-        let to = if step.is_of_record == 1 { part as usize & (FIXED_LEN - 1) } else { FOUND_AT };
+        let to =
+            if step.is_of_record == 1 { RECORD_AT + (part as usize & (FIXED_LEN - 1)) } else { FOUND_AT };
         // SAFETY: the offsets of `step` are those of members (`step!`), and what they are in lies in the scratch
         // memory, which is larger than the largest sum of both. The helper checks the source, and zeros where it fails.
         unsafe {

@@ -38,17 +38,15 @@ static PROCESS: [Step; 3] = [
 ];
 
 /// The thread that is shown, the process's first one, and its parent.
-static IDENTITY: [Step; 16] = [
+static IDENTITY: [Step; 14] = [
     step!(shown.task_pid => Task.tid: U32),
     step!(shown.task_tgid => Task.tgid: U32),
     step!(shown.task_comm => Task.comm: Comm),
-    step!(shown.task_signal => found.signal: Pointer),
     step!(shown.task_children => found.first_child: Pointer),
     step!(shown.task_real_cred => found.cred: Pointer),
     step!(cred.cred_uid => Task.uid: U32),
     step!(shown.task_group_leader => found.leader: Pointer),
     step!(leader.task_start_boottime => Task.start_boottime_ns: U64),
-    step!(leader.task_comm => Task.leader_comm: Comm),
     step!(leader.task_thread_pid => found.pid: Pointer),
     step!(pid.pid_level => found.pid_level: U32),
     step!(leader.task_real_parent => found.parent: Pointer),
@@ -56,6 +54,9 @@ static IDENTITY: [Step; 16] = [
     step!(parent.task_comm => Task.parent_comm: Comm),
     step!(parent.task_mm => found.parent_mm: Pointer),
 ];
+
+/// The name of a first thread that is not the one shown.
+static LEADER: [Step; 1] = [step!(leader.task_comm => Task.leader_comm: Comm)];
 
 /// The address space. Its counters may be negative for the moment.
 static MEMORY: [Step; 7] = [
@@ -90,14 +91,16 @@ pub(crate) fn fill_victim<T>(_: &mut Draft<T>, into: usize, task: Address) -> u3
 #[inline(never)]
 extern "C" fn fill_victim_task(into: u64, task: u64) -> u64 {
     let first = Address::new(task);
-    let threads = first.pointer(layout!(task_signal)).member(layout!(signal_thread_head));
-    let (head, tail) = (threads.pointer(0), threads.pointer(8));
-    let (owner, mm) = mm_owner(first, threads, head);
+    let signal = first.pointer(layout!(task_signal));
+    let threads = signal.member(layout!(signal_thread_head));
+    let ([head, tail], _) = threads.read::<[u64; 2]>();
+    let (owner, mm) = mm_owner(first, threads, Address::new(head));
+    scratch::found().signal = signal;
     fill_task(into, task, owner.value(), mm.value());
     let into = part::<Task>(into);
     into.shares_mm_with = shares_mm_with(owner, mm, into);
     // Of a single thread the list of the process's threads begins and ends with the same one.
-    u64::from(head.differs_from(tail))
+    u64::from(Address::new(head).differs_from(Address::new(tail)))
 }
 
 /// Reads the task that runs, and its process.
@@ -105,10 +108,12 @@ extern "C" fn fill_victim_task(into: u64, task: u64) -> u64 {
 pub(crate) fn fill_current<T>(_: &mut Draft<T>, into: usize, task: Address) {
     let mm = task.pointer(layout!(task_mm));
     let owner = if mm.is_null() { Address::NULL } else { task };
+    scratch::found().signal = task.pointer(layout!(task_signal));
     fill_task(into as u64, task.value(), owner.value(), mm.value());
 }
 
-/// Reads a task and its process into the part of the record at offset `at`; verified once for all. Gives 0.
+/// Reads a task and its process, whose signal was found, into the part of the record at offset `at`; verified once for
+/// all. Gives 0.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn fill_task(at: u64, task: u64, owner: u64, mm: u64) -> u64 {
@@ -121,6 +126,12 @@ extern "C" fn fill_task(at: u64, task: u64, owner: u64, mm: u64) -> u64 {
     // Of an address that is NULL nothing is read, and that is said of each.
     read(&MEMORY, at as usize);
 
+    let (into, found) = (part::<Task>(at), scratch::found());
+    if found.leader == found.shown {
+        into.leader_comm = into.comm;
+    } else {
+        read(&LEADER, at as usize);
+    }
     let (into, found) = (part::<Task>(at), scratch::found());
     let mut flags = 0;
     if task != 0 {

@@ -3,7 +3,10 @@
 use zerocopy::IntoBytes as _;
 
 use super::*;
-use crate::record::RecordKind;
+use crate::{
+    peek::{Tells, peek},
+    record::RecordKind,
+};
 
 pub(crate) fn header(kind: RecordKind, incident: u64, size: usize) -> wire::Header {
     wire::Header {
@@ -138,6 +141,32 @@ fn a_begin_gives_domain_trigger_chosen_and_paths_root_first() {
         "leaf, kubepods, root"
     );
     assert_eq!(begin.limit_owner.unwrap().path.to_bytes(), b"/kubepods");
+}
+
+/// A process that asks at its own cgroup's limit and dies for it: what is the same is not in the record again, and what
+/// another record has left there means nothing.
+#[test]
+fn who_asks_and_is_chosen_is_told_once() {
+    let old = begin(4, wire::Task { shares_mm_with: 7, ..task(166, b"tail") });
+    let (mut record, tail) = <wire::Begin as zerocopy::FromBytes>::read_from_prefix(&old).unwrap();
+    record.trigger.flags = wire::TASK_AS_CHOSEN;
+    for memcg in [&mut record.trigger_memcg, &mut record.limit_owner] {
+        (memcg.flags, memcg.path_offset, memcg.path_len) = (wire::MEMCG_AS_CHOSEN, 1 << 20, 3);
+    }
+    let raw = [record.as_bytes(), tail].concat();
+    let Body::Begin(begin) = decoded(&raw).body else { panic!() };
+    assert_eq!(begin.chosen.shares_memory_with, Some(Tgid(7)));
+    let chosen_memcg = begin.chosen.memcg.clone().unwrap();
+    let once = Memcg { levels: Vec::new(), ..chosen_memcg };
+    assert_eq!(begin.limit_owner.as_ref(), Some(&once));
+    let same = Process { shares_memory_with: None, memcg: Some(once), ..begin.chosen.clone() };
+    assert_eq!(begin.trigger, same, "whose memory it shares is said of the victim");
+
+    let Tells::Begin { trigger, chosen, cgroup, limit_owner, .. } = peek(&raw).unwrap().tells else {
+        panic!()
+    };
+    assert_eq!((trigger, limit_owner), (chosen, cgroup));
+    assert_eq!(chosen.tgid, Some(Tgid(166)));
 }
 
 #[test]
