@@ -92,7 +92,6 @@ const LINES: &[Line] = lines! {
     // On v1 `memsw`, which shares this place in a union.
     memcg_swap_usage = "mem_cgroup" ["swap.usage"];
     memcg_swap_max = "mem_cgroup" ["swap.max"];
-    memcg_id = "mem_cgroup" ["id.id"];
     memcg_oom_group = "mem_cgroup" ["oom_group"];
     memcg_events_local = "mem_cgroup" ["memory_events_local"];
 };

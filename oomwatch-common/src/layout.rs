@@ -168,8 +168,6 @@ kernel_layout! {
     memcg_swap_usage,
     /// `mem_cgroup.swap.max`
     memcg_swap_max,
-    /// `mem_cgroup.id.id`: the number that `memcg_id` means in kernel tracepoints, `int`.
-    memcg_id,
     /// `mem_cgroup.oom_group`, `bool`.
     memcg_oom_group,
     /// `mem_cgroup.memory_events_local`: counts, `unsigned long`, of what took place in this very cgroup.

@@ -113,8 +113,8 @@ wire! {
         pub swap_usage: u64,
         /// `swap.max`, on v1 memory+swap.
         pub swap_max: u64,
-        /// `mem_cgroup.id.id`
-        pub memcg_id: u32,
+        /// Without meaning.
+        pub reserved: u32,
         /// `cgroup_root.hierarchy_id`: 0 is cgroup v2.
         pub hierarchy_id: u32,
         /// Where in the tail the path begins: its components leaf first, each ended by NUL, the root's empty name
@@ -334,7 +334,7 @@ const _: () = {
     assert!(core::mem::offset_of!(Begin, chosen_levels) == 624);
     assert!(core::mem::offset_of!(Task, tgid) == 64);
     assert!(core::mem::offset_of!(Task, comm) == 96);
-    assert!(core::mem::offset_of!(Memcg, memcg_id) == 48);
+    assert!(core::mem::offset_of!(Memcg, hierarchy_id) == 52);
 };
 
 /// A [`Memcg`] of which nothing was read.
@@ -345,7 +345,7 @@ pub const UNREAD_MEMCG: Memcg = Memcg {
     watermark: UNREAD_U64,
     swap_usage: UNREAD_U64,
     swap_max: UNREAD_U64,
-    memcg_id: UNREAD_U32,
+    reserved: 0,
     hierarchy_id: UNREAD_U32,
     path_offset: 0,
     path_len: 0,

@@ -39,7 +39,7 @@ pub(crate) fn oom_kills(memcg: Address) -> u64 {
 }
 
 /// A memory cgroup, its name, and what is above it.
-static MEMCG: [Step; 14] = [
+static MEMCG: [Step; 13] = [
     step!(css.css_parent => found.parent_css: Pointer),
     step!(css.css_cgroup => found.cgroup: Pointer),
     step!(cgroup.cgroup_kn => found.kn: Pointer),
@@ -47,7 +47,6 @@ static MEMCG: [Step; 14] = [
     step!(kn.kernfs_node_id => Memcg.cgroup_id: U64),
     step!(cgroup.cgroup_root => found.root: Pointer),
     step!(root.cgroup_root_hierarchy_id => Memcg.hierarchy_id: U32),
-    step!(css.memcg_id => Memcg.memcg_id: U32),
     step!(css.memcg_memory_usage => Memcg.usage: U64),
     step!(css.memcg_memory_max => Memcg.max: U64),
     step!(css.memcg_memory_watermark => Memcg.watermark: U64),

@@ -52,7 +52,7 @@ pub(crate) fn memcg(path_offset: usize, path: &[u8]) -> wire::Memcg {
         watermark: 8254,
         swap_usage: 0,
         swap_max: i64::MAX.unsigned_abs() / 4096,
-        memcg_id: 7,
+        reserved: 7,
         hierarchy_id: 0,
         path_offset: u32::try_from(path_offset).unwrap(),
         path_len: u32::try_from(path.len()).unwrap(),
