@@ -298,14 +298,20 @@ impl Shift {
 
 /// Hands over what is complete, and says when there will be more although nothing wakes anybody.
 fn settle(probe: &mut Probe, desk: &mut Desk, now: BoottimeNs) -> Option<BoottimeNs> {
-    hand_over(probe, desk, false, now);
+    // Before the probe is asked what it has not told: then it tells all that comes behind that.
     if let Some(invocation) = desk.unawaited(now) {
         probe.unawaited().set(invocation);
     }
+    hand_over(probe, desk, false, now);
     desk.looks_at(now)
 }
 
 fn hand_over(probe: &Probe, desk: &mut Desk, all: bool, now: BoottimeNs) {
+    if desk.lacks_an_untold_end(all, now)
+        && let Some(untold) = probe.counters().get(ProbeCounter::Untold)
+    {
+        desk.has_ended(untold, now);
+    }
     if desk.lacks_an_end(all, now)
         && let Some(untold) = probe.counters().get(ProbeCounter::Untold)
     {

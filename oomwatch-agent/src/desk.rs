@@ -141,7 +141,12 @@ impl Desk {
     pub fn take(&mut self, raw: &[u8], now: BoottimeNs) {
         self.done.records += 1;
         match peek(raw) {
-            Ok(record) => self.file(&record, raw, now),
+            Ok(record) => {
+                if let Tells::Begin { ended: Some(ended), .. } = record.tells {
+                    self.has_ended(ended, now);
+                }
+                self.file(&record, raw, now);
+            }
             Err(_) => self.losses.count(Stage::Malformed),
         }
     }
@@ -305,6 +310,20 @@ impl Desk {
         let job = self.jobs.iter().find(|job| job.outline().number() == invocation);
         if let Some(killed) = job.and_then(|job| job.outline().kill_of_chosen()) {
             self.take(killed.as_bytes(), now);
+        }
+    }
+
+    /// Whether it is time to ask the probe for an end that woke nobody, and of which it may have sent no record; `all`:
+    /// there is no other time.
+    pub fn lacks_an_untold_end(&self, all: bool, now: BoottimeNs) -> bool {
+        self.jobs.iter().any(|job| job.unawaited(now).is_some_and(|unawaited| all || unawaited == 0))
+    }
+
+    /// That invocation is known to have killed the chosen process, and no other, although its end did not come.
+    pub fn has_ended(&mut self, invocation: u64, now: BoottimeNs) {
+        let job = self.jobs.iter().find(|job| job.outline().number() == invocation);
+        if let Some(end) = job.and_then(|job| job.outline().untold_end()) {
+            self.take(end.as_bytes(), now);
         }
     }
 

@@ -20,7 +20,7 @@ pub enum ProbeCounter {
     /// How often the program fired that is attached for a moment to see whether hooks of its kind do.
     Fired = 6,
     /// No count, but which call of `oom_kill_process` was the last whose only victim was marked, without a record of
-    /// its own: its end will tell.
+    /// its own: its end will tell, or the next begin.
     Untold = 7,
 }
 

@@ -68,7 +68,7 @@ pub fn example() -> Vec<u8> {
             order: 0,
             // CONSTRAINT_MEMCG (include/linux/oom.h)
             constraint: 3,
-            reserved: 0,
+            untold_end: 0,
             message: [0; wire::MESSAGE_LEN],
         },
         trigger: task,

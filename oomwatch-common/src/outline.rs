@@ -151,18 +151,32 @@ impl Outline {
     /// The record that the chosen process was killed, where there was neither one nor the end, which tells that of a
     /// process that dies alone.
     pub fn kill_of_chosen(&self) -> Option<wire::Killed> {
-        let is_open = self.level == ProbeLevel::Kprobe && !self.ended && self.victims() == 0;
-        let chosen = self.chosen.filter(|_| is_open)?;
-        let header = wire::Header {
+        let chosen = self.chosen.filter(|_| self.is_open())?;
+        let header = self.header(wire::RecordKind::Killed, size_of::<wire::Killed>())?;
+        let tgid = chosen.tgid.map_or(wire::UNREAD_U32, |Tgid(tgid)| tgid);
+        Some(wire::Killed { header, tgid, tid: chosen.tid.map_or(wire::UNREAD_U32, |Tid(tid)| tid) })
+    }
+
+    /// The record of an end that was not sent, as it would say no more than that the chosen process was killed.
+    pub fn untold_end(&self) -> Option<wire::End> {
+        self.chosen.filter(|_| self.is_open())?;
+        let header = self.header(wire::RecordKind::End, size_of::<wire::End>())?;
+        Some(wire::End { header, killed: 1, already_exiting: 0 })
+    }
+
+    fn is_open(&self) -> bool {
+        self.level == ProbeLevel::Kprobe && !self.ended && self.victims() == 0
+    }
+
+    fn header(&self, kind: wire::RecordKind, bytes: usize) -> Option<wire::Header> {
+        Some(wire::Header {
             version: wire::WIRE_VERSION,
-            kind: wire::RecordKind::Killed as u16,
-            size: u16::try_from(size_of::<wire::Killed>()).ok()?,
+            kind: kind as u16,
+            size: u16::try_from(bytes).ok()?,
             cpu: 0,
             incident: self.number,
             boottime_ns: self.last_record.0,
-        };
-        let tgid = chosen.tgid.map_or(wire::UNREAD_U32, |Tgid(tgid)| tgid);
-        Some(wire::Killed { header, tgid, tid: chosen.tid.map_or(wire::UNREAD_U32, |Tid(tid)| tid) })
+        })
     }
 
     /// Which invocation, or at level tracepoint which mark was its first.

@@ -109,6 +109,8 @@ pub enum Tells<'a> {
         whole: bool,
         /// It is a cgroup's limit, and more than half of what is charged there is the chosen one's anonymous memory.
         fills_limit: bool,
+        /// An invocation before this one has ended, and killed its chosen process alone.
+        ended: Option<u64>,
     },
     /// `__oom_kill_process` was entered for this process.
     Victim(Identity, Option<CgroupView<'a>>),
@@ -207,6 +209,7 @@ pub fn peek(bytes: &[u8]) -> Result<Peek<'_>, DecodeError> {
                 group: is_group(&record.chosen_memcg),
                 whole: record.chosen.flags & (wire::TASK_HAS_MM | wire::TASK_EXITING) == wire::TASK_HAS_MM,
                 fills_limit: fills_limit(&record),
+                ended: ended_before(header.incident, record.oom.untold_end),
             }
         }
         Fixed::Victim(record) => Tells::Victim(identity(&record.task), view(&record.memcg, tail)?),
@@ -229,6 +232,12 @@ pub fn peek(bytes: &[u8]) -> Result<Peek<'_>, DecodeError> {
         Fixed::Proof(record) => Tells::Proof(identity(&record.task), view(&record.memcg, tail)?),
     };
     Ok(Peek { incident: header.incident, at: BoottimeNs(header.boottime_ns), cpu: header.cpu, tells })
+}
+
+/// The whole number of an invocation before `incident`.
+fn ended_before(incident: u64, untold_end: u32) -> Option<u64> {
+    let distance = incident.wrapping_sub(u64::from(untold_end)) & u64::from(u32::MAX);
+    (untold_end != 0).then(|| incident.saturating_sub(distance))
 }
 
 fn fills_limit(record: &wire::Begin) -> bool {
@@ -266,4 +275,24 @@ pub(crate) fn path_bytes<'a>(memcg: &wire::Memcg, tail: &'a [u8]) -> Result<Opti
     let start = memcg.path_offset as usize;
     let path = start.checked_add(memcg.path_len as usize).and_then(|end| tail.get(start..end));
     path.map(Some).ok_or(DecodeError::BadPath)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_a_number_stands_for_the_last_one_that_ends_with_it() {
+        let low = u64::from(u32::MAX);
+        let cases = [
+            (2, 1, Some(1)),
+            (2, 0, None),
+            (low + 3, 2, Some(low + 3)),
+            (low + 2, u32::MAX, Some(low)),
+            (1, 7, Some(0)),
+        ];
+        for (incident, half, expected) in cases {
+            assert_eq!(ended_before(incident, half), expected, "{incident} {half}");
+        }
+    }
 }

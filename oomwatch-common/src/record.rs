@@ -48,7 +48,8 @@ pub enum RecordKind {
     /// `mark_victim` inside `__oom_kill_process`: the process was sent SIGKILL: a [`Killed`]. Not of a process that
     /// dies alone and of which [`Begin`] says all: [`End`] counts it.
     Killed = 3,
-    /// Return of `oom_kill_process`: an [`End`].
+    /// Return of `oom_kill_process`: an [`End`]. Not where nobody waits for it, and it would only say that the chosen
+    /// process was killed: the next [`Begin`] says that.
     End = 4,
     /// The proof of the layout: the agent's own task: a [`Proof`].
     Proof = 6,
@@ -216,8 +217,9 @@ wire! {
         pub order: i32,
         /// `enum oom_constraint`
         pub constraint: u32,
-        /// Without meaning.
-        pub reserved: u32,
+        /// The lower half of the number of an invocation before, which killed the chosen process alone, and whose
+        /// [`End`] this stands for, as nobody waited for it; 0: there is none.
+        pub untold_end: u32,
         /// The second argument of `oom_kill_process`, ended by NUL.
         pub message: [u8; MESSAGE_LEN],
     }

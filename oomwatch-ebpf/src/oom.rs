@@ -13,7 +13,7 @@ use oomwatch_common::{
 use crate::{
     kernel::{Address, layout},
     memcg,
-    scratch::{self, Draft, count, invocation, leave_untold},
+    scratch::{self, Draft, count, invocation, is_awaited, leave_untold, was_left_untold},
     steps::{self, Step, step},
     task,
 };
@@ -47,6 +47,8 @@ pub(crate) struct Invocation {
     chosen_flags: u32,
     /// `memory.oom.group` may have others die with it.
     chosen_group: u32,
+    /// The last call whose end has no record, until a begin has told it.
+    untold_end: u64,
 }
 
 /// `struct oom_control`
@@ -83,7 +85,7 @@ pub(crate) fn begin(oc: Address, message: Address) {
     let found = scratch::found();
     let (chosen, domain) = (found.chosen, found.domain);
     let into = &mut draft.fixed().oom;
-    into.reserved = 0;
+    into.untold_end = invocation.untold_end as u32;
     message.message(into);
     let has_threads = task::fill_victim(&mut draft, offset_of!(Begin, chosen), chosen);
     let shown = scratch::found().shown;
@@ -115,7 +117,9 @@ pub(crate) fn begin(oc: Address, message: Address) {
     } else {
         draft.fixed().trigger.flags = TASK_AS_CHOSEN;
     }
-    if !draft.submit(RecordKind::Begin, invocation.number) {
+    if draft.submit(RecordKind::Begin, invocation.number) {
+        invocation.untold_end = 0;
+    } else {
         invocation.chosen = 0;
     }
 }
@@ -228,6 +232,11 @@ pub(crate) fn end() {
         return;
     }
     invocation.caller = Address::NULL;
+    let is_alone = invocation.killed == 1 && invocation.already_exiting == 0;
+    if is_alone && was_left_untold(invocation.number) && !is_awaited(invocation.number) {
+        invocation.untold_end = invocation.number;
+        return;
+    }
     let mut draft = Draft::<End>::begin();
     draft.fixed().killed = invocation.killed;
     draft.fixed().already_exiting = invocation.already_exiting;

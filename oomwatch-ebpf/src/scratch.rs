@@ -162,7 +162,7 @@ fn this_cpu() -> u32 {
 
 /// Whether somebody waits for this invocation's end.
 #[inline(always)]
-fn is_awaited(incident: u64) -> bool {
+pub(crate) fn is_awaited(incident: u64) -> bool {
     UNAWAITED.get(0).is_none_or(|&unawaited| unawaited != incident)
 }
 
@@ -261,6 +261,13 @@ pub(crate) fn count(counter: ProbeCounter) {
 pub(crate) fn leave_untold(incident: u64) {
     // SAFETY: as in `count`.
     unsafe { at(ProbeCounter::Untold).write(incident) };
+}
+
+/// Whether [`leave_untold`] was called for that invocation.
+#[inline(always)]
+pub(crate) fn was_left_untold(incident: u64) -> bool {
+    // SAFETY: as in `count`.
+    unsafe { at(ProbeCounter::Untold).read() == incident }
 }
 
 /// Where a counter is.

@@ -79,7 +79,7 @@ pub(crate) fn begin(incident: u64, chosen: wire::Task) -> Vec<u8> {
             gfp_mask: 0xcc0,
             order: 0,
             constraint: 3,
-            reserved: 0,
+            untold_end: 0,
             message,
         },
         trigger: task(90, b"asker"),

@@ -1,5 +1,9 @@
 //! Where lines are all that is wanted, nothing is read for one that is out.
 
+use std::mem::offset_of;
+
+use oomwatch_common::record as wire;
+
 use super::*;
 use crate::{claims::Claims, cpus::Shares, foreteller::foretelling, job::ENDS_SOON_NS};
 
@@ -113,4 +117,42 @@ fn a_line_that_no_teller_has_a_place_for_is_waited_for() {
         bench.desk.jobs.clear();
     }
     assert!(untold > 0 && untold < 40, "{untold}");
+}
+
+/// An end that nobody waits for, of a kill that the begin says all of, has no record.
+#[test]
+fn an_end_without_a_record_is_told_by_the_next_begin_or_by_the_probe_when_it_is_late() {
+    let late = BoottimeNs(NOW.0 + ENDS_SOON_NS);
+    for told_by_the_next in [true, false] {
+        let (mut bench, claims) = bench("container_limit", true);
+        let begin = bench.recording.records[0].clone();
+        let number = peek(&begin).unwrap().incident;
+        bench.desk.take(&begin, NOW);
+        assert!(claims.by_teller(number) && !bench.desk.read_one(NOW));
+        assert!(!bench.desk.lacks_an_untold_end(false, NOW), "it may still come");
+        assert!(bench.desk.lacks_an_untold_end(true, NOW) && bench.desk.lacks_an_untold_end(false, late));
+        let next = next_after(&begin, number);
+        if told_by_the_next {
+            bench.desk.take(&next, NOW);
+        } else {
+            bench.desk.has_ended(number + 1, late);
+            assert_eq!(bench.desk.jobs.len(), 1, "it was another one");
+            bench.desk.has_ended(number, late);
+        }
+        bench.desk.settle(false, late);
+        assert_eq!(bench.desk.done.told, 1, "it is counted");
+        let open: Vec<_> = bench.desk.jobs.iter().map(|job| job.outline().number()).collect();
+        let expected: &[u64] = if told_by_the_next { &[number + 1] } else { &[] };
+        assert_eq!(open, expected);
+    }
+}
+
+/// The begin of another kill, which tells the end of that one.
+fn next_after(begin: &[u8], number: u64) -> Vec<u8> {
+    let mut next = begin.to_vec();
+    let mut write = |at: usize, bytes: &[u8]| next[at..at + bytes.len()].copy_from_slice(bytes);
+    write(offset_of!(wire::Header, incident), &(number + 1).to_ne_bytes());
+    let untold_end = offset_of!(wire::Begin, oom) + offset_of!(wire::OomControl, untold_end);
+    write(untold_end, &u32::try_from(number).unwrap().to_ne_bytes());
+    next
 }
