@@ -5,18 +5,9 @@
 //! has no clock, does not wait, and asks for no memory after its start: records are looked at where they lie, and kept
 //! as they are. `capture.rs` and `replay.rs` drive it.
 
-use std::{collections::VecDeque, sync::Arc};
+mod ends;
 
-use oomwatch_common::{
-    capture::Outcome,
-    foretell::is_certain,
-    incident::ProbeLevel,
-    outline::Outline,
-    parcel::{Piece, pieces},
-    peek::{Peek, Tells, peek},
-    units::BoottimeNs,
-};
-use zerocopy::IntoBytes as _;
+use std::{collections::VecDeque, sync::Arc};
 
 use crate::{
     cpus::Shares,
@@ -30,6 +21,15 @@ use crate::{
     progress::{Done, Lost, Progress},
     queue::Sender,
     sources::{Roots, Sources},
+};
+use oomwatch_common::{
+    capture::Outcome,
+    foretell::is_certain,
+    incident::ProbeLevel,
+    outline::Outline,
+    parcel::{Piece, pieces},
+    peek::{Peek, Tells, peek},
+    units::BoottimeNs,
 };
 
 /// Incidents that are open at once; with more, the oldest is finished with what it has.
@@ -297,33 +297,6 @@ impl Desk {
                 (Proof::NoKill, ..) => job.spare(),
                 _ => {}
             }
-        }
-    }
-
-    /// Whether an incident is about to be handed over whose end did not come; `all`: whatever is open is.
-    pub fn lacks_an_end(&self, all: bool, now: BoottimeNs) -> bool {
-        self.jobs.iter().any(|job| job.outline().kill_of_chosen().is_some() && (all || job.is_settled(now)))
-    }
-
-    /// The chosen process of that invocation is known to be killed although its end did not come.
-    pub fn was_killed(&mut self, invocation: u64, now: BoottimeNs) {
-        let job = self.jobs.iter().find(|job| job.outline().number() == invocation);
-        if let Some(killed) = job.and_then(|job| job.outline().kill_of_chosen()) {
-            self.take(killed.as_bytes(), now);
-        }
-    }
-
-    /// Whether it is time to ask the probe for an end that woke nobody, and of which it may have sent no record; `all`:
-    /// there is no other time.
-    pub fn lacks_an_untold_end(&self, all: bool, now: BoottimeNs) -> bool {
-        self.jobs.iter().any(|job| job.unawaited(now).is_some_and(|unawaited| all || unawaited == 0))
-    }
-
-    /// That invocation is known to have killed the chosen process, and no other, although its end did not come.
-    pub fn has_ended(&mut self, invocation: u64, now: BoottimeNs) {
-        let job = self.jobs.iter().find(|job| job.outline().number() == invocation);
-        if let Some(end) = job.and_then(|job| job.outline().untold_end()) {
-            self.take(end.as_bytes(), now);
         }
     }
 

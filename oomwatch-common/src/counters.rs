@@ -1,4 +1,4 @@
-//! What the kernel side counts about itself, by index into its map `.bss.counters`.
+//! What the kernel side counts about itself, by index into its global `.bss.counters`.
 
 /// One counter of the kernel side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -249,6 +249,7 @@ fn a_kill_without_a_record_of_its_own_is_an_incident_without_its_end_too() {
         let captured = bench.captured();
         assert_eq!(captured.is_some(), expected, "{invocation}");
         assert_eq!(bench.desk.done.told, u64::from(expected), "and counted once");
+        assert_eq!(bench.desk.done.records, 1, "of those that the probe sent");
         assert!(captured.is_none_or(|captured| captured.incident.gaps.len() == 1));
     }
 }

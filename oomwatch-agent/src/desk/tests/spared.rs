@@ -141,6 +141,8 @@ fn an_end_without_a_record_is_told_by_the_next_begin_or_by_the_probe_when_it_is_
         }
         bench.desk.settle(false, late);
         assert_eq!(bench.desk.done.told, 1, "it is counted");
+        let sent = if told_by_the_next { 2 } else { 1 };
+        assert_eq!(bench.desk.done.records, sent, "what was not sent is not missed by the self-audit");
         let open: Vec<_> = bench.desk.jobs.iter().map(|job| job.outline().number()).collect();
         let expected: &[u64] = if told_by_the_next { &[number + 1] } else { &[] };
         assert_eq!(open, expected);
